@@ -1,0 +1,104 @@
+"""Values that travel between the rooms of the package, and the legend of shape letters.
+
+Tensor names end in their shape where it helps (`features_BD`):
+
+    N documents of a split      B documents of a batch     T tokens of a document
+    V vocabulary                D features                 L labels
+    K fan-in of a label         C label clusters           P positives of a batch
+    k length of a ranked list
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+LossName = Literal["bce", "squared_hinge"]
+
+
+class XMCError(Exception):
+    """A mistake in the user's input, told in one message: what was given, what was expected, the way out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Positives:
+    """The positive labels of B documents as CSR: document `i` has `labels[offsets[i]:offsets[i + 1]]`.
+
+    offsets: int64 [B + 1], from 0 to P. labels: int64 [P], ascending and without repeats in each document.
+    """
+
+    offsets: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return self.offsets.numel() - 1
+
+    def documents(self) -> Tensor:
+        """Row of each positive, int64 [P]."""
+        rows = torch.arange(len(self), device=self.offsets.device)
+        return rows.repeat_interleave(self.offsets.diff(), output_size=self.labels.numel())
+
+    def to(self, device: torch.device | str) -> "Positives":
+        return Positives(self.offsets.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """B tokenised documents.
+
+    input_ids, attention_mask: int64 [B, T], padded on the right. rows: int64 [B], each document's row in its split.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    positives: Positives
+    rows: Tensor
+
+    def __len__(self) -> int:
+        return self.input_ids.shape[0]
+
+    def to(self, device: torch.device | str) -> "Batch":
+        return Batch(
+            self.input_ids.to(device), self.attention_mask.to(device), self.positives.to(device), self.rows.to(device)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TopK:
+    """The k best labels of each document, best first; equal scores rank by ascending label.
+
+    scores: float32 [B, k], logits. labels: int64 [B, k]. Where fewer than k candidates exist the tail is -inf and -1.
+    """
+
+    scores: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return self.labels.shape[0]
+
+    @staticmethod
+    def cat(parts: "list[TopK]") -> "TopK":
+        return TopK(torch.cat([p.scores for p in parts]), torch.cat([p.labels for p in parts]))
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutput:
+    """What one streaming pass over the labels gives back.
+
+    loss: scalar, summed over labels, averaged over documents. grad_features: [B, D].
+    grad_weight: like the weight. grad_bias: [L].
+    """
+
+    loss: Tensor
+    grad_features: Tensor
+    grad_weight: Tensor
+    grad_bias: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Rewire:
+    """How many connections one rewiring dropped and grew (all labels together)."""
+
+    dropped: int
+    grown: int
