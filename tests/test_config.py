@@ -1,0 +1,84 @@
+"""Every shipped YAML composes and passes the schema; every mistake gets one clear line."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from xmc.cli import conf_folder
+from xmc.config import EvaluateConfig, PredictConfig, TrainConfig, parse
+from xmc.types import XMCError
+
+GROUPS = ("data", "encoder", "intermediate", "classifier", "sparsity", "auxiliary", "tracking", "experiment")
+REQUIRED = {"data": ["data.root=there"], "encoder": ["encoder.name=there"]}
+
+
+def composed(*overrides: str, name: str = "config") -> dict[str, Any]:
+    with initialize_config_dir(str(conf_folder().absolute()), version_base="1.3"):
+        return OmegaConf.to_container(compose(name, overrides=list(overrides)), resolve=True)  # type: ignore[return-value]
+
+
+def choices() -> list[tuple[str, str]]:
+    folder = conf_folder()
+    return [(group, path.stem) for group in GROUPS for path in sorted((folder / group).glob("*.yaml"))]
+
+
+def needed(text: str) -> list[str]:
+    """Overrides for what a choice leaves to the user."""
+    keys = [("data.root", "root: ???"), ("encoder.name", "name: ???")]
+    return [f"{key}=there" for key, mark in keys if mark in text]
+
+
+@pytest.mark.parametrize(("group", "choice"), choices())
+def test_every_choice_passes_the_schema(group: str, choice: str) -> None:
+    text = (conf_folder() / group / f"{choice}.yaml").read_text()
+    config = parse(TrainConfig, composed(f"{group}={choice}", *needed(text)))
+    if group != "experiment":
+        assert getattr(config, group).kind == choice
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("classifier", ["dense", "fixed_fan_in"])
+def test_classifier_optimizers(classifier: str, optimizer: str) -> None:
+    config = parse(TrainConfig, composed(f"classifier={classifier}", f"classifier/optimizer={optimizer}"))
+    assert config.classifier.optimizer.kind == optimizer
+
+
+def test_no_yaml_is_left_untested() -> None:
+    tested = {Path(group, f"{choice}.yaml") for group, choice in choices()}
+    optimizers = {Path("classifier", "optimizer", f"{name}.yaml") for name in ("adamw", "sgd")}
+    top = {Path(f"{name}.yaml") for name in ("config", "evaluate", "predict")}
+    assert {p.relative_to(conf_folder()) for p in conf_folder().rglob("*.yaml")} == tested | optimizers | top
+
+
+def test_other_commands_pass_their_schema() -> None:
+    assert parse(EvaluateConfig, composed("run=r", name="evaluate")).split == "test"
+    assert parse(PredictConfig, composed("run=r", "input=-", name="predict")).k == 5
+
+
+def test_defaults_are_the_demo() -> None:
+    assert composed() == composed("data=pydoc", "encoder=bag")
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    values = composed()
+    values["trainer"]["bach_size"] = values["trainer"].pop("batch_size")
+    values["classifier"]["fan_in"] = 0
+    values["sparsity"]["kind"] = "sett"
+    values["loss"] = "bse"
+    with pytest.raises(XMCError) as error:
+        parse(TrainConfig, values)
+    lines = str(error.value).splitlines()
+    assert len(lines) == 6
+    assert any("trainer.bach_size: unknown key; did you mean 'trainer.batch_size'?" in line for line in lines)
+    assert any("trainer.batch_size: is missing" in line for line in lines)
+    assert any("classifier.fan_in: got 0; input should be greater than or equal to 1" in line for line in lines)
+    assert any("sparsity.kind: got 'sett'; did you mean 'set'?" in line for line in lines)
+    assert any("loss: got 'bse'; did you mean 'bce'?" in line for line in lines)
+
+
+def test_micro_batch_beyond_batch() -> None:
+    with pytest.raises(XMCError, match=r"trainer.micro_batch_size=128 is larger than trainer.batch_size=64"):
+        parse(TrainConfig, composed("trainer.micro_batch_size=128", "trainer.batch_size=64"))

@@ -1,0 +1,216 @@
+"""`xmc <command> [overrides]`: Hydra on the outside, plain functions with a checked configuration inside."""
+
+import functools
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from xmc.config import EvaluateConfig, PredictConfig, TrainConfig, near_miss, parse, run_config_path
+from xmc.types import XMCError
+
+COMMANDS = {
+    "train": "train a model from raw text (resume=true goes on from the last checkpoint)",
+    "evaluate": "measure a run's model on one split",
+    "predict": "write the best labels of new documents",
+}
+HELP = """\
+xmc: text classifiers with up to millions of labels on one ordinary machine
+
+usage: xmc <command> [key=value ...]
+
+commands:
+{commands}
+
+xmc <command> --help shows its keys and choices; --cfg job prints the composed configuration.
+xmc train --multirun seed=0,1,2 runs a sweep.
+"""
+INTERRUPTED = 128  # plus the signal's number, as shells do
+
+Task = Callable[[DictConfig], None]
+
+
+def main() -> None:
+    """Entry point of the `xmc` command. Exit status: 0 done, 1 a mistake in the input, 128 + n stopped by signal n."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(HELP.format(commands="\n".join(f"  {name:<10}{text}" for name, text in COMMANDS.items())))
+        return
+    command, *rest = arguments
+    sys.argv = [f"xmc {command}", *rest]
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for noisy in ("datasets", "transformers", "huggingface_hub", "httpx"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        if command not in COMMANDS:
+            raise XMCError(f"{command!r} is no command of xmc{near_miss(command, list(COMMANDS))}")
+        name = "config" if command == "train" else command
+        _check_keys(name, rest)
+        os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # hand errors through instead of wrapping them
+        tasks: dict[str, Task] = {"train": _train, "evaluate": _evaluate, "predict": _predict}
+        task = _one_clear_error(command, tasks[command])
+        hydra.main(config_path=str(conf_folder()), config_name=name, version_base="1.3")(task)()
+    except (XMCError, HydraException) as error:
+        sys.exit(f"xmc {command}: {str(error) or error.__cause__}")
+
+
+def _one_clear_error(command: str, task: Task) -> Task:
+    """Leave Hydra's job runner by SystemExit: it would print a traceback around an XMCError."""
+
+    @functools.wraps(task)
+    def run(cfg: DictConfig) -> None:
+        try:
+            task(cfg)
+        except XMCError as error:
+            sys.exit(f"xmc {command}: {error}")
+
+    return run
+
+
+def conf_folder() -> Path:
+    """The YAML files: inside an installed package, beside it in a checkout."""
+    installed = Path(__file__).parent / "conf"
+    return installed if installed.is_dir() else Path(__file__).parent.parent / "conf"
+
+
+def _train(cfg: DictConfig) -> None:
+    hydra_cfg = HydraConfig.get()
+    if hydra_cfg.mode == RunMode.MULTIRUN:
+        cfg.run = hydra_cfg.runtime.output_dir
+    if cfg.resume:
+        cfg = _resumed(cfg, list(hydra_cfg.overrides.task))
+    config = parse(TrainConfig, _container(cfg))
+    from xmc import commands
+    from xmc.train.loop import Interrupted
+
+    try:
+        commands.train_run(config, _yaml(config))
+    except Interrupted as stop:
+        print(f"interrupted; go on with: xmc train run={config.run} resume=true", file=sys.stderr)
+        sys.exit(INTERRUPTED + stop.signal_number)
+
+
+def _evaluate(cfg: DictConfig) -> None:
+    config = parse(EvaluateConfig, _container(cfg))
+    trained = load_run_config(config.run)
+    from xmc import commands
+
+    commands.evaluate_run(config, trained)
+
+
+def _predict(cfg: DictConfig) -> None:
+    config = parse(PredictConfig, _container(cfg))
+    trained = load_run_config(config.run)
+    from xmc import commands
+
+    commands.predict_run(config, trained)
+
+
+def load_run_config(run: str) -> TrainConfig:
+    """The configuration a run was trained with.
+
+    Raises:
+        XMCError: the folder holds no run.
+    """
+    return parse(TrainConfig, _container(_saved(run)))
+
+
+def _saved(run: str) -> DictConfig:
+    path = run_config_path(run)
+    if not path.is_file():
+        raise XMCError(f"{run} holds no run ({path.name} is missing); give run=<folder of xmc train>")
+    cfg = OmegaConf.load(path)
+    assert isinstance(cfg, DictConfig)
+    return cfg
+
+
+def _resumed(composed: DictConfig, overrides: list[str]) -> DictConfig:
+    """The saved configuration, once every override given now agrees with it."""
+    saved = _saved(composed.run)
+    wrong = []
+    for override in OverridesParser.create().parse_overrides(overrides):
+        key = override.key_or_group
+        if key in ("run", "resume", "experiment"):
+            continue
+        key = key.replace("/", ".")
+        now, then = OmegaConf.select(composed, key), OmegaConf.select(saved, key)
+        if isinstance(now, DictConfig):
+            now, then = now.get("kind"), then.get("kind")
+        if key in PATH_KEYS and now is not None:
+            now = _absolute(now)
+        if now != then:
+            wrong.append(f"  {key}: the run has {then!r}, now given {now!r}")
+    if wrong:
+        raise XMCError(
+            f"{composed.run} was started with another configuration:\n"
+            + "\n".join(wrong)
+            + "\nresume without these overrides, or start anew in another folder with run=..."
+        )
+    saved.run, saved.resume = composed.run, True
+    return saved
+
+
+PATH_KEYS = ("data.root", "encoder.name")
+
+
+def _absolute(path: str) -> str:
+    """Absolute where it exists here, so that the run is found again from another working directory."""
+    return str(Path(path).absolute()) if Path(path).exists() else path
+
+
+def _container(cfg: DictConfig) -> dict[str, Any]:
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise XMCError("a value is missing: give " + " ".join(f"{key}=..." for key in missing))
+    for key in PATH_KEYS:
+        if isinstance(value := OmegaConf.select(cfg, key), str):
+            OmegaConf.update(cfg, key, _absolute(value))
+    container = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(container, dict)
+    return {str(k): v for k, v in container.items()}
+
+
+def _yaml(config: TrainConfig) -> str:
+    return OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json")))
+
+
+def _check_keys(config_name: str, arguments: list[str]) -> None:
+    """Name the near miss of a mistyped key before Hydra refuses it."""
+    texts = [a for a in arguments if "=" in a and not a.startswith("-")]
+    try:
+        overrides = OverridesParser.create().parse_overrides(texts)
+    except HydraException as error:
+        raise XMCError(f"{error}; write overrides as key=value, quoted where the value has spaces or commas") from None
+    with hydra.initialize_config_dir(str(conf_folder().absolute()), version_base="1.3"):
+        choices = [o.input_line for o in overrides if _is_choice(o)]
+        cfg = hydra.compose(config_name, overrides=[line for line in choices if line is not None])
+    known = sorted(_keys(cfg)) + [str(p.relative_to(conf_folder())) for p in conf_folder().rglob("*") if p.is_dir()]
+    for override in overrides:
+        key = override.key_or_group
+        if not (override.is_add() or override.is_force_add() or key.startswith("hydra.") or key in known):
+            raise XMCError(f"{key}: unknown key{near_miss(key, known)}")
+
+
+def _is_choice(override: Override) -> bool:
+    """A choice of a group (not a sweep over several), which decides what keys there are."""
+    return (conf_folder() / override.key_or_group).is_dir() and not override.is_sweep_override()
+
+
+def _keys(cfg: DictConfig, prefix: str = "") -> set[str]:
+    keys: set[str] = set()
+    for name in cfg:
+        key = f"{prefix}{name}"
+        keys.add(key)
+        if not OmegaConf.is_missing(cfg, name) and isinstance(node := cfg._get_node(name), DictConfig):
+            keys |= _keys(node, key + ".")
+    return keys
