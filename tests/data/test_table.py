@@ -1,0 +1,270 @@
+import bz2
+import gzip
+import json
+import lzma
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from xmc.data.corpus import ArrowTexts, Corpus
+from xmc.data.table import read_table
+from xmc.types import XMCError
+
+RECORDS: list[dict[str, Any]] = [
+    {"id": "007", "text": "NA", "labels": ["12", "b c"]},
+    {"id": "2020-01-01", "text": 'two\nlines, "quoted"', "labels": []},
+    {"id": "9", "text": "länger", "labels": ["12"]},
+]
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[..., Corpus]:
+    def _read(**options: Any) -> Corpus:
+        return read_table(tmp_path / "set", cache_dir=tmp_path / "cache", **options)
+
+    (tmp_path / "set").mkdir()
+    return _read
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "set"
+
+
+def jsonl(records: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(record) + "\n" for record in records)
+
+
+def write(root: Path, *lines: str, name: str = "train.jsonl") -> None:
+    (root / name).write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+
+
+def zstd(content: bytes) -> bytes:
+    return pa.compress(content, codec="zstd", asbytes=True)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "compress"),
+    [("", bytes), (".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress), (".zst", zstd)],
+)
+def test_jsonl(root: Path, read: Callable[..., Corpus], suffix: str, compress: Callable[[bytes], bytes]) -> None:
+    (root / f"train.jsonl{suffix}").write_bytes(compress(jsonl(RECORDS).encode()))
+    corpus = read()
+    train = corpus.split("train")
+    assert (corpus.name, list(corpus.splits), corpus.label_ids) == ("set", ["train"], ["12", "b c"])
+    assert list(train.ids) == ["007", "2020-01-01", "9"]
+    assert isinstance(train.texts, ArrowTexts)
+    assert list(train.texts) == [record["text"] for record in RECORDS]
+    assert train.labels.toarray().tolist() == [[1, 1], [0, 0], [1, 0]]
+
+
+def test_csv_keeps_text_as_it_is(root: Path, read: Callable[..., Corpus]) -> None:
+    write(
+        root,
+        "\ufeffid,text,labels",
+        "007,NA,12;b c",
+        '2020-01-01,"two\nlines, ""quoted""",',
+        "9,länger, 12 ;",
+        name="train.csv",
+    )
+    from_csv = read(label_separator=";")
+    (root / "train.csv").unlink()
+    write(root, *jsonl(RECORDS).splitlines())
+    assert from_csv.fingerprint == read().fingerprint
+
+
+def test_tsv_has_no_quotes(root: Path, read: Callable[..., Corpus]) -> None:
+    write(root, "text\tsubjects", 'a "quoted\t<u1> <u2>', "b\t<u1>", name="train.tsv")
+    corpus = read(id_field=None, label_field="subjects")
+    assert list(corpus.split("train").texts) == ['a "quoted', "b"]
+    assert list(corpus.split("train").ids) == ["train-0", "train-1"]
+    assert corpus.label_ids == ["<u1>", "<u2>"]
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_parquet(root: Path, read: Callable[..., Corpus], suffix: str) -> None:
+    path = root / "train.parquet"
+    pq.write_table(pa.Table.from_pylist(RECORDS), path)
+    if suffix:
+        (root / f"train.parquet{suffix}").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    from_parquet = read()
+    (root / f"train.parquet{suffix}").unlink()
+    write(root, *jsonl(RECORDS).splitlines())
+    assert from_parquet.fingerprint == read().fingerprint
+
+
+def test_text_fields_are_joined_without_the_empty_ones(root: Path, read: Callable[..., Corpus]) -> None:
+    records = [{"id": i, "title": f"T{i}", "text": text, "labels": [3]} for i, text in enumerate(["a", "", None])]
+    write(root, *jsonl(records).splitlines())
+    corpus = read(text_fields=["title", "text"], text_separator=" | ")
+    assert list(corpus.split("train").texts) == ["T0 | a", "T1", "T2"]
+    assert corpus.label_ids == ["3"]
+
+
+def test_files_override_and_labels_file(root: Path, read: Callable[..., Corpus]) -> None:
+    write(root, *jsonl(RECORDS).splitlines(), name="all.json")
+    write(root, '{"id": "t", "text": "a", "labels": ["b c"], "extra": {"kept": "out"}}', name="test.jsonl")
+    write(root, "id\tname", "x\tnever seen", "b c\tB and C", "12\tTwelve", name="vocabulary.tsv")
+    corpus = read(files={"train": "all.json"}, labels_file="vocabulary.tsv")
+    assert {name: len(split) for name, split in corpus.splits.items()} == {"train": 3, "test": 1}
+    assert corpus.label_ids == ["x", "b c", "12"]
+    assert corpus.label_names == ["never seen", "B and C", "Twelve"]
+
+
+def test_a_changed_file_is_read_again(root: Path, read: Callable[..., Corpus]) -> None:
+    write(root, *jsonl(RECORDS).splitlines())
+    first = read()
+    assert read().fingerprint == first.fingerprint
+    write(root, *jsonl(RECORDS[:1]).splitlines())
+    assert len(read().split("train")) == 1
+
+
+GOOD = '{"id": "a", "text": "x", "labels": ["l"]}'
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (
+            [GOOD, "", '{"id": "b", "text": '],
+            r"train.jsonl:3: malformed JSON, Expecting value at column 20.* one JSON object",
+        ),
+        (
+            [GOOD, '{"id": "b", "text": "", "labels": []}'],
+            r"train.jsonl:2: empty text: .* 'text' of document 'b'; give it",
+        ),
+        ([GOOD, '{"id": "b", "text": "\\n ", "labels": []}'], r"train.jsonl:2: empty text"),
+        (
+            [GOOD, GOOD.replace('"x"', '"y"')],
+            r"train.jsonl:2: document id 'a' stands at .*train.jsonl:1 already; ids must be",
+        ),
+        (
+            ['{"id": "a", "txt": "x", "labels": ["l"]}'],
+            r"train.jsonl:1: no field 'text' \(did you mean 'txt'\?\); it has: id, ",
+        ),
+        (
+            [GOOD, '{"id": "b", "text": "x"}'],
+            r"train.jsonl:2: no field 'labels'; it has: id, text. Set data.label_field",
+        ),
+        (['{"text": "x", "labels": ["l"]}'], r"train.jsonl:1: no field 'id'; .* Set data.id_field \(null numbers"),
+        (
+            [GOOD, '{"id": "b", "text": "x", "labels": null}'],
+            r"train.jsonl:2: field 'labels' is null; .*\[\] for no labels",
+        ),
+        (
+            [GOOD, '{"id": "b", "text": "x", "labels": ["l", 1.5]}'],
+            r"train.jsonl:2: 1.5 in field 'labels' is no label id",
+        ),
+        ([GOOD, '{"id": 1.5, "text": "x", "labels": ["l"]}'], r"train.jsonl:2: field 'id' is 1.5; expected an id"),
+        ([GOOD.replace('"l"', "")], r"set: no labels at all in train \(1 documents\)"),
+        ([], r"train.jsonl: no documents; fill the file or remove it"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_bad_jsonl(root: Path, read: Callable[..., Corpus], lines: list[str], message: str, suffix: str) -> None:
+    content = "".join(line + "\n" for line in lines).encode()
+    (root / f"train.jsonl{suffix}").write_bytes(gzip.compress(content) if suffix else content)
+    with pytest.raises(XMCError, match=message.replace("jsonl:", f"jsonl{suffix}:")):
+        read()
+
+
+def test_a_failed_read_leaves_nothing_behind(tmp_path: Path, root: Path, read: Callable[..., Corpus]) -> None:
+    write(root, *[GOOD.replace('"a"', f'"{i}"') for i in range(2500)], "{")
+    with pytest.raises(XMCError, match=r"train.jsonl:2501: malformed JSON"):
+        read()
+    assert not list((tmp_path / "cache").rglob("*.arrow"))
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "message"),
+    [
+        ("train.csv", ["id,text,labels", "a,x,l", "b,y"], r"train.csv:3: 2 fields; the header has 3: id, text, labels"),
+        ("train.csv", ["id,text,labels", 'a,"x\ny",l', 'b,"",l'], r"train.csv:4: empty text: .* of document 'b'"),
+        ("train.csv", ["id,text,labels", 'a,"x,l'], r"train.csv:2: malformed CSV"),
+        ("train.tsv", ["id\ttext\tlabel", "a\tx\tl"], r"train.tsv:2: no field 'labels' \(did you mean 'label'\?\)"),
+    ],
+)
+def test_bad_delimited(root: Path, read: Callable[..., Corpus], name: str, lines: list[str], message: str) -> None:
+    write(root, *lines, name=name)
+    with pytest.raises(XMCError, match=message):
+        read()
+
+
+def test_bad_parquet(root: Path, read: Callable[..., Corpus]) -> None:
+    pq.write_table(pa.Table.from_pylist([*RECORDS, {"id": "e", "text": "", "labels": []}]), root / "train.parquet")
+    with pytest.raises(XMCError, match=r"train.parquet:4: empty text"):
+        read()
+    write(root, "no parquet", name="train.parquet")
+    with pytest.raises(XMCError, match=r"train.parquet: cannot be read beyond row 0 .*is it complete"):
+        read()
+
+
+def test_truncated_gzip(root: Path, read: Callable[..., Corpus]) -> None:
+    content = gzip.compress(jsonl([{**record, "id": str(i)} for i, record in enumerate(RECORDS * 400)]).encode())
+    (root / "train.jsonl.gz").write_bytes(content[: len(content) // 2])
+    with pytest.raises(XMCError, match=r"train.jsonl.gz: cannot be read beyond line \d+ .*is it complete"):
+        read()
+
+
+def test_label_that_the_labels_file_lacks(root: Path, read: Callable[..., Corpus]) -> None:
+    write(root, *jsonl(RECORDS).splitlines())
+    write(root, "id\tname", "12\tTwelve", name="labels.tsv")
+    with pytest.raises(
+        XMCError, match=r"train.jsonl:1: document '007' has the label 'b c', which is not in .*labels.tsv"
+    ):
+        read()
+
+
+def test_missing_folder_and_files(root: Path, read: Callable[..., Corpus]) -> None:
+    with pytest.raises(XMCError, match=r"no folder .*sett \(did you mean 'set'\?\); .*Set data.root"):
+        read_table(f"{root}t")
+    write(root, GOOD, name="training.jsonl")
+    with pytest.raises(XMCError, match=r"set has no train.\{jsonl.*; it has: training.jsonl. Set data.files.train"):
+        read()
+    with pytest.raises(XMCError, match=r"no file .*trainin.jsonl \(did you mean 'training.jsonl'\?\)"):
+        read(files={"train": "trainin.jsonl"})
+    with pytest.raises(XMCError, match=r"no split 'trian' \(did you mean 'train'\?\); known: train, dev, test"):
+        read(files={"trian": "training.jsonl"})
+    with pytest.raises(XMCError, match=r"data.text_fields is empty"):
+        read(text_fields=[])
+
+
+def test_two_files_for_a_split(root: Path, read: Callable[..., Corpus]) -> None:
+    write(root, GOOD)
+    write(root, "id,text,labels", name="train.csv")
+    with pytest.raises(
+        XMCError, match=r"has train.csv and train.jsonl; say which one is train: data.files.train=train.csv"
+    ):
+        read()
+
+
+def test_format_not_known(root: Path, read: Callable[..., Corpus]) -> None:
+    write(root, GOOD, name="train.xls")
+    with pytest.raises(XMCError, match=r"train.xls: format not known; expected a name in .jsonl, "):
+        read(files={"train": "train.xls"})
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "size", "labels"),
+    [("eurlex57k", ["text"], 6000, 4271), ("tibkat-en", ["title", "text"], 9672, 26983)],
+)
+def test_real_sets(shared: Path, tmp_path: Path, name: str, fields: list[str], size: int, labels: int) -> None:
+    """The dev file stands in for train, which is large."""
+    folder = shared / "data" / name
+    files = {"train": "dev.jsonl.gz", "dev": tmp_path / "dev.jsonl", "test": tmp_path / "test.jsonl"}
+    for split in ("dev", "test"):
+        with gzip.open(folder / f"{split}.jsonl.gz", "rt", encoding="utf-8") as stream:
+            record = {**json.loads(stream.readline()), "id": split}
+        (tmp_path / f"{split}.jsonl").write_text(json.dumps(record), encoding="utf-8")
+    corpus = read_table(folder, fields, files=files, cache_dir=tmp_path)
+    train = corpus.split("train")
+    assert (len(train), len(corpus.label_ids), corpus.name) == (size, labels, name)
+    assert list(corpus.splits) == ["train", "dev", "test"]
+    assert train.texts[0] == corpus.split("dev").texts[0]
+    assert corpus.label_ids != corpus.label_names
+    assert 2 < train.labels.nnz / size < 6

@@ -1,0 +1,109 @@
+"""Documents as read to a checked corpus; every reader ends here."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy.sparse import csr_matrix
+
+from xmc.data.corpus import Corpus, Split
+from xmc.data.files import near_misses
+from xmc.types import XMCError
+
+
+@dataclass(frozen=True)
+class RawSplit:
+    """N documents as read. labels: a list of label ids each. where: row to `file:line`, for messages only."""
+
+    ids: Sequence[str]
+    texts: Sequence[str]
+    labels: pa.ChunkedArray
+    where: Callable[[int], str]
+
+
+def label_lists(labels: Sequence[Sequence[str]]) -> pa.ChunkedArray:
+    """Label ids by document as Arrow lists."""
+    return pa.chunked_array([pa.array(labels, type=pa.list_(pa.string()))])
+
+
+def assemble(
+    name: str,
+    splits: Mapping[str, RawSplit],
+    label_names: Mapping[str, str] | None = None,
+    labels_file: str = "the labels file",
+) -> Corpus:
+    """The corpus of these splits.
+
+    `label_names` (id to name) is the whole vocabulary, in its order, labels without a document included. Without it the
+    vocabulary is the sorted union of the labels of all splits, each its own name.
+
+    Raises XMCError for an id that stands twice, a label that is empty or not in `label_names`, and a train split
+    without labels. Empty texts are the readers' to judge.
+    """
+    _check_ids(splits)
+    if label_names is None:
+        vocabulary = sorted(set().union(*(_distinct(split.labels) for split in splits.values())))
+        label_names = dict(zip(vocabulary, vocabulary, strict=True))
+    label_ids = list(label_names)
+    value_set = pa.array(label_ids, type=pa.string())
+    checked = {
+        key: Split(split.ids, split.texts, _label_matrix(split, value_set, labels_file))
+        for key, split in splits.items()
+    }
+    if not checked["train"].labels.nnz:
+        documents = len(checked["train"])
+        raise XMCError(f"{name}: no labels at all in train ({documents} documents); is the label field the right one?")
+    return Corpus(name, checked, label_ids, list(label_names.values()))
+
+
+def _check_ids(splits: Mapping[str, RawSplit]) -> None:
+    ids = [id_ for split in splits.values() for id_ in split.ids]
+    if len(set(ids)) == len(ids):
+        return
+    places = [(split, row) for split in splits.values() for row in range(len(split.ids))]
+    first: dict[str, tuple[RawSplit, int]] = {}
+    for id_, place in zip(ids, places, strict=True):
+        other = first.setdefault(id_, place)
+        if other is not place:
+            here, there = place[0].where(place[1]), other[0].where(other[1])
+            raise XMCError(f"{here}: document id {id_!r} stands at {there} already; ids must be unique over all splits")
+
+
+def _distinct(labels: pa.ChunkedArray) -> set[str]:
+    found: set[str] = set()
+    for chunk in labels.chunks:
+        found.update(pc.unique(chunk.flatten()).to_pylist())
+    return found - {None, ""}
+
+
+def _label_matrix(split: RawSplit, vocabulary: pa.Array, labels_file: str) -> csr_matrix:
+    """Float32 CSR [N, L] of ones, sorted, without repeats."""
+    chunks = split.labels.chunks
+    columns = [pc.index_in(chunk.flatten(), value_set=vocabulary) for chunk in chunks]
+    lengths = [pc.fill_null(pc.list_value_length(chunk), 0).to_numpy(zero_copy_only=False) for chunk in chunks]
+    counts = np.concatenate([np.zeros(1, np.int64), *lengths]).astype(np.int64)
+    indptr = counts.cumsum()
+    if any(column.null_count for column in columns):
+        position = int(np.flatnonzero(np.concatenate([column.is_null().to_numpy(False) for column in columns]))[0])
+        _raise_unknown(split, int(np.searchsorted(indptr, position, side="right")) - 1, vocabulary, labels_file)
+    indices = np.concatenate([np.zeros(0, np.int32), *(column.to_numpy() for column in columns)])
+    shape = (len(split.ids), len(vocabulary))
+    matrix = csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=shape)
+    matrix.sum_duplicates()
+    matrix.data.fill(1)
+    return matrix
+
+
+def _raise_unknown(split: RawSplit, row: int, vocabulary: pa.Array, labels_file: str) -> None:
+    known = set(vocabulary.to_pylist())
+    label = next(label for label in split.labels[row].as_py() if label not in known)
+    where = f"{split.where(row)}: document {split.ids[row]!r}"
+    if not label:
+        raise XMCError(f"{where} has an empty label among {split.labels[row].as_py()}; remove it")
+    hint = near_misses(label, known) if len(known) < 100_000 else ""
+    raise XMCError(
+        f"{where} has the label {label!r}, which is not in {labels_file}{hint}; add it there, or remove that file to "
+        "take the vocabulary from the data"
+    )

@@ -1,0 +1,115 @@
+"""Tokenised documents to padded batches of documents of similar length, in an order that is a function of the seed."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from datasets import Dataset
+from scipy.sparse import csr_matrix
+
+from xmc.types import Batch, Positives
+
+_BUCKET = 50  # batches whose documents are sorted by length together
+
+
+def shuffled_rows(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """Rows of each batch of an epoch, int64 arrays; every row in exactly one, the last of the epoch may be short.
+
+    Documents are shuffled, cut into buckets of 50 batches, sorted by length inside a bucket and cut into batches,
+    whose order is shuffled in turn. lengths: tokens of each document, [N].
+    """
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(len(lengths))
+    bucket = _BUCKET * batch_size
+    batches = []
+    for start in range(0, len(order), bucket):
+        rows = order[start : start + bucket]
+        batches += _cut(rows[np.argsort(lengths[rows], kind="stable")], batch_size)
+    return [batches[position] for position in rng.permutation(len(batches))]
+
+
+def rows_by_length(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Rows of each batch for evaluation, the longest documents first, so that memory is at its peak at once."""
+    return _cut(np.argsort(-lengths, kind="stable"), batch_size)
+
+
+def _cut(rows: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    return [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+
+
+class Batches:
+    """The batches of a split. Epoch and batch number decide a batch, so training resumes anywhere.
+
+    tokens: column `input_ids`, int32 lists, memory-mapped and read a batch at a time. labels: CSR [N, L], sorted
+    indices. pad_id: the token that fills rows on the right.
+    """
+
+    def __init__(self, tokens: Dataset, labels: csr_matrix, pad_id: int, batch_size: int, seed: int = 0) -> None:
+        if len(tokens) != labels.shape[0]:
+            raise ValueError(f"tokens has {len(tokens)} documents, labels {labels.shape[0]}")
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; expected at least 1")
+        self.labels = labels
+        self.pad_id = pad_id
+        self.batch_size = batch_size
+        self.seed = seed
+        chunks = tokens.data.column("input_ids").chunks
+        self._values = [chunk.values.to_numpy() for chunk in chunks]
+        self._offsets = [chunk.offsets.to_numpy() for chunk in chunks]
+        self._first_row = np.concatenate([[0], np.cumsum([len(chunk) for chunk in chunks])]).astype(np.int64)
+        self.lengths = np.concatenate([np.zeros(0, np.int64), *(np.diff(offsets) for offsets in self._offsets)])
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of an epoch, the short last one included."""
+        return -(-len(self.lengths) // self.batch_size)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch, from batch number `start` on."""
+        for rows in shuffled_rows(self.lengths, self.batch_size, self.seed, epoch)[start:]:
+            yield self.batch(rows)
+
+    def from_step(self, step: int) -> Iterator[Batch]:
+        """The endless batches of training from global step `step` on; epochs follow one another."""
+        epoch, start = divmod(step, self.steps_per_epoch)
+        while True:
+            yield from self.epoch(epoch, start)
+            epoch, start = epoch + 1, 0
+
+    def by_length(self) -> Iterator[Batch]:
+        """Every document once, longest first; `Batch.rows` puts results back in order."""
+        for rows in rows_by_length(self.lengths, self.batch_size):
+            yield self.batch(rows)
+
+    def flat_tokens(self) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens of all documents one after another, int32, and the offset of each document, int64 [N + 1]. A copy."""
+        parts = [values[offsets[0] : offsets[-1]] for values, offsets in zip(self._values, self._offsets, strict=True)]
+        offsets = np.concatenate([[0], self.lengths.cumsum(dtype=np.int64)]).astype(np.int64)
+        return np.concatenate([np.zeros(0, np.int32), *parts]), offsets
+
+    def batch(self, rows: np.ndarray) -> Batch:
+        """The batch of these rows."""
+        lengths = self.lengths[rows]
+        width = max(1, int(lengths.max(initial=0)))
+        input_ids = np.full((len(rows), width), self.pad_id, dtype=np.int64)
+        chunks = np.searchsorted(self._first_row, rows, side="right") - 1
+        positions = rows - self._first_row[chunks]
+        for filled, chunk, position, length in zip(
+            input_ids, chunks.tolist(), positions.tolist(), lengths.tolist(), strict=True
+        ):
+            start = self._offsets[chunk][position]
+            filled[:length] = self._values[chunk][start : start + length]
+        mask = np.arange(width) < lengths[:, None]
+        return Batch(
+            torch.from_numpy(input_ids),
+            torch.from_numpy(mask.astype(np.int64)),
+            self._positives(rows),
+            torch.from_numpy(np.array(rows, dtype=np.int64)),
+        )
+
+    def _positives(self, rows: np.ndarray) -> Positives:
+        starts = self.labels.indptr[rows].astype(np.int64)
+        counts = self.labels.indptr[rows + 1] - starts
+        offsets = np.concatenate([[0], counts.cumsum()]).astype(np.int64)
+        places = np.repeat(starts - offsets[:-1], counts) + np.arange(offsets[-1])
+        return Positives(torch.from_numpy(offsets), torch.from_numpy(self.labels.indices[places].astype(np.int64)))

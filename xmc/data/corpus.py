@@ -1,0 +1,128 @@
+"""A corpus: the texts and label sets of every split over one label vocabulary."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import overload
+
+import numpy as np
+from datasets import Dataset
+from scipy.sparse import csr_matrix
+
+from xmc.types import XMCError
+
+_CHUNK = 1000
+
+
+class ArrowTexts(Sequence[str]):
+    """The column `text` of a memory-mapped data set, read when asked for."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset.select_columns("text")
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        return self.dataset[index]["text"]
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), _CHUNK):
+            yield from self[start : start + _CHUNK]
+
+    def select(self, rows: Sequence[int]) -> "ArrowTexts":
+        return ArrowTexts(self.dataset.select(rows))
+
+
+@dataclass(frozen=True)
+class Split:
+    """N documents. ids: unique. texts: a list or read from disk when asked for. labels: float32 CSR [N, L] of ones."""
+
+    ids: Sequence[str]
+    texts: Sequence[str]
+    labels: csr_matrix
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of ids, texts and labels: equal for equal contents, whatever holds them."""
+        digest = hashlib.blake2b(digest_size=16)
+        for values in (self.ids, self.texts):
+            for start in range(0, len(values), _CHUNK):
+                encoded = [value.encode("utf-8", "surrogatepass") for value in values[start : start + _CHUNK]]
+                digest.update(np.array([len(value) for value in encoded], dtype="<i8").tobytes())
+                digest.update(b"".join(encoded))
+        digest.update(repr(self.labels.shape).encode())
+        digest.update(self.labels.indptr.astype("<i8").tobytes())
+        digest.update(self.labels.indices.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+    def select(self, rows: Sequence[int]) -> "Split":
+        """The documents of these rows, in this order."""
+        texts = self.texts
+        chosen = texts.select(rows) if isinstance(texts, ArrowTexts) else [texts[row] for row in rows]
+        return Split([self.ids[row] for row in rows], chosen, self.labels[rows])
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Splits (always train; dev and test where there are any) over one vocabulary of L labels."""
+
+    name: str
+    splits: Mapping[str, Split]
+    label_ids: Sequence[str]
+    label_names: Sequence[str]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the vocabulary and of every split."""
+        digest = hashlib.blake2b(digest_size=16)
+        for part in (self.label_ids, self.label_names):
+            digest.update(repr(list(part)).encode())
+        for name in sorted(self.splits):
+            digest.update(f"{name}:{self.splits[name].fingerprint}".encode())
+        return digest.hexdigest()
+
+    def label_counts(self, split: str) -> np.ndarray:
+        """Documents of the split that carry each label, int64 [L]."""
+        return np.bincount(self.split(split).labels.indices, minlength=len(self.label_ids))
+
+    def split(self, name: str) -> Split:
+        """The split of that name; XMCError where the corpus has none."""
+        if name not in self.splits:
+            raise XMCError(f"{self.name} has no split {name!r}; it has: {', '.join(self.splits)}")
+        return self.splits[name]
+
+
+def uniform_hash(text: str, seed: int) -> float:
+    """A number in [0, 1) that depends on nothing but `text` and `seed`."""
+    digest = hashlib.blake2b(f"{seed}:{text}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64
+
+
+def cut_dev(corpus: Corpus, fraction: float, seed: int) -> Corpus:
+    """`corpus` with a dev split: its own, or about that fraction of train, chosen by a hash of each document's id.
+
+    The choice is independent of the order of the documents, and of what else is in the corpus.
+    """
+    if "dev" in corpus.splits:
+        return corpus
+    if not 0 < fraction < 1:
+        raise XMCError(f"dev fraction {fraction} is not between 0 and 1: {corpus.name} has no dev split of its own")
+    train = corpus.split("train")
+    in_dev = np.array([uniform_hash(f"dev:{id_}", seed) < fraction for id_ in train.ids], dtype=bool)
+    if in_dev.all() or not in_dev.any():
+        raise XMCError(
+            f"{corpus.name}: {fraction:.2%} of {len(train)} training documents leave dev or train empty; "
+            "choose another dev fraction, or provide a dev split"
+        )
+    dev, rest = (train.select(np.flatnonzero(chosen).tolist()) for chosen in (in_dev, ~in_dev))
+    ordered = {"train": rest, "dev": dev, **{name: part for name, part in corpus.splits.items() if name != "train"}}
+    return replace(corpus, splits=ordered)

@@ -1,0 +1,31 @@
+"""Documents to predict labels for, read one at a time."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from xmc.data.files import json_lines
+from xmc.data.records import Record, id_of, records, text_of
+
+
+def read_documents(
+    source: str | Path | Iterable[bytes],
+    text_fields: Sequence[str],
+    id_field: str | None = "id",
+    text_separator: str = "\n",
+) -> Iterator[tuple[str, str]]:
+    """Id and text of each document of a file, or of a stream of JSON lines such as `sys.stdin.buffer`.
+
+    A document without the id field is named by its line (in Parquet its row). Nothing but the current document is held.
+
+    Raises XMCError, naming file and line, for malformed JSON, a missing text field, an empty text and a damaged file.
+    """
+    named: Iterator[tuple[int, Record]]
+    if isinstance(source, str | Path):
+        name, named = str(source), records(Path(source))
+    else:
+        name = "<stdin>"
+        named = json_lines(source, name)
+    for number, record in named:
+        where = f"{name}:{number}"
+        id_ = id_of(record, id_field, where) if id_field is not None and id_field in record else str(number)
+        yield id_, text_of(record, text_fields, text_separator, where)

@@ -1,0 +1,123 @@
+"""Opening the user's files, and telling what is wrong with them."""
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import zlib
+from collections.abc import Collection, Iterable, Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import pyarrow as pa
+
+from xmc.types import XMCError
+
+
+def near_misses(given: str, known: Collection[str]) -> str:
+    """` (did you mean 'a' or 'b'?)`, or nothing where no known name is near."""
+    close = get_close_matches(given, known, n=3, cutoff=0.6)
+    return f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
+
+
+def listing(names: Iterable[str], limit: int = 12) -> str:
+    """A few sorted names for a message."""
+    ordered = sorted(names)
+    return ", ".join(ordered[:limit]) + (f", ... ({len(ordered)} in all)" if len(ordered) > limit else "") or "nothing"
+
+
+def folder(path: str | Path) -> Path:
+    """`path` as an existing folder."""
+    given = Path(path).expanduser()
+    if given.is_dir():
+        return given
+    if given.exists():
+        raise XMCError(f"{given} is a file; expected the folder that holds the data files (data.root)")
+    parent = next(parent for parent in given.absolute().parents if parent.is_dir())
+    present = [entry.name for entry in parent.iterdir() if entry.is_dir()]
+    missing = given.absolute().relative_to(parent).parts[0]
+    raise XMCError(
+        f"no folder {given}{near_misses(missing, present)}; {parent} has the folders: {listing(present)}. Set data.root"
+    )
+
+
+def file(path: str | Path) -> Path:
+    """`path` as an existing file."""
+    given = Path(path).expanduser()
+    if given.is_file():
+        return given
+    if given.is_dir():
+        raise XMCError(f"{given} is a folder; expected a file")
+    beside = given.parent
+    if not beside.is_dir():
+        raise XMCError(f"no file {given}: there is no folder {beside}")
+    present = [entry.name for entry in beside.iterdir()]
+    raise XMCError(f"no file {given}{near_misses(given.name, present)}; {beside} has: {listing(present)}")
+
+
+def open_bytes(path: str | Path) -> BinaryIO:
+    """A file to read, decompressed by the suffix of its name (.gz, .bz2, .xz, .zst)."""
+    given = file(path)
+    match given.suffix.lower():
+        case ".gz":
+            return cast(BinaryIO, gzip.open(given))
+        case ".bz2":
+            return cast(BinaryIO, bz2.open(given))
+        case ".xz":
+            return cast(BinaryIO, lzma.open(given))
+        case ".zst":
+            return io.BufferedReader(pa.input_stream(str(given), compression="zstd"))
+    return given.open("rb")
+
+
+def utf8(raw: bytes, where: str) -> str:
+    """`raw` decoded; `where` is its file:line."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise XMCError(f"{where}: not UTF-8 ({error}); convert the file, e.g. with `iconv -t utf-8`") from None
+
+
+def json_lines(stream: Iterable[bytes], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number and object of each line that is not blank; `name` is the file in messages."""
+    for number, raw in numbered_lines(stream, name):
+        where = f"{name}:{number}"
+        line = utf8(raw, where).removeprefix("\ufeff").strip()
+        if not line:
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise XMCError(
+                f"{where}: malformed JSON, {error.msg} at column {error.pos + 1}: {_excerpt(line, error.pos)!r}; "
+                "expected one JSON object a line"
+            ) from None
+        if r"\ud" in line.lower() and not _encodable(record):
+            raise XMCError(f"{where}: malformed JSON, half of a surrogate pair in a text; write the character in UTF-8")
+        if not isinstance(record, dict):
+            raise XMCError(f"{where}: expected a JSON object, found {_excerpt(line, 0)!r}")
+        yield number, record
+
+
+def numbered_lines(stream: Iterable[bytes], name: str) -> Iterator[tuple[int, bytes]]:
+    """Line number, from 1, and bytes of each line of a file that may turn out to be damaged."""
+    number = 0
+    try:
+        for number, line in enumerate(stream, 1):
+            yield number, line
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise XMCError(f"{name}: cannot be read beyond line {number} ({error}); is it complete?") from None
+
+
+def _excerpt(line: str, position: int, width: int = 40) -> str:
+    return line[max(0, position - width // 2) : position + width].strip()
+
+
+def _encodable(record: object) -> bool:
+    try:
+        json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

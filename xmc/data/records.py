@@ -1,0 +1,129 @@
+"""Records of JSON lines, CSV, TSV and Parquet files, and the document that a record holds."""
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from xmc.data.files import json_lines, listing, near_misses, numbered_lines, open_bytes, utf8
+from xmc.types import XMCError
+
+FORMATS = ("jsonl", "ndjson", "json", "csv", "tsv", "parquet")
+COMPRESSIONS = ("gz", "bz2", "xz", "zst")
+
+Record = Mapping[str, Any]
+
+
+def format_of(path: Path) -> str | None:
+    """The format a file's name tells, `train.jsonl.gz` as `train.jsonl`; None for a name that tells none."""
+    suffixes = [suffix.lstrip(".").lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in COMPRESSIONS:
+        suffixes.pop()
+    return suffixes[-1] if suffixes and suffixes[-1] in FORMATS else None
+
+
+def records(path: Path) -> Iterator[tuple[int, Record]]:
+    """Number and fields of each record: the line it begins in, from 1 (in Parquet its row, from 1)."""
+    kind = format_of(path)
+    if kind is None:
+        raise XMCError(
+            f"{path}: format not known; expected a name in .{', .'.join(FORMATS)}, .gz and the like behind it"
+        )
+    with open_bytes(path) as stream:
+        if kind == "parquet":
+            yield from _parquet(path, stream)
+        elif kind in ("csv", "tsv"):
+            yield from _delimited(stream, str(path), tabs=kind == "tsv")
+        else:
+            yield from json_lines(stream, str(path))
+
+
+def _delimited(stream: Iterable[bytes], name: str, tabs: bool) -> Iterator[tuple[int, Record]]:
+    """CSV with quotes, or TSV without: a tab or a line break cannot stand inside a field there."""
+    csv.field_size_limit(2**31 - 1)  # the default refuses texts beyond 128 KiB
+    lines = (utf8(raw, f"{name}:{number}") for number, raw in numbered_lines(stream, name))
+    reader = csv.reader(lines, "excel-tab", quoting=csv.QUOTE_NONE) if tabs else csv.reader(lines, strict=True)
+    header: list[str] | None = None
+    while True:
+        number = reader.line_num + 1
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise XMCError(f"{name}:{number}: malformed {'TSV' if tabs else 'CSV'} ({error})") from None
+        if not row:
+            continue
+        if header is None:
+            header = [field.removeprefix("\ufeff") for field in row]
+        elif len(row) != len(header):
+            raise XMCError(f"{name}:{number}: {len(row)} fields; the header has {len(header)}: {', '.join(header)}")
+        else:
+            yield number, dict(zip(header, row, strict=True))
+
+
+def _parquet(path: Path, stream: BinaryIO) -> Iterator[tuple[int, Record]]:
+    number = 0
+    try:
+        for batch in pq.ParquetFile(stream).iter_batches(batch_size=1000):
+            for record in batch.to_pylist():
+                number += 1
+                yield number, record
+    except (pa.ArrowException, OSError) as error:
+        raise XMCError(f"{path}: cannot be read beyond row {number} ({error}); is it complete?") from None
+
+
+def text_of(record: Record, fields: Sequence[str], separator: str, where: str) -> str:
+    """The text fields that are not empty, joined."""
+    parts = []
+    for field in fields:
+        value = _value(record, field, where, "data.text_fields")
+        if value is not None and not isinstance(value, str):
+            raise XMCError(f"{where}: field {field!r} is {_kind(value)}; expected a text")
+        if value and not value.isspace():
+            parts.append(value)
+    if not parts:
+        names = " and ".join(map(repr, fields))
+        raise XMCError(f"{where}: empty text: nothing in {names}{_which(record)}; give it a text or remove it")
+    return separator.join(parts)
+
+
+def id_of(record: Record, field: str, where: str) -> str:
+    """The document id, a text or a whole number."""
+    value = _value(record, field, where, "data.id_field (null numbers the documents)")
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise XMCError(f"{where}: field {field!r} is {_kind(value)}; expected an id: a text or a whole number")
+    return str(value)
+
+
+def labels_of(record: Record, field: str, separator: str, where: str) -> list[str]:
+    """The label ids: a list, or a text that `separator` divides. An empty one means no labels."""
+    value = _value(record, field, where, "data.label_field")
+    if isinstance(value, str):
+        return [label for part in value.split(separator) if (label := part.strip())]
+    if not isinstance(value, list):
+        raise XMCError(
+            f"{where}: field {field!r} is {_kind(value)}; expected a list of label ids or a text, [] for no labels"
+        )
+    for label in value:
+        if isinstance(label, bool) or not isinstance(label, str | int) or label == "":
+            raise XMCError(f"{where}: {label!r} in field {field!r} is no label id; expected texts or whole numbers")
+    return [str(label) for label in value]
+
+
+def _value(record: Record, field: str, where: str, option: str) -> Any:
+    if field not in record:
+        hint = near_misses(field, list(record))
+        raise XMCError(f"{where}: no field {field!r}{hint}; it has: {listing(record)}. Set {option}")
+    return record[field]
+
+
+def _kind(value: object) -> str:
+    return "null" if value is None else f"{value!r:.40}"
+
+
+def _which(record: Record) -> str:
+    return f" of document {record['id']!r}" if "id" in record else ""

@@ -1,0 +1,100 @@
+"""Corpora in JSON lines, CSV, TSV or Parquet: a record a document, a file a split."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from xmc.data import files as inputs
+from xmc.data.assemble import assemble
+from xmc.data.corpus import Corpus
+from xmc.data.labels import read_labels_tsv
+from xmc.data.records import COMPRESSIONS, FORMATS, format_of, id_of, labels_of, records, text_of
+from xmc.data.store import Document, stored
+from xmc.types import XMCError
+
+SPLITS = ("train", "dev", "test")
+
+
+def read_table(
+    root: str | Path,
+    text_fields: Sequence[str] = ("text",),
+    label_field: str = "labels",
+    id_field: str | None = "id",
+    *,
+    files: Mapping[str, str | Path] | None = None,
+    labels_file: str | Path | None = None,
+    label_separator: str = " ",
+    text_separator: str = "\n",
+    cache_dir: str | Path | None = None,
+) -> Corpus:
+    """The corpus of `{train,dev,test}.{jsonl,csv,tsv,parquet}[.gz]` in the folder `root`; dev and test may lack.
+
+    files: split to file, below `root`, where the names are others. labels_file: id and name of every label
+    (`labels.tsv` in `root` where there is one); without it the vocabulary is what the data holds. Labels are a list, or
+    a text that `label_separator` divides. `id_field` None numbers the documents of each split.
+
+    Raises XMCError, naming file and line, for whatever cannot be read or does not fit together.
+    """
+    if not text_fields:
+        raise XMCError("data.text_fields is empty; name at least one field that holds text")
+    folder = inputs.folder(root)
+    cache = None if cache_dir is None else Path(cache_dir)
+    splits = {
+        split: stored(
+            _documents,
+            (path,),
+            cache,
+            split=split,
+            text_fields=tuple(text_fields),
+            label_field=label_field,
+            id_field=id_field,
+            label_separator=label_separator,
+            text_separator=text_separator,
+        )
+        for split, path in _split_files(folder, files or {}).items()
+    }
+    vocabulary_file = folder / (labels_file or "labels.tsv")
+    names = read_labels_tsv(vocabulary_file) if labels_file or vocabulary_file.is_file() else None
+    return assemble(folder.resolve().name, splits, names, str(vocabulary_file))
+
+
+def _split_files(folder: Path, files: Mapping[str, str | Path]) -> dict[str, Path]:
+    for split in files:
+        if split not in SPLITS:
+            raise XMCError(
+                f"data.files: no split {split!r}{inputs.near_misses(split, SPLITS)}; known: {', '.join(SPLITS)}"
+            )
+    found = {}
+    for split in SPLITS:
+        if split in files:
+            found[split] = inputs.file(folder / files[split])
+            continue
+        candidates = sorted(path for path in folder.iterdir() if path.name.split(".")[0] == split and format_of(path))
+        if len(candidates) > 1:
+            names = " and ".join(path.name for path in candidates)
+            raise XMCError(f"{folder} has {names}; say which one is {split}: data.files.{split}={candidates[0].name}")
+        if candidates:
+            found[split] = candidates[0]
+    if "train" not in found:
+        present = inputs.listing(path.name for path in folder.iterdir())
+        raise XMCError(
+            f"{folder} has no train.{{{','.join(FORMATS)}}}, plain or .{'/.'.join(COMPRESSIONS)}; it has: {present}. "
+            "Set data.files.train"
+        )
+    return found
+
+
+def _documents(
+    files: tuple[Path],
+    split: str,
+    text_fields: tuple[str, ...],
+    label_field: str,
+    id_field: str | None,
+    label_separator: str,
+    text_separator: str,
+) -> Iterator[Document]:
+    (path,) = files
+    for row, (line, record) in enumerate(records(path)):
+        where = f"{path}:{line}"
+        id_ = f"{split}-{row}" if id_field is None else id_of(record, id_field, where)
+        text = text_of(record, text_fields, text_separator, where)
+        yield line, id_, text, labels_of(record, label_field, label_separator, where)

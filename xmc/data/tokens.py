@@ -1,0 +1,135 @@
+"""Texts to token ids, once: an Arrow cache on disk for each split, tokenizer and length."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from datasets import Dataset, Features, Sequence, Value, concatenate_datasets
+from transformers import PreTrainedTokenizerBase
+
+from xmc.data.corpus import ArrowTexts, Split
+from xmc.types import XMCError
+
+_FEATURES = Features({"input_ids": Sequence(Value("int32"))})
+_MANIFEST = "manifest.json"
+
+
+def tokenize(
+    split: Split, tokenizer: PreTrainedTokenizerBase, max_length: int, cache_dir: str | Path, processes: int = 1
+) -> Dataset:
+    """Token ids of each document of the split: column `input_ids`, int32 lists of at most `max_length`.
+
+    Special tokens are those of the tokenizer. The cache lies in `cache_dir` under a hash of the split, the tokenizer's
+    content and `max_length`; it appears whole or not at all, and a damaged one is made anew. One process uses all cores
+    where the tokenizer is a fast one; more processes serve the others.
+    """
+    special = tokenizer.num_special_tokens_to_add()
+    if max_length <= special:
+        raise XMCError(f"max_length {max_length} has no room for text beside {special} special tokens; raise it")
+    digest = hashlib.blake2b(digest_size=16)
+    for part in (split.fingerprint, tokenizer_fingerprint(tokenizer), str(max_length)):
+        digest.update(part.encode())
+    folder = Path(cache_dir) / f"tokens-{digest.hexdigest()}"
+    tokens = _load(folder, len(split))
+    if tokens is not None:
+        return tokens
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    working = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        _write(split, tokenizer, max_length, working, max(1, min(processes, len(split))))
+        shutil.rmtree(folder, ignore_errors=True)
+        working.rename(folder)
+    finally:
+        shutil.rmtree(working, ignore_errors=True)
+    tokens = _load(folder, len(split))
+    if tokens is None:
+        raise XMCError(f"{folder} cannot be read back after writing it; is the disk full or failing?")
+    return tokens
+
+
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Hash of what decides a tokenizer's output, wherever it was loaded from."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    content: Any
+    if backend is not None:
+        content = json.loads(backend.to_str())
+        del content["truncation"], content["padding"]  # set by each call
+    else:
+        settings = {key: value for key, value in tokenizer.init_kwargs.items() if not key.endswith(("_file", "_path"))}
+        content = [settings, tokenizer.get_vocab()]
+    parts = [type(tokenizer).__name__, tokenizer.truncation_side, tokenizer.special_tokens_map, content]
+    return hashlib.blake2b(json.dumps(parts, sort_keys=True, default=str).encode(), digest_size=16).hexdigest()
+
+
+def _write(split: Split, tokenizer: PreTrainedTokenizerBase, max_length: int, folder: Path, processes: int) -> None:
+    texts = (
+        split.texts.dataset if isinstance(split.texts, ArrowTexts) else Dataset.from_dict({"text": list(split.texts)})
+    )
+    with _quiet_forks(processes):
+        texts.map(
+            _encode,
+            batched=True,
+            fn_kwargs={"tokenizer": tokenizer, "max_length": max_length},
+            remove_columns=texts.column_names,
+            features=_FEATURES,
+            cache_file_name=str(folder / "tokens.arrow"),
+            load_from_cache_file=False,
+            new_fingerprint=folder.name.lstrip("."),
+            num_proc=processes if processes > 1 else None,
+            desc="tokenising",
+        )
+    files = {path.name: _checksum(path) for path in sorted(folder.glob("*.arrow"))}
+    (folder / _MANIFEST).write_text(json.dumps({"documents": len(split), "files": files}))
+
+
+def _encode(batch: Mapping[str, list[str]], tokenizer: PreTrainedTokenizerBase, max_length: int) -> dict[str, Any]:
+    encoded = tokenizer(
+        batch["text"],
+        truncation=True,
+        max_length=max_length,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+    )
+    return {"input_ids": encoded["input_ids"]}
+
+
+def _load(folder: Path, documents: int) -> Dataset | None:
+    """The cache, or None where there is none that is whole."""
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_text())
+        if any(_checksum(folder / name) != checksum for name, checksum in manifest["files"].items()):
+            return None
+        tokens = concatenate_datasets([Dataset.from_file(str(folder / name)) for name in manifest["files"]])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException):
+        return None
+    return tokens if len(tokens) == documents else None
+
+
+def _checksum(path: Path) -> int:
+    value = 0
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            value = zlib.crc32(block, value)
+    return value
+
+
+@contextmanager
+def _quiet_forks(processes: int) -> Iterator[None]:
+    """Fast tokenizers neither thread nor warn in worker processes."""
+    before = os.environ.get("TOKENIZERS_PARALLELISM")
+    if processes > 1:
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    try:
+        yield
+    finally:
+        if processes > 1:
+            os.environ.pop("TOKENIZERS_PARALLELISM")
+            os.environ.update({} if before is None else {"TOKENIZERS_PARALLELISM": before})
