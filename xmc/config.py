@@ -61,6 +61,13 @@ class EncoderSection(Section):
 
 class BagEncoder(EncoderSection):
     kind: Literal["bag"]
+    width: Count
+    vocab_size: Count
+    bigrams: Annotated[int, Field(ge=0)]
+    min_documents: Count
+    term_dropout: Annotated[float, Field(ge=0, lt=1)]
+    mlp_width: Annotated[int, Field(ge=0)]
+    embedding_lr: Positive
 
 
 class TransformerEncoder(EncoderSection):
@@ -117,8 +124,7 @@ class StaticSparsity(Section):
 class SetSparsity(Section):
     kind: Literal["set"]
     drop: Literal["fraction", "threshold"]
-    fraction: Fraction
-    threshold: NonNegative
+    initial: Fraction
     interval: Count
     stop: Fraction
 

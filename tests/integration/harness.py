@@ -1,0 +1,50 @@
+"""A small corpus with planted structure, and the command line to train on it."""
+
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+WORDS = {f"topic{t}": [f"word{t}{c}" for c in "abcdef"] for t in range(12)}
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def write_corpus(folder: Path, seed: int = 0) -> None:
+    """Documents of one or two topics; their labels are the topics, their words the topics' words and some noise."""
+    rng = random.Random(seed)
+    folder.mkdir(parents=True)
+    for split, count in (("train", 400), ("dev", 60), ("test", 60)):
+        with open(folder / f"{split}.jsonl", "w") as out:
+            for i in range(count):
+                topics = rng.sample(sorted(WORDS), rng.choice([1, 2]))
+                words = [rng.choice(WORDS[t]) for t in topics for _ in range(8)] + [f"noise{rng.randrange(50)}"]
+                rng.shuffle(words)
+                out.write(json.dumps({"id": f"{split}{i}", "text": " ".join(words), "labels": topics}) + "\n")
+    names = "".join(f"{topic}\tThe topic {topic[5:]}\n" for topic in sorted(WORDS))
+    (folder / "labels.tsv").write_text("id\tname\n" + names)
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "xmc", *map(str, arguments)]
+
+
+def small(corpus: Path, *more: object) -> list[object]:
+    """Overrides that make a run small and quick."""
+    return [
+        "data=jsonl",
+        f"data.root={corpus}",
+        f"data.cache_dir={corpus.parent / 'cache'}",
+        "data.processes=1",
+        "encoder.width=32",
+        "classifier.fan_in=8",
+        "auxiliary.leaf_size=3",
+        "sparsity.interval=10",
+        "trainer.epochs=8",
+        "trainer.batch_size=16",
+        "trainer.threads=1",
+        "trainer.log_every=10",
+        "trainer.eval_every=40",
+        *more,
+    ]

@@ -1,0 +1,108 @@
+"""Mistakes end in one clear error: what was given, what was expected, the way out - and nothing is lost."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from harness import Run, small, write_corpus
+
+
+def fails(xmc: Run, *arguments: object, **kwargs: object) -> str:
+    done = xmc(*arguments, check=False, **kwargs)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def copied(run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(run, tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["trian"], "'trian' is no command of xmc; did you mean 'train'?"),
+        (["train", "trainer.bach_size=3"], "trainer.bach_size: unknown key; did you mean 'trainer.batch_size'?"),
+        (["train", "trainer.batch_size=0"], "trainer.batch_size: got 0"),
+        (["train", "loss=bse"], "loss: got 'bse'; did you mean 'bce'?"),
+        (["train", "classifier=dens"], "Could not find 'classifier/dens'"),
+        (["train", "data=jsonl"], "a value is missing: give data.root=..."),
+        (["train", "trainer.metric=Q@1"], "unknown metric 'Q@1'"),
+        (["train", "trainer.device=tpu9"], "device='tpu9' cannot be used"),
+        (["evaluate"], "a value is missing: give run=..."),
+        (["evaluate", "run=nowhere"], "nowhere holds no run"),
+        (["train", "run=nowhere", "resume=true"], "nowhere holds no run"),
+    ],
+    ids=lambda v: " ".join(v) if isinstance(v, list) else "",
+)
+def test_command_line(xmc: Run, tmp_path: Path, arguments: list[str], told: str) -> None:
+    assert told in fails(xmc, *arguments, cwd=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_fan_in_beyond_the_features(corpus: Path, tmp_path: Path, xmc: Run) -> None:
+    error = fails(xmc, "train", *small(corpus, f"run={tmp_path / 'run'}", "classifier.fan_in=33"))
+    assert "classifier.fan_in=33 exceeds the 32 features" in error
+
+
+def test_a_run_is_not_overwritten(corpus: Path, trained: Path, xmc: Run) -> None:
+    error = fails(xmc, "train", *small(corpus, f"run={trained}"))
+    assert "already holds a run" in error
+    assert "resume=true" in error
+
+
+def test_resume_with_another_value(trained: Path, xmc: Run) -> None:
+    error = fails(xmc, "train", f"run={trained}", "resume=true", "classifier.fan_in=9")
+    assert "classifier.fan_in: the run has 8, now given 9" in error
+
+
+def test_resume_with_another_config_file(trained: Path, tmp_path: Path, xmc: Run) -> None:
+    run = copied(trained, tmp_path)
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("fan_in: 8", "fan_in: 9"))
+    assert "written by a run with another configuration" in fails(xmc, "train", f"run={run}", "resume=true")
+
+
+def test_resume_from_a_damaged_checkpoint(trained: Path, tmp_path: Path, xmc: Run) -> None:
+    run = copied(trained, tmp_path)
+    newest, older = sorted((run / "checkpoints").glob("step-*"))[::-1]
+    weights = newest / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    error = fails(xmc, "train", f"run={run}", "resume=true")
+    assert f"{newest} is damaged" in error
+    assert f"delete that folder to go on from the previous one, {older}" in error
+    shutil.rmtree(newest)
+    xmc("train", f"run={run}", "resume=true")
+
+
+def test_unfinished_model(trained: Path, tmp_path: Path, xmc: Run) -> None:
+    run = copied(trained, tmp_path)
+    shutil.rmtree(run / "model")
+    assert "has no finished model; finish it with" in fails(xmc, "evaluate", f"run={run}")
+
+
+def test_prediction_input_with_a_broken_line(trained: Path, tmp_path: Path, xmc: Run) -> None:
+    documents, output = tmp_path / "docs.jsonl", tmp_path / "pred.jsonl"
+    documents.write_text('{"text": "word1a"}\n{"text": \n')
+    error = fails(xmc, "predict", f"run={trained}", f"input={documents}", f"output={output}")
+    assert f"{documents}:2" in error
+    assert [p.name for p in tmp_path.iterdir()] == ["docs.jsonl"], "no half-written output"
+
+
+def test_prediction_input_without_the_text_field(trained: Path, tmp_path: Path, xmc: Run) -> None:
+    documents = tmp_path / "docs.jsonl"
+    documents.write_text(json.dumps({"txt": "word1a"}) + "\n")
+    error = fails(xmc, "predict", f"run={trained}", f"input={documents}")
+    assert f"{documents}:1" in error
+    assert "txt" in error
+
+
+def test_evaluation_on_changed_labels(trained: Path, corpus: Path, tmp_path: Path, xmc: Run) -> None:
+    run = copied(trained, tmp_path)
+    write_corpus(tmp_path / "other")
+    labels = tmp_path / "other" / "labels.tsv"
+    labels.write_text(labels.read_text() + "extra\tAnother\n")
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace(str(corpus), str(tmp_path / "other")))
+    assert "are no longer those that" in fails(xmc, "evaluate", f"run={run}")

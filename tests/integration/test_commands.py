@@ -1,0 +1,104 @@
+"""train, evaluate and predict as a user types them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from harness import Run, small
+
+from xmc import XMCModel
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_run_folder(trained: Path) -> None:
+    assert {p.name for p in trained.iterdir()} == {
+        "config.yaml",
+        "log.jsonl",
+        "checkpoints",
+        "model",
+        "metrics-dev.json",
+    }
+    log = lines(trained / "log.jsonl")
+    steps = [r for r in log if "loss" in r]
+    assert [r["step"] for r in steps] == list(range(10, 201, 10))
+    assert steps[-1]["loss"] < steps[0]["loss"] / 2
+    assert sum(r["grown"] for r in steps) == sum(r["dropped"] for r in steps) > 0
+    needed = {"lr/encoder", "lr/classifier", "documents_per_second", "tokens_per_second", "peak_memory_mib"}
+    assert all(needed <= r.keys() for r in steps)
+    assert any("dev/P@1" in r for r in log)
+
+
+def test_evaluate(trained: Path, xmc: Run) -> None:
+    done = xmc("evaluate", f"run={trained}", "split=test")
+    report = json.loads((trained / "metrics-test.json").read_text())
+    assert report["metrics"]["P@1"] > 0.9
+    assert f"{100 * report['metrics']['P@1']:.2f}" in done.stdout
+
+
+def test_predict_from_file_to_file(trained: Path, corpus: Path, tmp_path: Path, xmc: Run) -> None:
+    output = tmp_path / "pred.jsonl"
+    xmc("predict", f"run={trained}", f"input={corpus / 'test.jsonl'}", f"output={output}", "k=3")
+    predictions, documents = lines(output), lines(corpus / "test.jsonl")
+    assert [p["id"] for p in predictions] == [d["id"] for d in documents]
+    hits = sum(p["labels"][0]["label"] in d["labels"] for p, d in zip(predictions, documents, strict=True))
+    assert hits > 0.9 * len(documents)
+    first = predictions[0]["labels"]
+    assert len(first) == 3
+    assert first[0]["name"].startswith("The topic ")
+    assert 1 >= first[0]["score"] >= first[1]["score"] >= first[2]["score"] >= 0
+
+
+def test_predict_through_pipes(trained: Path, xmc: Run) -> None:
+    done = xmc("predict", f"run={trained}", "input=-", "output=-", "k=1", input='{"text": "word3a word3b"}\n')
+    (prediction,) = map(json.loads, done.stdout.splitlines())
+    assert prediction["id"] == "1"
+    assert prediction["labels"][0]["label"] == "topic3"
+
+
+def test_predict_in_python(trained: Path) -> None:
+    model = XMCModel.from_pretrained(trained / "model")
+    (ranked,) = model.predict(["word5a word5b word5c"], k=2)
+    assert ranked[0].label == "topic5"
+    assert len(ranked) == 2
+
+
+def test_python_and_command_agree(trained: Path, xmc: Run) -> None:
+    text = "word1a word7b word7c noise3"
+    done = xmc("predict", f"run={trained}", "input=-", "k=4", input=json.dumps({"text": text}) + "\n")
+    by_command = [label["score"] for label in json.loads(done.stdout)["labels"]]
+    by_python = [p.score for p in XMCModel.from_pretrained(trained / "model").predict([text], k=4)[0]]
+    assert by_command == pytest.approx(by_python, abs=1e-5)
+
+
+def test_multirun(corpus: Path, tmp_path: Path, xmc: Run) -> None:
+    sweep = tmp_path / "sweep"
+    xmc("train", "--multirun", *small(corpus, f"run={sweep}", "trainer.max_steps=3", "seed=1,2"))
+    assert (sweep / "0" / "model" / "xmc.json").is_file()
+    assert (sweep / "1" / "model" / "xmc.json").is_file()
+    assert "seed: 2" in (sweep / "1" / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["classifier=dense"],
+        ["classifier.backend=reference", "loss=squared_hinge", "auxiliary=none"],
+        ["classifier/optimizer=sgd", "sparsity.drop=threshold", "intermediate=linear", "intermediate.width=64"],
+        ["classifier=dense", "classifier/optimizer=sgd", "sparsity=static", "trainer.micro_batch_size=5"],
+    ],
+    ids=" ".join,
+)
+def test_every_part_trains(corpus: Path, tmp_path: Path, xmc: Run, overrides: list[str]) -> None:
+    run = tmp_path / "run"
+    xmc("train", *small(corpus, f"run={run}", "trainer.max_steps=12", *overrides))
+    xmc("evaluate", f"run={run}")
+
+
+def test_wandb_offline(corpus: Path, tmp_path: Path, xmc: Run) -> None:
+    pytest.importorskip("wandb")
+    run = tmp_path / "run"
+    xmc("train", *small(corpus, f"run={run}", "trainer.max_steps=12", "tracking=wandb", "tracking.mode=offline"))
+    assert list((run / "wandb").glob("offline-run-*/run-*.wandb"))

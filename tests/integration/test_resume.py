@@ -1,0 +1,80 @@
+"""Interrupted runs go on, and end as undisturbed ones do, to the bit."""
+
+import json
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from harness import Run, command, small
+
+# Dropout, the auxiliary head, SET and early evaluations are all at work in these runs.
+OVERRIDES = ("trainer.checkpoint_every=7", "trainer.log_every=1")
+
+
+def model_bytes(run: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(run)): p.read_bytes() for p in sorted((run / "model").rglob("*")) if p.is_file()}
+
+
+def wait_for_step(run: Path, step: int, process: subprocess.Popen[str]) -> None:
+    log = run / "log.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if log.exists() and len(log.read_text().splitlines()) >= step:
+            return
+        time.sleep(0.002)
+    pytest.fail(f"the run never reached step {step}: {process.communicate()[1]}")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(corpus: Path, tmp_path_factory: pytest.TempPathFactory, xmc: Run) -> Path:
+    run = tmp_path_factory.mktemp("undisturbed") / "run"
+    xmc("train", *small(corpus, f"run={run}", *OVERRIDES))
+    return run
+
+
+def test_killed_three_times_ends_the_same(corpus: Path, tmp_path: Path, xmc: Run, undisturbed: Path) -> None:
+    run = tmp_path / "run"
+    moments = sorted(random.sample(range(5, 190), 3))
+    print("killed after log lines", moments)
+    arguments = small(corpus, f"run={run}", *OVERRIDES)
+    for moment in moments:
+        with subprocess.Popen(command("train", *arguments), stderr=subprocess.PIPE, text=True) as process:
+            wait_for_step(run, moment, process)
+            process.send_signal(signal.SIGKILL)
+        arguments = [f"run={run}", "resume=true"]
+    xmc("train", *arguments)
+    assert model_bytes(run) == model_bytes(undisturbed)
+    steps = [json.loads(line)["step"] for line in (run / "log.jsonl").read_text().splitlines() if '"loss"' in line]
+    assert steps == list(range(1, 201))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_run_says_how_to_go_on(
+    corpus: Path, tmp_path: Path, xmc: Run, undisturbed: Path, number: signal.Signals
+) -> None:
+    run = tmp_path / "run"
+    arguments = command("train", *small(corpus, f"run={run}", *OVERRIDES))
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
+        wait_for_step(run, 12, process)
+        process.send_signal(number)
+        assert process.stderr is not None
+        told = process.stderr.read()
+    assert process.returncode == 128 + number
+    assert f"go on with: xmc train run={run} resume=true" in told
+    assert list((run / "checkpoints").glob("step-*"))
+    xmc("train", f"run={run}", "resume=true")
+    assert model_bytes(run) == model_bytes(undisturbed)
+
+
+def test_same_seed_same_model(corpus: Path, tmp_path: Path, xmc: Run, undisturbed: Path) -> None:
+    xmc("train", *small(corpus, f"run={tmp_path / 'run'}", *OVERRIDES))
+    assert model_bytes(tmp_path / "run") == model_bytes(undisturbed)
+
+
+def test_resuming_a_finished_run_changes_nothing(xmc: Run, undisturbed: Path) -> None:
+    before = model_bytes(undisturbed)
+    xmc("train", f"run={undisturbed}", "resume=true")
+    assert model_bytes(undisturbed) == before

@@ -1,0 +1,90 @@
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerBase
+
+from xmc.model.encoder import Encoder, load_backbone, pool
+from xmc.types import XMCError
+
+
+@pytest.fixture(scope="session")
+def bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny BERT with unusual special token ids, as a local Hugging Face folder."""
+    folder = tmp_path_factory.mktemp("bert")
+    words = ["[MASK]", "[SEP]", "open", "a", "file", "module", "[PAD]", "[UNK]", "[CLS]", *"bcdefgh"]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer", "do_lower_case": true}')
+    config = BertConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=32,
+        pad_token_id=words.index("[PAD]"),
+    )
+    torch.manual_seed(0)
+    BertModel(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(folder).save_pretrained(folder)
+    return folder
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    tokens = tokenizer(texts, padding=True, return_tensors="pt")
+    return tokens["input_ids"], tokens["attention_mask"]
+
+
+def test_special_tokens_come_from_the_tokenizer(bert_folder: Path) -> None:
+    _, tokenizer = load_backbone(str(bert_folder))
+    ids, _ = encode(tokenizer, ["open a file"])
+    assert ids[0, 0] == tokenizer.cls_token_id == 8
+    assert ids[0, -1] == tokenizer.sep_token_id == 1
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_padding_does_not_change_features(bert_folder: Path, pooling: str) -> None:
+    backbone, tokenizer = load_backbone(str(bert_folder))
+    encoder = Encoder(backbone, tokenizer, pooling=pooling, max_length=32).eval()  # type: ignore[arg-type]
+    alone = encoder(*encode(tokenizer, ["open a file"]))
+    beside = encoder(*encode(tokenizer, ["open a file", "b c d e f g h a file module open"]))
+    assert alone.shape == (1, 16)
+    torch.testing.assert_close(alone[0], beside[0])
+
+
+def test_mean_pooling_by_hand() -> None:
+    states = torch.tensor([[[1.0, 2.0], [3.0, 6.0], [100.0, 100.0]]])
+    mask = torch.tensor([[1, 1, 0]])
+    assert pool(states, mask, "mean").tolist() == [[2.0, 4.0]]
+    assert pool(states, mask, "cls").tolist() == [[1.0, 2.0]]
+
+
+def test_round_trip(bert_folder: Path, tmp_path: Path) -> None:
+    backbone, tokenizer = load_backbone(str(bert_folder))
+    encoder = Encoder(backbone, tokenizer, pooling="cls", max_length=7, dropout=0.3).eval()
+    encoder.save_pretrained(tmp_path / "encoder")
+    again = Encoder.from_pretrained(tmp_path / "encoder").eval()
+    assert (again.pooling, again.max_length, again.dropout.p) == ("cls", 7, 0.3)
+    inputs = encode(tokenizer, ["open a file", "module"])
+    assert torch.equal(encoder(*inputs), again(*inputs))
+
+
+def test_frozen(bert_folder: Path) -> None:
+    backbone, tokenizer = load_backbone(str(bert_folder))
+    encoder = Encoder(backbone, tokenizer, pooling="mean", max_length=8, frozen=True).train()
+    assert not backbone.training
+    assert not encoder(*encode(tokenizer, ["a file"])).requires_grad
+
+
+def test_missing_model(tmp_path: Path) -> None:
+    with pytest.raises(XMCError, match=r"encoder .*nowhere.* cannot be loaded.*\n.*hub id or a folder"):
+        load_backbone(str(tmp_path / "nowhere"))
+
+
+def test_pickled_weights_are_refused(bert_folder: Path, tmp_path: Path) -> None:
+    for path in bert_folder.iterdir():
+        if path.suffix != ".safetensors":
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    torch.save(BertModel(BertConfig.from_pretrained(bert_folder)).state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(XMCError, match="safetensors"):
+        load_backbone(str(tmp_path))

@@ -1,0 +1,76 @@
+from typing import Any
+
+import pytest
+import torch
+from ops.cases import make_positives, random_layer
+
+from xmc.ops.dense import dense_loss
+from xmc.ops.fan_in import fan_in_loss, fan_in_topk
+from xmc.types import Positives
+
+
+def arguments(**changes: Any) -> dict[str, Any]:
+    features, weight, index, bias, _ = random_layer(2, 6, 8, 3, 0)
+    given: dict[str, Any] = {
+        "features_BD": features,
+        "weight_LK": weight,
+        "index_LK": index,
+        "bias_L": bias,
+        "positives": make_positives([[0], [1, 5]]),
+        "loss": "bce",
+    }
+    return given | changes
+
+
+def offsets(*values: int) -> Positives:
+    return Positives(torch.tensor(values), torch.tensor([0, 1, 5]))
+
+
+INDEX = arguments()["index_LK"]
+
+MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
+    "features rank": ({"features_BD": torch.zeros(8)}, r"features: expected rank 2, got shape \(8,\)"),
+    "features dtype": ({"features_BD": torch.zeros(2, 8, dtype=torch.int64)}, "features: expected .*float32.*int64"),
+    "no documents": ({"features_BD": torch.zeros(0, 8)}, r"features: expected at least one row.*\(0, 8\)"),
+    "strided": ({"features_BD": torch.zeros(8, 2).T}, r"features: expected a contiguous tensor, got strides \(1, 2\)"),
+    "no labels": ({"weight_LK": torch.zeros(0, 3)}, "weight: expected at least one row"),
+    "fan-in": ({"weight_LK": torch.zeros(6, 9), "bias_L": torch.zeros(6)}, "weight: expected fan-in K <= D = 8, got K = 9"),
+    "weight device": ({"weight_LK": torch.zeros(6, 3, device="meta")}, "weight: .*device of the features, cpu, got meta"),
+    "bias shape": ({"bias_L": torch.zeros(5)}, r"bias: expected shape \(6,\), got \(5,\)"),
+    "bias dtype": ({"bias_L": torch.zeros(6)}, "bias: expected torch.float64, got torch.float32"),
+    "index dtype": ({"index_LK": INDEX.long()}, "index: expected torch.int16, got torch.int64"),
+    "index shape": ({"index_LK": INDEX[:5]}, r"index: expected shape \(6, 3\), got \(5, 3\)"),
+    "index too large": ({"index_LK": INDEX.clone().fill_(8)}, r"index: expected columns in \[0, 8\), got columns from 8"),
+    "index negative": ({"index_LK": INDEX.clone().fill_(-1)}, r"index: .*got columns from -1 to -1"),
+    "rows": ({"positives": make_positives([[0]])}, "positives: expected one row for each of the 2 documents, got 1"),
+    "negative label": ({"positives": make_positives([[-3], [1]])}, "positives.labels: expected labels >= 0, got label -3"),
+    "offsets end": ({"positives": offsets(0, 1, 2)}, "positives.offsets: expected an ascending run from 0 to 3"),
+    "offsets fall": ({"positives": offsets(0, 4, 3)}, "positives.offsets: expected an ascending run from 0 to 3"),
+    "loss": ({"loss": "hinge"}, "loss: expected bce or squared_hinge, got 'hinge'"),
+    "label_offset": ({"label_offset": -1}, "label_offset: expected an integer >= 0, got -1"),
+    "active": ({"active": 4}, r"active: expected an integer in \[1, 3\], got 4"),
+    "backend": ({"backend": "best"}, "backend: expected auto or one of"),
+}
+
+
+@pytest.mark.parametrize("changes, message", MISTAKES.values(), ids=MISTAKES.keys())
+def test_names_the_argument(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fan_in_loss(**arguments(**changes))
+
+
+def test_topk_wants_a_positive_k() -> None:
+    given = arguments(k=0)
+    del given["positives"], given["loss"]
+    with pytest.raises(ValueError, match="k: expected an integer >= 1, got 0"):
+        fan_in_topk(**given)
+
+
+def test_dense_wants_a_weight_as_wide_as_the_features() -> None:
+    with pytest.raises(ValueError, match=r"weight: expected shape \('any', 8\), got \(6, 7\)"):
+        dense_loss(torch.zeros(2, 8), torch.zeros(6, 7), torch.zeros(6), make_positives([[0], [1]]), "bce")
+
+
+def test_positives_beyond_the_shard_count_for_nothing() -> None:
+    with_others = fan_in_loss(**arguments(positives=make_positives([[0, 6], [1, 5, 99]])))
+    assert torch.equal(with_others.grad_weight, fan_in_loss(**arguments()).grad_weight)

@@ -1,0 +1,61 @@
+"""The walls between the rooms, read off the imports."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "xmc"
+MAY_IMPORT = {
+    "types": set(),
+    "ops": {"types"},
+    "model": {"types", "ops"},
+    "sparsity": {"types", "ops", "model"},
+    "train": {"types", "ops", "model", "sparsity"},
+    "data": {"types"},
+    "evaluate": {"types"},
+    "config": {"types"},
+    "predict": {"types", "model"},
+    "build": {"types", "config", "ops", "model", "sparsity", "train", "data", "evaluate"},
+    "commands": {"types", "config", "build", "data", "evaluate", "model", "train", "predict"},
+    "cli": {"types", "config", "commands", "train"},
+    "__init__": {"types", "model"},
+    "__main__": {"cli"},
+}
+HYDRA_ROOMS = {"cli", "config", "build"}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_arrows_run_one_way(path: Path) -> None:
+    room = room_of(path)
+    imported = {name.split(".")[1] for name in imports_of(path) if name.startswith("xmc.")}
+    assert imported - {room} <= MAY_IMPORT[room]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_hydra_stays_at_the_door(path: Path) -> None:
+    if room_of(path) not in HYDRA_ROOMS:
+        assert not {name for name in imports_of(path) if name.split(".")[0] in ("hydra", "omegaconf")}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_no_pickle_is_loaded(path: Path) -> None:
+    assert not {name for name in imports_of(path) if name.split(".")[0] in ("pickle", "joblib", "dill")}
+    calls = [ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    assert "torch.load" not in calls

@@ -1,0 +1,3 @@
+from xmc.cli import main
+
+main()

@@ -1,0 +1,275 @@
+"""The one place where configuration becomes objects."""
+
+import hashlib
+import json
+import logging
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.optim import SGD, AdamW, Optimizer
+
+from xmc import config as c
+from xmc.data import Batches, Corpus, cut_dev, read_lightxml, read_pydoc, read_table, tokenize
+from xmc.model import XMCModel
+from xmc.model.auxiliary import ClusterHead
+from xmc.model.bag import BagConfig, BagModel, train_tokenizer
+from xmc.model.classifier import Classifier, Dense, FixedFanIn
+from xmc.model.clustering import cluster_labels, label_features, tfidf
+from xmc.model.encoder import Encoder, load_backbone
+from xmc.model.intermediate import build_intermediate
+from xmc.ops.fan_in import resolve_backend
+from xmc.sparsity import Set, Static, Strategy, init_index
+from xmc.train.loop import Plan
+from xmc.train.optim import SlotAdamW
+from xmc.train.row_adagrad import RowAdagrad
+from xmc.train.state import TrainState
+from xmc.train.step import feature_parameters
+from xmc.train.tracking import LocalLog, Tracker, Trackers, Wandb
+from xmc.types import XMCError
+
+logger = logging.getLogger(__name__)
+
+EVALUATIONS = 10  # on dev in a run, where trainer.eval_every is null
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the loop needs."""
+
+    state: TrainState
+    strategy: Strategy
+    plan: Plan
+    batches: Batches
+    dev_batches: Batches
+
+
+def prepare_machine(device: str, threads: int | None) -> torch.device:
+    """Set the number of CPU threads and choose the device; `auto` takes a GPU where there is one.
+
+    Raises:
+        XMCError: the device named is not to be had.
+    """
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise XMCError(f"device={device!r} cannot be used: {error}; take auto, cpu or cuda") from None
+    return chosen
+
+
+def load_corpus(config: c.TrainConfig) -> Corpus:
+    """Read the data named in the configuration and see to it that there is a dev split."""
+    data = config.data
+    if isinstance(data, c.PydocData):
+        corpus = read_pydoc(data.packages)
+    elif isinstance(data, c.LightXMLData):
+        corpus = read_lightxml(data.root, cache_dir=_cache(data))
+    else:
+        corpus = read_table(
+            data.root,
+            data.text_fields,
+            data.label_field,
+            data.id_field,
+            files=data.files,
+            label_separator=data.label_separator,
+            text_separator=data.text_separator,
+            cache_dir=_cache(data),
+        )
+    return cut_dev(corpus, data.dev_fraction, seed=0)
+
+
+def text_fields(config: c.TrainConfig) -> tuple[str, ...]:
+    """Fields that make up a document's text."""
+    return config.data.text_fields if isinstance(config.data, c.TableData) else ("text",)
+
+
+def run_fingerprint(config: c.TrainConfig, corpus: Corpus) -> str:
+    """Hash of all that decides a run's result: the configuration but for paths and tracking, and the data itself."""
+    values = config.model_dump(mode="json", exclude={"run": True, "resume": True, "tracking": True, "data": True})
+    text = json.dumps(values, sort_keys=True) + corpus.fingerprint
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def build_training(config: c.TrainConfig, corpus: Corpus, device: torch.device, *, initialise: bool) -> Training:
+    """Everything of a run, at its first step.
+
+    initialise: learn initial values from the corpus; not needed where a checkpoint brings them.
+    """
+    torch.manual_seed(config.seed)
+    generator = torch.Generator().manual_seed(config.seed)
+    train = corpus.split("train")
+    encoder = _build_encoder(config, corpus, initialise)
+    intermediate = build_intermediate(in_features=encoder.width, **config.intermediate.model_dump())
+    classifier = _build_classifier(config, intermediate.width, len(corpus.label_ids), device, generator)
+    counts = torch.from_numpy(corpus.label_counts("train"))
+    classifier.init_bias(counts, len(train), config.loss)
+    model = XMCModel(
+        encoder,
+        intermediate,
+        classifier,
+        label_ids=corpus.label_ids,
+        label_names=corpus.label_names,
+        loss=config.loss,
+    ).to(device)
+    batches = build_batches(config, corpus, "train", encoder, config.trainer.batch_size)
+    dev_batches = build_batches(config, corpus, "dev", encoder, 4 * config.trainer.batch_size)
+    auxiliary = _build_auxiliary(config, model, batches, generator)
+    state = TrainState(model, auxiliary, _build_optimizers(config, model, auxiliary))
+    plan = _build_plan(config, batches.steps_per_epoch, device)
+    strategy = _build_strategy(config, plan.total_steps)
+    return Training(state, strategy, plan, batches, dev_batches)
+
+
+def build_batches(
+    config: c.TrainConfig, corpus: Corpus, split: str, encoder: Encoder, batch_size: int
+) -> Batches:
+    """Batches of a split, its texts tokenised on first use."""
+    documents = corpus.split(split)
+    tokens = tokenize(documents, encoder.tokenizer, encoder.max_length, _cache(config.data), config.data.processes)
+    pad = encoder.tokenizer.pad_token_id
+    return Batches(tokens, documents.labels, 0 if pad is None else pad, batch_size, config.seed)
+
+
+def build_tracker(config: c.TrainConfig, resume_step: int) -> Tracker:
+    """The local log, and Weights & Biases where it is asked for."""
+    run = Path(config.run)
+    local = LocalLog(run / "log.jsonl", resume_step=resume_step)
+    if isinstance(config.tracking, c.NoTracking):
+        return local
+    wandb = Wandb(
+        run,
+        mode=config.tracking.mode,
+        project=config.tracking.project,
+        name=config.tracking.name,
+        config=config.model_dump(mode="json"),
+        run_id=hashlib.sha256(str(run.absolute()).encode()).hexdigest()[:16],
+    )
+    return Trackers(local, wandb)
+
+
+def _cache(data: c.DataSection) -> Path:
+    return Path(data.cache_dir).expanduser()
+
+
+def _build_encoder(config: c.TrainConfig, corpus: Corpus, initialise: bool) -> Encoder:
+    section = config.encoder
+    if isinstance(section, c.BagEncoder):
+        tokenizer = train_tokenizer(corpus.split("train").texts, section.vocab_size)
+        backbone = BagModel(BagConfig(vocab_size=len(tokenizer), num_bigrams=0, hidden_size=section.width, intermediate_size=section.mlp_width, term_dropout=section.term_dropout, hidden_dropout=0.0))
+        return Encoder(backbone, tokenizer, pooling="none", max_length=section.max_length, dropout=section.dropout)
+    backbone, tokenizer = load_backbone(section.name)
+    if section.activation_checkpointing:
+        backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return Encoder(
+        backbone,
+        tokenizer,
+        pooling=section.pooling,
+        max_length=section.max_length,
+        dropout=section.dropout,
+        frozen=section.frozen,
+    )
+
+
+def _build_classifier(
+    config: c.TrainConfig, in_features: int, num_labels: int, device: torch.device, generator: torch.Generator
+) -> Classifier:
+    section = config.classifier
+    if isinstance(section, c.DenseClassifier):
+        return Dense(in_features, num_labels, generator=generator)
+    backend, passed_over = resolve_backend(device, requested=section.backend)
+    reasons = "".join(f"; not {name}: {reason}" for name, reason in passed_over.items())
+    logger.info("classifier back end: %s%s", backend, reasons)
+    index = init_index(num_labels, section.fan_in, in_features, config.seed)
+    return FixedFanIn(in_features, index, backend=backend, generator=generator)
+
+
+def _build_auxiliary(
+    config: c.TrainConfig, model: XMCModel, batches: Batches, generator: torch.Generator
+) -> ClusterHead | None:
+    """Clusters of labels that stand on similar documents; TF-IDF is over the encoder's own tokens."""
+    if isinstance(config.auxiliary, c.NoAuxiliary):
+        return None
+    features = label_features(tfidf(*batches.flat_tokens(), len(model.encoder.tokenizer)), batches.labels)
+    clusters = cluster_labels(features, config.auxiliary.leaf_size, config.seed)
+    return ClusterHead(model.classifier.in_features, torch.from_numpy(clusters), generator=generator).to(model.device)
+
+
+def _build_optimizers(config: c.TrainConfig, model: XMCModel, auxiliary: ClusterHead | None) -> dict[str, Optimizer]:
+    """One optimizer a part; all follow the same schedule from their own peak."""
+    encoder = config.encoder
+    parts: dict[str, Optimizer] = {}
+    tables = [model.encoder.backbone.table] if isinstance(model.encoder.backbone, BagModel) else []
+    ours = {id(table) for table in tables}
+    dense = [p for p in feature_parameters(model) if p.requires_grad and id(p) not in ours]
+    if dense:
+        parts["encoder"] = AdamW(_decay_groups(dense, encoder.weight_decay), lr=encoder.lr)
+    if isinstance(encoder, c.BagEncoder):
+        parts["embedding"] = RowAdagrad(tables, lr=encoder.embedding_lr)
+    parts |= _classifier_optimizers(config.classifier.optimizer, model.classifier)
+    if auxiliary is not None and isinstance(config.auxiliary, c.ClustersAuxiliary):
+        parts["auxiliary"] = AdamW(auxiliary.parameters(), lr=config.auxiliary.lr, weight_decay=0.0)
+    for optimizer in parts.values():
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+    return parts
+
+
+def _classifier_optimizers(section: c.AdamW | c.SGD, classifier: Classifier) -> dict[str, Optimizer]:
+    weight, bias = [classifier.weight], [classifier.bias]
+    if isinstance(section, c.SGD):
+        groups = [{"params": weight, "weight_decay": section.weight_decay}, {"params": bias, "weight_decay": 0.0}]
+        return {"classifier": SGD(groups, lr=section.lr, momentum=section.momentum)}
+    adam = SlotAdamW if isinstance(classifier, FixedFanIn) else AdamW
+    return {
+        "classifier": adam(weight, lr=section.lr, weight_decay=section.weight_decay),
+        "bias": AdamW(bias, lr=section.lr, weight_decay=0.0),
+    }
+
+
+def _decay_groups(parameters: list[nn.Parameter], weight_decay: float) -> list[dict[str, object]]:
+    """Weight decay for matrices; none for biases and norms."""
+    return [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+
+
+def _build_plan(config: c.TrainConfig, steps_per_epoch: int, device: torch.device) -> Plan:
+    trainer = config.trainer
+    total = trainer.max_steps or math.ceil(trainer.epochs * steps_per_epoch)
+    eval_every = trainer.eval_every or max(1, math.ceil(total / EVALUATIONS))
+    auxiliary = config.auxiliary if isinstance(config.auxiliary, c.ClustersAuxiliary) else None
+    return Plan(
+        total_steps=total,
+        warmup_steps=round(trainer.warmup * total),
+        schedule=trainer.schedule,
+        auxiliary_weight=auxiliary.weight if auxiliary else 0.0,
+        auxiliary_steps=round(auxiliary.until * total) if auxiliary else 0,
+        micro_batch_size=trainer.micro_batch_size,
+        clip_norm=trainer.clip_norm,
+        autocast=device.type == "cuda" and trainer.precision != "float32",
+        log_every=trainer.log_every,
+        eval_every=eval_every,
+        checkpoint_every=trainer.checkpoint_every or eval_every,
+        patience=trainer.patience,
+    )
+
+
+def _build_strategy(config: c.TrainConfig, total_steps: int) -> Strategy:
+    section = config.sparsity
+    if isinstance(section, c.StaticSparsity) or isinstance(config.classifier, c.DenseClassifier):
+        return Static()
+    return Set(
+        drop=section.drop,
+        initial=section.initial,
+        interval=section.interval,
+        end=round(section.stop * total_steps),
+        seed=config.seed,
+    )

@@ -1,0 +1,148 @@
+"""What the commands do, once their configuration is checked."""
+
+import json
+import logging
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+
+from xmc import build
+from xmc.config import EvaluateConfig, Metrics, PredictConfig, TrainConfig, run_config_path
+from xmc.data import Batches, Corpus, read_documents
+from xmc.evaluate import Report, check_metric_name, evaluate
+from xmc.model import XMCModel
+from xmc.predict import open_output, predict_documents, rank, write_predictions
+from xmc.train.checkpoint import Checkpoints
+from xmc.train.loop import train
+from xmc.types import XMCError
+
+logger = logging.getLogger(__name__)
+
+
+def train_run(config: TrainConfig, config_yaml: str) -> None:
+    """Train from raw text to `<run>/model`, or go on where the run was interrupted.
+
+    config_yaml: the resolved configuration, to be kept in the run folder.
+    """
+    run = Path(config.run)
+    _check_run_folder(run, config.resume)
+    check_metric_name(config.trainer.metric, config.metrics.ks)
+    device = build.prepare_machine(config.trainer.device, config.trainer.threads)
+    corpus = build.load_corpus(config)
+    if not config.resume:
+        run.mkdir(parents=True, exist_ok=True)
+        with open_output(str(run_config_path(run))) as out:
+            out.write(config_yaml)
+    checkpoints = Checkpoints(
+        run / "checkpoints", config_hash=build.run_fingerprint(config, corpus), keep_last=config.trainer.keep_last
+    )
+    saved = checkpoints.load_last() if config.resume and checkpoints.steps() else None
+    setup = build.build_training(config, corpus, device, initialise=saved is None)
+    if saved is not None:
+        setup.state.load(*saved)
+        logger.info("resuming after step %d", setup.state.progress.step)
+    tracker = build.build_tracker(config, setup.state.progress.step)
+    try:
+        train(
+            setup.state,
+            setup.batches,
+            setup.strategy,
+            setup.plan,
+            validate=lambda: _validate(setup, corpus, config),
+            checkpoints=checkpoints,
+            tracker=tracker,
+        )
+    finally:
+        tracker.close()
+    _finish(setup, corpus, config, checkpoints)
+
+
+def evaluate_run(config: EvaluateConfig, trained: TrainConfig) -> None:
+    """Measure a run's model on a split: a table on the terminal and `<run>/metrics-<split>.json`."""
+    run = Path(config.run)
+    device = build.prepare_machine(config.device, config.threads)
+    model = _load_model(run, device)
+    corpus = build.load_corpus(trained)
+    _check_labels(model, corpus, run)
+    batches = build.build_batches(trained, corpus, config.split, model.encoder, config.batch_size)
+    report = measure(model, batches, corpus, config.split, trained.metrics)
+    _write_metrics(run, config.split, report)
+    print(report.table())
+
+
+def predict_run(config: PredictConfig, trained: TrainConfig) -> None:
+    """Write the best labels of new documents, a JSON line each."""
+    device = build.prepare_machine(config.device, config.threads)
+    model = _load_model(Path(config.run), device)
+    fields = config.text_fields or build.text_fields(trained)
+    source = sys.stdin.buffer if config.input == "-" else config.input
+    documents = read_documents(source, fields, config.id_field, config.text_separator)
+    records = predict_documents(model, documents, k=config.k, batch_size=config.batch_size)
+    count = write_predictions(records, config.output)
+    logger.info("%d documents -> %s", count, "standard output" if config.output == "-" else config.output)
+
+
+def measure(model: XMCModel, batches: Batches, corpus: Corpus, split: str, metrics: Metrics) -> Report:
+    """Every metric of a model on a split."""
+    return evaluate(
+        rank(model, batches.by_length(), max(metrics.ks)).labels.numpy(),
+        corpus.split(split).labels,
+        train_counts=corpus.label_counts("train"),
+        num_train=len(corpus.split("train")),
+        ks=metrics.ks,
+        A=metrics.propensity_a,
+        B=metrics.propensity_b,
+    )
+
+
+def _validate(setup: build.Training, corpus: Corpus, config: TrainConfig) -> tuple[float, dict[str, float]]:
+    report = measure(setup.state.model, setup.dev_batches, corpus, "dev", config.metrics)
+    shown = [f"P@{k}" for k in config.metrics.ks] + [f"PSP@{max(config.metrics.ks)}", config.trainer.metric]
+    return report[config.trainer.metric], {name: report[name] for name in shown}
+
+
+def _check_run_folder(run: Path, resume: bool) -> None:
+    if not resume and run_config_path(run).exists():
+        raise XMCError(
+            f"{run} already holds a run; go on with it by resume=true, choose another folder with run=..., or delete it"
+        )
+
+
+def _finish(setup: build.Training, corpus: Corpus, config: TrainConfig, checkpoints: Checkpoints) -> None:
+    """Save the best model as the run's model, and its figures on dev."""
+    best_step = setup.state.progress.best_step
+    assert best_step is not None
+    tensors, _ = checkpoints.load_best(best_step)
+    model = setup.state.model
+    model.load_state_dict(tensors["model"])
+    run = Path(config.run)
+    temporary = run / ".model.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    model.save_pretrained(temporary)
+    shutil.rmtree(run / "model", ignore_errors=True)
+    temporary.rename(run / "model")
+    report = measure(model, setup.dev_batches, corpus, "dev", config.metrics)
+    _write_metrics(run, "dev", report)
+    logger.info("best model (step %d) -> %s", best_step, run / "model")
+
+
+def _write_metrics(run: Path, split: str, report: Report) -> None:
+    with open_output(str(run / f"metrics-{split}.json")) as out:
+        json.dump(report.to_dict(), out, indent=2)
+        out.write("\n")
+
+
+def _load_model(run: Path, device: torch.device) -> XMCModel:
+    if not (run / "model").is_dir():
+        raise XMCError(f"{run} has no finished model; finish it with: xmc train run={run} resume=true")
+    return XMCModel.from_pretrained(run / "model", device=str(device))
+
+
+def _check_labels(model: XMCModel, corpus: Corpus, run: Path) -> None:
+    if model.label_ids != list(corpus.label_ids):
+        raise XMCError(
+            f"the labels of {corpus.name} ({len(corpus.label_ids)}) are no longer those that {run} was trained on "
+            f"({len(model.label_ids)}); restore the data, or train anew"
+        )

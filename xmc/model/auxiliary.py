@@ -1,0 +1,37 @@
+"""The auxiliary objective: predict clusters of similar labels with a small dense head.
+
+Early in training, few random connections carry a poor gradient to the encoder; the head carries a good one
+("Navigating Extremes", NeurIPS 2024, section 3.3).
+"""
+
+import torch
+from torch import Tensor, nn
+
+from xmc.model.classifier import Dense
+from xmc.types import LossName, Positives, StepOutput
+
+
+class ClusterHead(nn.Module):
+    """A dense classifier of C clusters whose positives are the clusters of a document's labels.
+
+    clusters: int64 [L], from 0 to C - 1. Its loss is summed over clusters and averaged over documents, like the main
+    loss over labels, so that the two weigh on one scale.
+    """
+
+    clusters: Tensor
+
+    def __init__(self, in_features: int, clusters_L: Tensor, *, generator: torch.Generator) -> None:
+        super().__init__()
+        self.register_buffer("clusters", clusters_L)
+        self.classifier = Dense(in_features, int(clusters_L.max()) + 1, generator=generator)
+
+    def step(self, features_BD: Tensor, positives: Positives, loss: LossName, scale: float) -> StepOutput:
+        """As `Classifier.step`, on the clusters."""
+        return self.classifier.step(features_BD, self.targets(positives), loss, scale)
+
+    def targets(self, positives: Positives) -> Positives:
+        """Clusters of each document's labels, each once."""
+        num_clusters = self.classifier.num_labels
+        pairs = torch.unique(positives.documents() * num_clusters + self.clusters[positives.labels])
+        counts = torch.bincount(pairs // num_clusters, minlength=len(positives))
+        return Positives(nn.functional.pad(counts.cumsum(0), (1, 0)), pairs % num_clusters)

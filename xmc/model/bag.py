@@ -1,0 +1,200 @@
+"""Bag encoder: TF-IDF-weighted sum of unigram and bigram embeddings, then a residual MLP.
+
+    ids [B, T] -> terms (unigrams, known bigrams), counted per document -> sparse [B, R] of TF-IDF, rows of unit length
+               -> times the table [R, D] -> layer norm -> residual MLP -> features [B, D]
+
+R counts the rows of the table: the vocabulary first, the bigrams behind it. A step touches only the rows of the terms
+in its batch, and the table's gradient is a coalesced sparse tensor, the same from run to run.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+
+PAD, UNK = "[PAD]", "[UNK]"
+
+
+class BagConfig(PretrainedConfig):
+    """Shape of a `BagModel`.
+
+    vocab_size: unigram rows (ids of the tokenizer). num_bigrams: bigram rows. hidden_size: D.
+    intermediate_size: width inside the residual MLP; 0 leaves the MLP out.
+    term_dropout: share of a document's distinct terms left out in training.
+    hidden_dropout: dropout of the features. num_special: ids below it (padding, unknown) are no terms.
+    """
+
+    model_type = "xmc_bag"
+
+    def __init__(
+        self,
+        vocab_size: int = 50_000,
+        num_bigrams: int = 100_000,
+        hidden_size: int = 1024,
+        intermediate_size: int = 1024,
+        term_dropout: float = 0.2,
+        hidden_dropout: float = 0.2,
+        num_special: int = 2,
+        **kwargs: Any,
+    ) -> None:
+        self.vocab_size = vocab_size
+        self.num_bigrams = num_bigrams
+        self.hidden_size = hidden_size
+        self.intermediate_size = intermediate_size
+        self.term_dropout = term_dropout
+        self.hidden_dropout = hidden_dropout
+        self.num_special = num_special
+        super().__init__(**kwargs)
+
+
+class _SparseBag(torch.autograd.Function):
+    """Sparse [B, R] times table [R, D]; the gradient of the table is sparse and coalesced."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, documents: Tensor, terms: Tensor, values: Tensor, size: int) -> Tensor:
+        """Entries sorted by document: documents, terms int64 [E], values [E]. Returns [size, D]."""
+        ctx.save_for_backward(documents, terms, values)
+        ctx.shape = table.shape
+        offsets = torch.searchsorted(documents, torch.arange(size))
+        return F.embedding_bag(terms, table.detach(), offsets, mode="sum", per_sample_weights=values)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None, None, None]:
+        documents, terms, values = ctx.saved_tensors
+        terms, order = terms.sort(stable=True)
+        rows, counts = terms.unique_consecutive(return_counts=True)
+        grad = F.embedding_bag(
+            documents[order],
+            grad_outputs[0].contiguous(),
+            counts.cumsum(0) - counts,
+            mode="sum",
+            per_sample_weights=values[order],
+        )
+        sparse = torch.sparse_coo_tensor(rows[None], grad, ctx.shape, is_coalesced=True, check_invariants=False)
+        return sparse, None, None, None, None
+
+
+class BagModel(PreTrainedModel):
+    """Text encoder for machines without a GPU. See the module's docstring."""
+
+    config_class = BagConfig
+    base_model_prefix = "bag"
+    main_input_name = "input_ids"
+
+    idf: Tensor
+    bigrams: Tensor
+
+    def __init__(self, config: BagConfig) -> None:
+        super().__init__(config)
+        rows, width = config.vocab_size + config.num_bigrams, config.hidden_size
+        self.table = nn.Parameter(torch.empty(rows, width))
+        self.register_buffer("idf", torch.ones(rows))
+        self.register_buffer("bigrams", torch.full((config.num_bigrams,), torch.iinfo(torch.int64).max))
+        self.norm = nn.LayerNorm(width)
+        self.mlp = (
+            nn.Sequential(
+                nn.Linear(width, config.intermediate_size), nn.GELU(), nn.Linear(config.intermediate_size, width)
+            )
+            if config.intermediate_size
+            else None
+        )
+        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, BagModel):
+            nn.init.normal_(module.table)
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=module.in_features**-0.5)
+            nn.init.zeros_(module.bias)
+            if self.mlp is not None and module is self.mlp[-1]:
+                nn.init.zeros_(module.weight)
+
+    def terms(self, input_ids_BT: Tensor, attention_mask_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Distinct terms of each document.
+
+        Returns documents int64 [E], terms int64 [E] (row of the table), counts int64 [E], sorted by document, term.
+        """
+        vocab, rows = self.config.vocab_size, self.table.shape[0]
+        known = (attention_mask_BT > 0) & (input_ids_BT >= self.config.num_special)
+        offset = torch.arange(input_ids_BT.shape[0], device=input_ids_BT.device)[:, None] * rows
+        found = [(input_ids_BT + offset)[known]]
+        if self.config.num_bigrams:
+            both = known[:, :-1] & known[:, 1:]
+            keys = (input_ids_BT[:, :-1] * vocab + input_ids_BT[:, 1:])[both]
+            slot = torch.searchsorted(self.bigrams, keys).clamp_(max=self.config.num_bigrams - 1)
+            hit = self.bigrams[slot] == keys
+            found.append((slot + vocab)[hit] + offset.expand_as(both)[both][hit])
+        entries, counts = torch.cat(found).unique(return_counts=True)
+        documents = entries.div(rows, rounding_mode="floor")
+        return documents, entries - documents * rows, counts
+
+    def weigh(self, documents: Tensor, terms: Tensor, counts: Tensor, size: int) -> Tensor:
+        """TF-IDF of the entries, (1 + log tf) idf, each document's of unit length, float32 [E]."""
+        values = counts.to(self.idf.dtype).log_().add_(1.0) * self.idf[terms]
+        square = torch.zeros(size, dtype=values.dtype, device=values.device).index_add_(0, documents, values**2)
+        return values * square.clamp_min(1e-12).rsqrt()[documents]
+
+    def forward(self, input_ids_BT: Tensor, attention_mask_BT: Tensor) -> Tensor:
+        """input_ids_BT, attention_mask_BT: int64 [B, T], padded on the right. Returns features [B, D]."""
+        size = input_ids_BT.shape[0]
+        documents, terms, counts = self.terms(input_ids_BT, attention_mask_BT)
+        if self.training and self.config.term_dropout:
+            keep = torch.rand(terms.shape, device=terms.device) >= self.config.term_dropout
+            documents, terms, counts = documents[keep], terms[keep], counts[keep]
+        values = self.weigh(documents, terms, counts, size)
+        hidden: Tensor = self.norm(_SparseBag.apply(self.table, documents, terms, values, size))
+        if self.mlp is not None:
+            hidden = hidden + self.mlp(hidden)
+        features: Tensor = self.dropout(hidden)
+        return features
+
+
+def train_tokenizer(
+    texts: Iterable[str], vocab_size: int = 50_000, min_frequency: int = 2, split_identifiers: bool = True
+) -> PreTrainedTokenizerFast:
+    """Word-level tokenizer: lower-cased runs of letters or of digits; padding is id 0, unknown words id 1.
+
+    split_identifiers: also cut camelCase into its words (snake_case always is).
+    """
+    tokenizer = Tokenizer(models.WordLevel(unk_token=UNK))
+    steps: list[normalizers.Normalizer] = [normalizers.NFKC(), normalizers.Lowercase()]
+    if split_identifiers:
+        steps.insert(1, normalizers.Replace(Regex(r"(?<=[a-z0-9])(?=[A-Z])"), " "))
+    tokenizer.normalizer = normalizers.Sequence(steps)
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\p{L}\p{M}]+|\p{N}+"), behavior="removed", invert=True)
+    trainer = trainers.WordLevelTrainer(
+        vocab_size=vocab_size, min_frequency=min_frequency, special_tokens=[PAD, UNK], show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, unk_token=UNK)
+
+
+def count_bigrams(documents: Iterable[NDArray[np.integer]], vocab: int, special: int, limit: int, minimum: int) -> Any:
+    """Keys of the `limit` bigrams in most documents, at least `minimum`."""
+    keys, counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    for chunk in _chunks(documents, 4096):
+        found = []
+        for ids in chunk:
+            ids = ids.astype(np.int64)
+            both = (ids[:-1] >= special) & (ids[1:] >= special)
+            found.append(np.unique((ids[:-1] * vocab + ids[1:])[both]))
+        new, n = np.unique(np.concatenate(found), return_counts=True)
+        keys, inverse = np.unique(np.concatenate([keys, new]), return_inverse=True)
+        counts = np.bincount(inverse, np.concatenate([counts, n])).astype(np.int64)
+    keep = np.flatnonzero(counts >= minimum)
+    keep = keep[np.argsort(-counts[keep], kind="stable")[:limit]]
+    return np.sort(keys[keep])
+
+
+def _chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

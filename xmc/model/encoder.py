@@ -1,0 +1,105 @@
+"""Text encoders: a Hugging Face backbone, its tokenizer and a pooling make features [B, D] of token ids [B, T]."""
+
+import json
+from pathlib import Path
+from typing import Literal, Self
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from xmc.model.bag import BagConfig, BagModel
+from xmc.types import XMCError
+
+Pooling = Literal["cls", "mean", "none"]
+
+
+class Encoder(nn.Module):
+    """A backbone and what turns its output into one feature vector a document.
+
+    pooling: `mean` over the unmasked tokens, `cls` the first token, `none` where the backbone pools itself (the bag).
+    dropout: of the pooled features. frozen: the backbone neither learns nor drops out.
+    """
+
+    def __init__(
+        self,
+        backbone: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        pooling: Pooling,
+        max_length: int,
+        dropout: float = 0.0,
+        frozen: bool = False,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.tokenizer = tokenizer
+        self.pooling: Pooling = pooling
+        self.max_length = max_length
+        self.dropout = nn.Dropout(dropout)
+        self.frozen = frozen
+        if frozen:
+            backbone.requires_grad_(False)
+
+    @property
+    def width(self) -> int:
+        """D, the length of a feature vector."""
+        return int(self.backbone.config.hidden_size)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self.frozen:
+            self.backbone.eval()
+        return self
+
+    def forward(self, input_ids_BT: Tensor, attention_mask_BT: Tensor) -> Tensor:
+        """Features [B, D] in float32."""
+        if self.pooling == "none":
+            features_BD = self.backbone(input_ids_BT, attention_mask_BT)
+        else:
+            states_BTD = self.backbone(input_ids=input_ids_BT, attention_mask=attention_mask_BT).last_hidden_state
+            features_BD = pool(states_BTD.float(), attention_mask_BT, self.pooling)
+        return self.dropout(features_BD.float())
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write backbone and tokenizer in Hugging Face layout, and the pooling beside them."""
+        self.backbone.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        pooling = {"pooling": self.pooling, "max_length": self.max_length, "dropout": self.dropout.p}
+        (folder / "pooling.json").write_text(json.dumps(pooling, indent=2) + "\n")
+
+    @classmethod
+    def from_pretrained(cls, folder: Path) -> "Encoder":
+        """Read what `save_pretrained` wrote."""
+        pooling = json.loads((folder / "pooling.json").read_text())
+        backbone, tokenizer = load_backbone(str(folder))
+        return cls(backbone, tokenizer, **pooling)
+
+
+def load_backbone(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A Hugging Face model and its tokenizer by hub id or folder; safetensors only, no code of the model's author is run.
+
+    Raises:
+        XMCError: there is no such model, or its weights are not in safetensors.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        backbone = AutoModel.from_pretrained(name, use_safetensors=True, dtype=torch.float32)
+    except (OSError, ValueError, KeyError) as error:
+        raise XMCError(
+            f"encoder {name!r} cannot be loaded: {error}\n"
+            "give encoder.name a Hugging Face hub id or a folder with config.json, model.safetensors and a tokenizer"
+        ) from None
+    return backbone, tokenizer
+
+
+def pool(states_BTD: Tensor, attention_mask_BT: Tensor, pooling: Pooling) -> Tensor:
+    """One vector a document out of one a token, [B, D]."""
+    if pooling == "cls":
+        return states_BTD[:, 0]
+    mask_BT1 = attention_mask_BT.unsqueeze(-1).to(states_BTD.dtype)
+    return (states_BTD * mask_BT1).sum(1) / mask_BT1.sum(1).clamp(min=1.0)
+
+
+AutoConfig.register(BagConfig.model_type, BagConfig)
+AutoModel.register(BagConfig, BagModel)

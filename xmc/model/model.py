@@ -1,0 +1,176 @@
+"""The whole classifier, text in, ranked labels out, and its folder on disk."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from xmc.model.classifier import Classifier, Dense, FixedFanIn
+from xmc.model.encoder import Encoder
+from xmc.model.intermediate import Identity, Linear, build_intermediate, intermediate_config
+from xmc.ops.fan_in import resolve_backend
+from xmc.types import LossName, TopK, XMCError
+
+FORMAT_VERSION = 1
+CARD = "xmc.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One suggested label. score: its probability."""
+
+    label: str
+    name: str
+    score: float
+
+
+class XMCModel(nn.Module):
+    """encoder -> intermediate layer -> classifier, with the names of its labels.
+
+    A saved model is a folder: `encoder/` in Hugging Face layout, `head.safetensors` (intermediate layer and classifier),
+    `labels.jsonl` (id and name, in the classifier's order) and `xmc.json`, which names the format's version.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        intermediate: Linear | Identity,
+        classifier: Classifier,
+        *,
+        label_ids: Sequence[str],
+        label_names: Sequence[str],
+        loss: LossName,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.intermediate = intermediate
+        self.classifier = classifier
+        self.label_ids = list(label_ids)
+        self.label_names = list(label_names)
+        self.loss: LossName = loss
+
+    @property
+    def device(self) -> torch.device:
+        return self.classifier.weight.device
+
+    def features(self, input_ids_BT: Tensor, attention_mask_BT: Tensor) -> Tensor:
+        """What the classifier sees, [B, D] in float32."""
+        return self.intermediate(self.encoder(input_ids_BT, attention_mask_BT)).float()
+
+    @torch.no_grad()
+    def topk(self, input_ids_BT: Tensor, attention_mask_BT: Tensor, k: int) -> TopK:
+        """The k best labels of each document."""
+        return self.classifier.topk(self.features(input_ids_BT, attention_mask_BT), k)
+
+    def probability(self, logits: Tensor) -> Tensor:
+        """Probability that the loss ties to a logit; the squared hinge's minimiser is 2p - 1."""
+        return torch.sigmoid(logits) if self.loss == "bce" else ((logits + 1) / 2).clamp(0, 1)
+
+    def predict(self, texts: Sequence[str], k: int = 5, batch_size: int = 64) -> list[list[Prediction]]:
+        """The k best labels of each text, best first.
+
+        Raises:
+            XMCError: a text is not a string or is empty.
+        """
+        if isinstance(texts, str):
+            raise XMCError("predict takes a list of texts; wrap a single one: predict([text])")
+        was_training = self.training
+        self.eval()
+        try:
+            return [p for batch in self._batches(texts, batch_size) for p in self._predict_batch(batch, k)]
+        finally:
+            self.train(was_training)
+
+    def _batches(self, texts: Sequence[str], batch_size: int) -> Iterator[list[str]]:
+        for i, text in enumerate(texts):
+            if not isinstance(text, str) or not text.strip():
+                raise XMCError(f"text {i} is {text!r}; expected a string with at least one word")
+        for start in range(0, len(texts), batch_size):
+            yield list(texts[start : start + batch_size])
+
+    def _predict_batch(self, texts: list[str], k: int) -> Iterator[list[Prediction]]:
+        tokens = self.encoder.tokenizer(
+            texts, truncation=True, max_length=self.encoder.max_length, padding=True, return_tensors="pt"
+        ).to(self.device)
+        top = self.topk(tokens["input_ids"], tokens["attention_mask"], k)
+        probabilities = self.probability(top.scores).tolist()
+        for labels, scores in zip(top.labels.tolist(), probabilities, strict=True):
+            yield [
+                Prediction(self.label_ids[label], self.label_names[label], score)
+                for label, score in zip(labels, scores, strict=True)
+                if label >= 0
+            ]
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the model's folder (created if missing)."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.encoder.save_pretrained(folder / "encoder")
+        head = {k: v.contiguous() for k, v in self.state_dict().items() if not k.startswith("encoder.")}
+        save_file(head, folder / "head.safetensors")
+        with open(folder / "labels.jsonl", "w", encoding="utf-8") as out:
+            for label, name in zip(self.label_ids, self.label_names, strict=True):
+                out.write(json.dumps({"id": label, "name": name}, ensure_ascii=False) + "\n")
+        card: dict[str, Any] = {
+            "format_version": FORMAT_VERSION,
+            "loss": self.loss,
+            "intermediate": intermediate_config(self.intermediate),
+            "classifier": {"kind": self.classifier.kind, "in_features": self.classifier.in_features},
+        }
+        (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, *, device: str = "cpu", backend: str = "auto") -> "XMCModel":
+        """Read a model's folder, ready to predict.
+
+        Raises:
+            XMCError: the folder is no model of ours, or of a later format.
+        """
+        folder = Path(folder)
+        card = _read_card(folder)
+        encoder = Encoder.from_pretrained(folder / "encoder")
+        intermediate = build_intermediate(in_features=encoder.width, **card["intermediate"])
+        head = load_file(folder / "head.safetensors")
+        with open(folder / "labels.jsonl", encoding="utf-8") as file:
+            labels = [json.loads(line) for line in file]
+        model = cls(
+            encoder,
+            intermediate,
+            _empty_classifier(card["classifier"], head, backend, device),
+            label_ids=[label["id"] for label in labels],
+            label_names=[label["name"] for label in labels],
+            loss=card["loss"],
+        )
+        missing, unexpected = model.load_state_dict(head, strict=False)
+        missing = [name for name in missing if not name.startswith("encoder.")]
+        if missing or unexpected:
+            raise XMCError(f"{folder / 'head.safetensors'}: missing {missing}, unexpected {unexpected}; train it anew")
+        return model.to(device).eval()
+
+
+def _read_card(folder: Path) -> dict[str, Any]:
+    if not (folder / CARD).is_file():
+        raise XMCError(f"{folder} is no saved model ({CARD} is missing); give the model/ folder of a finished run")
+    card: dict[str, Any] = json.loads((folder / CARD).read_text())
+    if card["format_version"] > FORMAT_VERSION:
+        raise XMCError(
+            f"{folder} has format {card['format_version']}; this xmc reads up to {FORMAT_VERSION}: pip install -U xmc"
+        )
+    return card
+
+
+def _empty_classifier(card: dict[str, Any], head: dict[str, Tensor], backend: str, device: str) -> Classifier:
+    generator = torch.Generator()
+    if card["kind"] == "dense":
+        return Dense(card["in_features"], head["classifier.weight"].shape[0], generator=generator)
+    return FixedFanIn(
+        card["in_features"],
+        head["classifier.index"],
+        backend=resolve_backend(device, requested=backend)[0],
+        generator=generator,
+    )

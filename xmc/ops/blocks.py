@@ -1,0 +1,42 @@
+"""Cutting the labels into blocks, each with its share of the positives."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from xmc.types import Positives
+
+
+class LabelBlock(NamedTuple):
+    """A contiguous run of labels and the positives that fall into it.
+
+    labels: local label rows. document, label: int64 [p], for each positive its document and its label counted from the
+    start of the block.
+    """
+
+    labels: slice
+    document: Tensor
+    label: Tensor
+
+    def __len__(self) -> int:
+        return self.labels.stop - self.labels.start
+
+
+def label_slices(n_labels: int, size: int) -> list[slice]:
+    """Slices of at most `size` labels that cover `n_labels`."""
+    return [slice(start, min(start + size, n_labels)) for start in range(0, n_labels, size)]
+
+
+def label_blocks(positives: Positives, label_offset: int, n_labels: int, size: int) -> Iterator[LabelBlock]:
+    """The labels [label_offset, label_offset + n_labels) in blocks of `size`; positives outside of them are left out."""
+    local = positives.labels - label_offset
+    served = (local >= 0) & (local < n_labels)
+    local, order = local[served].sort(stable=True)
+    document = positives.documents()[served][order]
+    slices = label_slices(n_labels, size)
+    starts = torch.tensor([s.start for s in slices] + [n_labels], device=local.device)
+    bounds: list[int] = torch.searchsorted(local, starts).tolist()
+    for labels, first, last in zip(slices, bounds, bounds[1:], strict=False):
+        yield LabelBlock(labels, document[first:last], local[first:last] - labels.start)

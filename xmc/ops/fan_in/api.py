@@ -1,0 +1,133 @@
+"""The fixed fan-in op: L labels, each connected to K of D features.
+
+Shapes: features [B, D]; weight [L, K]; index [L, K], the columns in [0, D), int16 while D <= 32767, else int32; bias [L].
+A column that a row repeats counts as often. All tensors are contiguous and on one device; features may be of lower
+precision than the weights.
+
+`label_offset` is the global id of the first label, for a shard of the labels. `active` lets only the first so many slots
+of a row enter the output and the gradient of the features, while the weight gradient covers all K (the sets A and B of
+Top-KAST, arXiv 2106.03517). `backend` is a name or "auto"; see `resolve_backend`. Every function raises ValueError,
+naming the argument, for what it cannot take.
+"""
+
+import importlib
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xmc.ops.fan_in.validation import check_fan_in, check_integer, check_loss, check_positives
+from xmc.types import LossName, Positives, StepOutput, TopK
+
+# In order of preference. Each is a module of `impl`, imported when it is first asked for.
+BACKENDS = ("torch", "reference")
+
+
+def resolve_backend(
+    device: torch.device | str, dtype: torch.dtype = torch.float32, requested: str = "auto"
+) -> tuple[str, dict[str, str]]:
+    """The back end that serves features of this device and type, and why the ones before it do not.
+
+    Raises:
+        ValueError: the back end requested by name is unknown or cannot serve; the message says what it lacks.
+    """
+    if requested != "auto" and requested not in BACKENDS:
+        raise ValueError(f"backend: expected auto or one of {', '.join(BACKENDS)}, got {requested!r}")
+    passed_over: dict[str, str] = {}
+    for name in BACKENDS if requested == "auto" else (requested,):
+        reason = _module(name).lacks(torch.device(device), dtype)
+        if reason is None:
+            return name, passed_over
+        passed_over[name] = reason
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in passed_over.items())
+    raise ValueError(f"backend: {requested!r} cannot serve {dtype} on {device} ({reasons})")
+
+
+def fan_in_linear(
+    features_BD: Tensor, weight_LK: Tensor, index_LK: Tensor, bias_L: Tensor, *, backend: str = "auto"
+) -> Tensor:
+    """Logits [B, L], of the type of the features, with autograd for features, weight and bias. For small L: it holds B x L."""
+    check_fan_in(features_BD, weight_LK, index_LK, bias_L)
+    logits: Tensor = _Linear.apply(features_BD, weight_LK, index_LK, bias_L, _serving(backend, features_BD))
+    return logits
+
+
+@torch.no_grad()
+def fan_in_loss(
+    features_BD: Tensor,
+    weight_LK: Tensor,
+    index_LK: Tensor,
+    bias_L: Tensor,
+    positives: Positives,
+    loss: LossName,
+    *,
+    label_offset: int = 0,
+    active: int | None = None,
+    backend: str = "auto",
+) -> StepOutput:
+    """Loss, summed over labels and averaged over documents, and the gradients of features, weight and bias.
+
+    positives: global label ids; those outside of [label_offset, label_offset + L) belong to other shards and are left
+    out. Binary cross-entropy, or the squared hinge max(0, 1 - y z)^2 with y = +-1. Never holds B x L or L x D.
+    """
+    check_fan_in(features_BD, weight_LK, index_LK, bias_L)
+    check_positives(positives, len(features_BD), features_BD.device)
+    check_loss(loss)
+    check_integer("label_offset", label_offset, 0)
+    output: StepOutput = _serving(backend, features_BD).loss(
+        features_BD, weight_LK, index_LK, bias_L, positives, loss, label_offset, _active(active, weight_LK)
+    )
+    return output
+
+
+@torch.no_grad()
+def fan_in_topk(
+    features_BD: Tensor,
+    weight_LK: Tensor,
+    index_LK: Tensor,
+    bias_L: Tensor,
+    k: int,
+    *,
+    label_offset: int = 0,
+    active: int | None = None,
+    backend: str = "auto",
+) -> TopK:
+    """The k best labels of each document, as global ids. Never holds B x L or L x D."""
+    check_fan_in(features_BD, weight_LK, index_LK, bias_L)
+    check_integer("k", k, 1)
+    check_integer("label_offset", label_offset, 0)
+    best: TopK = _serving(backend, features_BD).topk(
+        features_BD, weight_LK, index_LK, bias_L, k, label_offset, _active(active, weight_LK)
+    )
+    return best
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, weight: Tensor, index: Tensor, bias: Tensor, backend: Any) -> Tensor:
+        ctx.save_for_backward(features, weight, index)
+        ctx.backend = backend
+        return backend.linear(features, weight, index, bias).to(features.dtype)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        grad_features, grad_weight, grad_bias = ctx.backend.linear_backward(gradient, *ctx.saved_tensors)
+        return grad_features, grad_weight, None, grad_bias, None
+
+
+def _active(active: int | None, weight: Tensor) -> int:
+    fan_in = weight.shape[1]
+    if active is None:
+        return fan_in
+    check_integer("active", active, 1, fan_in)
+    return active
+
+
+def _serving(backend: str, features: Tensor) -> Any:
+    name, _ = resolve_backend(features.device, features.dtype, backend)
+    return _module(name)
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"xmc.ops.fan_in.impl.{name}")

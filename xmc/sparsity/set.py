@@ -1,0 +1,50 @@
+"""Sparse evolutionary training: drop the smallest connections, grow random ones."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from xmc.sparsity.schedule import cosine_decay
+from xmc.sparsity.strategy import Layer, OptimizerState
+from xmc.sparsity.topology import below_threshold, fraction_to_drop, rewire_
+from xmc.types import Rewire
+
+FINAL_THRESHOLD = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    """SET (Mocanu et al., Nature Communications 2018), with both drop modes of "Navigating Extremes" (NeurIPS 2024).
+
+    drop: "fraction" drops this share of every row's connections, "threshold" those below a magnitude. initial: share or
+    magnitude at step 0; it falls by half a cosine, to 0 or to 1e-4, until `end`. interval: steps between rewirings. end:
+    the first step without. seed: of the random columns. label_offset: global id of the layer's first label.
+    """
+
+    drop: Literal["fraction", "threshold"]
+    initial: float
+    interval: int
+    end: int
+    seed: int
+    label_offset: int = 0
+
+    def due(self, step: int) -> bool:
+        return 0 < step < self.end and step % self.interval == 0
+
+    def rewire(self, layer: Layer, optimizer_state: OptimizerState, step: int) -> Rewire:
+        if self.drop == "fraction":
+            counts = fraction_to_drop(layer.weight, cosine_decay(step, self.initial, self.end))
+        else:
+            threshold = cosine_decay(step, self.initial, self.end, min(self.initial, FINAL_THRESHOLD))
+            counts = below_threshold(layer.weight, threshold)
+        moved, rewire = rewire_(
+            layer.weight,
+            layer.index,
+            counts,
+            layer.in_features,
+            seed=self.seed,
+            step=step,
+            label_offset=self.label_offset,
+        )
+        if rewire.grown:
+            optimizer_state.reset(layer.weight, moved)
+        return rewire

@@ -1,0 +1,35 @@
+"""What a strategy of sparse training is, and what it needs of the layer and of the optimizer."""
+
+from typing import Protocol
+
+from torch import Tensor
+
+from xmc.types import Rewire
+
+
+class Layer(Protocol):
+    """A fixed fan-in layer. weight: [L, K]. index: [L, K], columns in [0, in_features). Both change in place."""
+
+    weight: Tensor
+    index: Tensor
+    in_features: int
+
+
+class OptimizerState(Protocol):
+    """The state that an optimizer keeps for each slot of a parameter."""
+
+    def reset(self, parameter: Tensor, slots: Tensor) -> None:
+        """Start `slots` (bool, like the parameter) anew: zero moments, step 0. Raises if the state is not understood."""
+        ...
+
+
+class Strategy(Protocol):
+    """Decides when and how the connections of a layer change; owns no weights."""
+
+    def due(self, step: int) -> bool:
+        """Whether to rewire after `step` updates."""
+        ...
+
+    def rewire(self, layer: Layer, optimizer_state: OptimizerState, step: int) -> Rewire:
+        """Change connections in place; a new one has weight 0 and a fresh optimizer state, a kept one keeps its bits."""
+        ...

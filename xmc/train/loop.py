@@ -1,0 +1,252 @@
+"""The training loop."""
+
+import logging
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import FrameType, TracebackType
+from typing import Protocol, Self
+
+import torch
+
+from xmc.sparsity import Rewire, Strategy, cosine_decay
+from xmc.train.checkpoint import Checkpoints
+from xmc.train.schedule import ScheduleKind, learning_rate_multiplier
+from xmc.train.state import TrainState
+from xmc.train.step import Losses, clip_gradients, compute_gradients
+from xmc.train.tracking import Record, Tracker
+from xmc.types import Batch, XMCError
+
+logger = logging.getLogger(__name__)
+
+
+class Batches(Protocol):
+    """Batches of the train split, a pure function of the epoch."""
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterable[Batch]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """When things happen, in steps."""
+
+    total_steps: int
+    warmup_steps: int
+    schedule: ScheduleKind
+    auxiliary_weight: float
+    auxiliary_steps: int
+    micro_batch_size: int | None
+    clip_norm: float | None
+    autocast: bool
+    log_every: int
+    eval_every: int
+    checkpoint_every: int
+    patience: int | None
+
+
+class Interrupted(Exception):
+    """The run was asked to stop; its last checkpoint is on disk. signal: the signal's number."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal.Signals(signal_number).name)
+        self.signal_number = signal_number
+
+
+def train(
+    state: TrainState,
+    batches: Batches,
+    strategy: Strategy,
+    plan: Plan,
+    *,
+    validate: Callable[[], tuple[float, dict[str, float]]],
+    checkpoints: Checkpoints,
+    tracker: Tracker,
+) -> None:
+    """Train from where `state` stands to the end of the plan.
+
+    validate: the metric to choose the best model by, and every figure to log, on dev data.
+
+    Raises:
+        Interrupted: SIGINT or SIGTERM came; a checkpoint was written first.
+        XMCError: the loss is no longer finite; the checkpoints before are kept.
+    """
+    meter = _Meter(plan.total_steps)
+    with _StopSignal() as stop:
+        while not state.progress.finished:
+            for batch in batches.epoch(state.progress.epoch, state.progress.batch):
+                _train_step(state, batch, strategy, plan, meter, tracker)
+                state.progress.batch += 1
+                _end_of_step(state, plan, meter, validate, checkpoints, tracker, stop)
+                if state.progress.finished:
+                    break
+            else:
+                state.progress.epoch, state.progress.batch = state.progress.epoch + 1, 0
+
+
+def _train_step(
+    state: TrainState, batch: Batch, strategy: Strategy, plan: Plan, meter: "_Meter", tracker: Tracker
+) -> None:
+    step = state.progress.step
+    rates = state.set_learning_rates(
+        learning_rate_multiplier(step, plan.total_steps, plan.warmup_steps, plan.schedule)
+    )
+    batch = batch.to(state.model.device)
+    state.model.train()
+    losses = compute_gradients(
+        state.model,
+        state.auxiliary,
+        batch,
+        auxiliary_weight=cosine_decay(step, plan.auxiliary_weight, plan.auxiliary_steps),
+        micro_batch_size=plan.micro_batch_size,
+        autocast=plan.autocast,
+    )
+    if not torch.isfinite(torch.tensor(losses.main)):
+        raise XMCError(
+            f"the loss is {losses.main} at step {step + 1}: training diverged. Lower the learning rates (encoder.lr, "
+            "classifier.optimizer.lr) or lengthen trainer.warmup, and start anew with another run=..."
+        )
+    norm = clip_gradients(state.model, plan.clip_norm)
+    state.optimizer_step()
+    state.zero_grad()
+    state.progress.step = step + 1
+    rewire = Rewire(0, 0)
+    if strategy.due(state.progress.step):
+        rewire = strategy.rewire(state.model.classifier, state.slots, state.progress.step)
+    meter.add(batch, losses, rewire)
+    if state.progress.step % plan.log_every == 0 or state.progress.step == plan.total_steps:
+        tracker.log(meter.record(state, norm, rates))
+
+
+def _end_of_step(
+    state: TrainState,
+    plan: Plan,
+    meter: "_Meter",
+    validate: Callable[[], tuple[float, dict[str, float]]],
+    checkpoints: Checkpoints,
+    tracker: Tracker,
+    stop: "_StopSignal",
+) -> None:
+    progress = state.progress
+    progress.finished = progress.step >= plan.total_steps
+    if progress.finished or progress.step % plan.eval_every == 0:
+        _validate(state, plan, validate, checkpoints, tracker)
+        meter.restart_clock()
+    if progress.finished or stop.signal_number is not None or progress.step % plan.checkpoint_every == 0:
+        checkpoints.save(progress.step, state.tensors(), state.scalars(), best_step=progress.best_step)
+        meter.restart_clock()
+    if stop.signal_number is not None and not progress.finished:
+        raise Interrupted(stop.signal_number)
+
+
+def _validate(
+    state: TrainState,
+    plan: Plan,
+    validate: Callable[[], tuple[float, dict[str, float]]],
+    checkpoints: Checkpoints,
+    tracker: Tracker,
+) -> None:
+    """Measure the model on dev, keep it if it is the best so far, and count towards early stopping."""
+    progress = state.progress
+    metric, figures = validate()
+    better = progress.best_metric is None or metric > progress.best_metric
+    if better:
+        progress.best_step, progress.best_metric, progress.stale = progress.step, metric, 0
+        checkpoints.save_best(progress.step, {"model": state.tensors()["model"]}, {"dev": figures})
+    else:
+        progress.stale += 1
+    tracker.log({"step": progress.step, **{f"dev/{name}": value for name, value in figures.items()}})
+    logger.info(
+        "dev   %s%s", "  ".join(f"{n} {100 * v:.2f}" for n, v in figures.items()), "  (best)" if better else ""
+    )
+    if plan.patience is not None and progress.stale >= plan.patience:
+        logger.info("stopping early: no gain in %d evaluations", progress.stale)
+        progress.finished = True
+
+
+class _Meter:
+    """Sums since the last log line. Evaluation and checkpoints do not count towards the rates."""
+
+    def __init__(self, total_steps: int) -> None:
+        self._total_steps = total_steps
+        self._clear()
+
+    def _clear(self) -> None:
+        self._steps = self._documents = self._tokens = self._dropped = self._grown = 0
+        self._main = self._auxiliary = self._seconds = 0.0
+        self._auxiliary_steps = 0
+        self.restart_clock()
+
+    def restart_clock(self) -> None:
+        self._clock = time.perf_counter()
+
+    def add(self, batch: Batch, losses: Losses, rewire: Rewire) -> None:
+        self._steps += 1
+        self._documents += len(batch)
+        self._tokens += int(batch.attention_mask.sum())
+        self._main += losses.main
+        if losses.auxiliary is not None:
+            self._auxiliary += losses.auxiliary
+            self._auxiliary_steps += 1
+        self._dropped += rewire.dropped
+        self._grown += rewire.grown
+        self._seconds += time.perf_counter() - self._clock
+        self.restart_clock()
+
+    def record(self, state: TrainState, gradient_norm: float, rates: dict[str, float]) -> Record:
+        """One log line; starts the sums anew."""
+        progress = state.progress
+        record: Record = {
+            "step": progress.step,
+            "epoch": progress.epoch,
+            "loss": self._main / self._steps,
+            "auxiliary_loss": self._auxiliary / self._auxiliary_steps if self._auxiliary_steps else None,
+            "gradient_norm": gradient_norm,
+            **{f"lr/{name}": rate for name, rate in rates.items()},
+            "documents_per_second": self._documents / self._seconds,
+            "tokens_per_second": self._tokens / self._seconds,
+            "peak_memory_mib": _peak_memory_mib(state.model.device),
+            "dropped": self._dropped,
+            "grown": self._grown,
+        }
+        eta = (self._total_steps - progress.step) * self._seconds / self._steps
+        logger.info(
+            "step %d/%d  epoch %d  loss %.4f  %s docs/s  %.0f MiB  ETA %d:%02d",
+            *(progress.step, self._total_steps, progress.epoch, record["loss"]),
+            *(f"{record['documents_per_second']:,.0f}", record["peak_memory_mib"], eta // 60, eta % 60),
+        )
+        self._clear()
+        return record
+
+
+def _peak_memory_mib(device: torch.device) -> float:
+    """Peak of the device's allocations, or of the process's resident memory on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+class _StopSignal:
+    """While active, the first SIGINT or SIGTERM is remembered for the end of the step; the second acts at once."""
+
+    def __init__(self) -> None:
+        self.signal_number: int | None = None
+
+    def __enter__(self) -> Self:
+        self._previous = {s: signal.signal(s, self._remember) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        self.signal_number = number
+        self._restore()
+        logger.info("%s: writing a checkpoint at the end of this step", signal.Signals(number).name)

@@ -1,0 +1,106 @@
+"""Optimizer state that moves with the connections of a sparse layer."""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, AdamW, Optimizer
+
+_LAST_STEP = torch.iinfo(torch.int16).max
+
+
+class SlotAdamW(Optimizer):
+    """AdamW (Loshchilov and Hutter, ICLR 2019) in which every slot counts its own steps.
+
+    A new connection must start with zero moments *and* step 0: with zero moments under the layer's old step count, the
+    bias corrections are gone and its first update is (1 - beta1) / sqrt(1 - beta2) = 3.2 times too large. Until a slot is
+    reset this is AdamW. State: two moments like the parameter and an int16 step, 10 bytes a slot in float32. The count
+    saturates at 32,767, where the corrections are 1 in float32.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+        self._corrections: dict[tuple[float, torch.device], Tensor] = {}
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Update every parameter that has a gradient."""
+        if closure is not None:
+            raise ValueError("SlotAdamW takes no closure")
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._update(parameter, group["lr"], group["betas"], group["eps"], group["weight_decay"])
+
+    def _update(
+        self, parameter: Tensor, lr: float, betas: tuple[float, float], eps: float, weight_decay: float
+    ) -> None:
+        state = self.state[parameter]
+        if not state:
+            state["exp_avg"] = torch.zeros_like(parameter)
+            state["exp_avg_sq"] = torch.zeros_like(parameter)
+            state["slot_step"] = torch.zeros(parameter.shape, dtype=torch.int16, device=parameter.device)
+        mean, square, steps = state["exp_avg"], state["exp_avg_sq"], state["slot_step"]
+        assert parameter.grad is not None
+        steps.add_(steps < _LAST_STEP)
+        mean.lerp_(parameter.grad, 1 - betas[0])
+        square.mul_(betas[1]).addcmul_(parameter.grad, parameter.grad, value=1 - betas[1])
+        count = steps.int()
+        root = torch.sqrt(square / self._correction(betas[1], parameter)[count]).add_(eps)
+        update = (mean / self._correction(betas[0], parameter)[count]).div_(root)
+        if weight_decay:
+            parameter.mul_(1 - lr * weight_decay)
+        parameter.sub_(update, alpha=lr)
+
+    def _correction(self, beta: float, parameter: Tensor) -> Tensor:
+        """1 - beta^t for t = 0 .. 32,767."""
+        key = (beta, parameter.device)
+        if key not in self._corrections:
+            exponents = torch.arange(_LAST_STEP + 1, dtype=torch.float64)
+            self._corrections[key] = (1 - beta**exponents).to(parameter.device, parameter.dtype)
+        return self._corrections[key]
+
+
+class SlotState:
+    """The state of some optimizers, by slot of their parameters."""
+
+    # What each optimizer keeps a slot; an optimizer that is not here has state whose meaning is unknown.
+    _KNOWN: dict[type[Optimizer], frozenset[str]] = {
+        SlotAdamW: frozenset({"exp_avg", "exp_avg_sq", "slot_step"}),
+        SGD: frozenset({"momentum_buffer"}),
+    }
+
+    def __init__(self, optimizers: Iterable[Optimizer]) -> None:
+        self._optimizers = list(optimizers)
+
+    @torch.no_grad()
+    def reset(self, parameter: Tensor, slots: Tensor) -> None:
+        """Start the slots anew: zero moments, step 0. slots: bool, like the parameter.
+
+        Raises:
+            ValueError: no optimizer updates the parameter, or one whose state cannot be moved by slot.
+        """
+        owner = next((o for o in self._optimizers if _updates(o, parameter)), None)
+        if owner is None:
+            raise ValueError("no optimizer updates this parameter; nothing could follow its slots")
+        known = self._KNOWN.get(type(owner))
+        if known is None:
+            names = ", ".join(sorted(kind.__name__ for kind in self._KNOWN))
+            hint = "; use SlotAdamW, which counts steps by slot" if isinstance(owner, AdamW) else ""
+            raise ValueError(f"{type(owner).__name__} keeps state that does not move by slot; known: {names}{hint}")
+        for name, value in owner.state[parameter].items():
+            if name not in known:
+                raise ValueError(f"{type(owner).__name__} keeps {name!r}, which does not move by slot")
+            if value is not None:
+                value.masked_fill_(slots, 0)
+
+
+def _updates(optimizer: Optimizer, parameter: Tensor) -> bool:
+    return any(p is parameter for group in optimizer.param_groups for p in group["params"])

@@ -1,0 +1,113 @@
+"""Everything a run must remember to go on bit for bit: weights, topology, optimizers, random state, position."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from xmc.model import XMCModel
+from xmc.model.auxiliary import ClusterHead
+from xmc.train.checkpoint import Tensors
+from xmc.train.optim import SlotState
+
+
+@dataclass
+class Progress:
+    """Where a run stands. step: optimizer steps done; batch: batches done of `epoch`; stale: evaluations without a gain."""
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    best_step: int | None = None
+    best_metric: float | None = None
+    stale: int = 0
+    finished: bool = False
+
+
+@dataclass
+class TrainState:
+    """The one object that a checkpoint holds. Optimizers are named; their `initial_lr` is the schedule's peak."""
+
+    model: XMCModel
+    auxiliary: ClusterHead | None
+    optimizers: dict[str, Optimizer]
+    progress: Progress = field(default_factory=Progress)
+
+    @property
+    def slots(self) -> SlotState:
+        """The optimizers' state by slot of their parameters."""
+        return SlotState(self.optimizers.values())
+
+    def set_learning_rates(self, multiplier: float) -> dict[str, float]:
+        """Scale every peak learning rate; returns the rates now in force by optimizer."""
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * multiplier
+        return {name: optimizer.param_groups[0]["lr"] for name, optimizer in self.optimizers.items()}
+
+    def zero_grad(self) -> None:
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+
+    def optimizer_step(self) -> None:
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+
+    def tensors(self) -> Tensors:
+        parts = {"model": dict(self.model.state_dict()), "optimizer": self._optimizer_tensors(), "rng": _rng()}
+        if self.auxiliary is not None:
+            parts["auxiliary"] = dict(self.auxiliary.state_dict())
+        return {name: values for name, values in parts.items() if values}
+
+    def scalars(self) -> dict[str, Any]:
+        return {"progress": asdict(self.progress), "optimizer": self._optimizer_scalars()}
+
+    def load(self, tensors: Tensors, scalars: dict[str, Any]) -> None:
+        """Take over what `tensors` and `scalars` gave."""
+        self.model.load_state_dict(tensors["model"])
+        if self.auxiliary is not None:
+            self.auxiliary.load_state_dict(tensors["auxiliary"])
+        saved_tensors = tensors.get("optimizer", {})
+        for name, i, parameter, state in self._slots():
+            prefix = f"{name}.{i}."
+            state.clear()
+            for key, value in saved_tensors.items():
+                if key.startswith(prefix):
+                    # A scalar such as Adam's step stays on the CPU, as torch itself keeps it.
+                    device = parameter.device if value.dim() else torch.device("cpu")
+                    state[key.removeprefix(prefix)] = value.to(device)
+            state.update(scalars["optimizer"].get(f"{name}.{i}", {}))
+        self.progress = Progress(**scalars["progress"])
+        torch.set_rng_state(tensors["rng"]["cpu"])
+        if "cuda" in tensors["rng"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state(tensors["rng"]["cuda"])
+
+    def _slots(self) -> list[tuple[str, int, Tensor, dict[str, Any]]]:
+        return [
+            (name, i, parameter, optimizer.state[parameter])
+            for name, optimizer in self.optimizers.items()
+            for i, parameter in enumerate(p for group in optimizer.param_groups for p in group["params"])
+        ]
+
+    def _optimizer_tensors(self) -> dict[str, Tensor]:
+        return {
+            f"{name}.{i}.{key}": value
+            for name, i, _, state in self._slots()
+            for key, value in state.items()
+            if isinstance(value, Tensor)
+        }
+
+    def _optimizer_scalars(self) -> dict[str, dict[str, Any]]:
+        return {
+            f"{name}.{i}": {k: v for k, v in state.items() if not isinstance(v, Tensor)}
+            for name, i, _, state in self._slots()
+        }
+
+
+def _rng() -> dict[str, Tensor]:
+    state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state

@@ -1,0 +1,117 @@
+"""One training step: features by autograd, the classifier by its streaming pass, the two joined at the features."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from xmc.model import XMCModel
+from xmc.model.auxiliary import ClusterHead
+from xmc.types import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """Losses of one step, each summed over its labels or clusters and averaged over documents."""
+
+    main: float
+    auxiliary: float | None
+
+
+def compute_gradients(
+    model: XMCModel,
+    auxiliary: ClusterHead | None,
+    batch: Batch,
+    *,
+    auxiliary_weight: float,
+    micro_batch_size: int | None = None,
+    autocast: bool = False,
+) -> Losses:
+    """Leave the gradient of (1 - a) * main + a * auxiliary, a = `auxiliary_weight`, in every parameter's `.grad`.
+
+    With a micro-batch size, features are first computed without a graph, the classifier runs once on the whole batch,
+    then each micro-batch is encoded again with its graph: gradient caching (Gao et al., 2021, arXiv 2101.06983). Both
+    passes draw the same dropout masks.
+    """
+    bounds = _micro_batches(len(batch), micro_batch_size)
+    replay = _Replay(model.device)
+    cached = len(bounds) > 1
+    with torch.set_grad_enabled(not cached):
+        parts = []
+        for start, stop in bounds:
+            replay.record()
+            parts.append(_encode(model, batch, start, stop, autocast))
+    features_BD = torch.cat(parts) if cached else parts[0]
+
+    leaf_BD = features_BD.detach()
+    main = model.classifier.step(leaf_BD, batch.positives, model.loss, 1.0 - auxiliary_weight)
+    grad_BD = main.grad_features
+    auxiliary_loss = None
+    if auxiliary is not None and auxiliary_weight > 0:
+        out = auxiliary.step(leaf_BD, batch.positives, model.loss, auxiliary_weight)
+        grad_BD = grad_BD + out.grad_features
+        auxiliary_loss = out.loss.item()
+
+    if not cached and features_BD.requires_grad:
+        features_BD.backward(grad_BD)
+    elif cached and any(p.requires_grad for p in feature_parameters(model)):
+        for i, (start, stop) in enumerate(bounds):
+            replay.restore(i)
+            _encode(model, batch, start, stop, autocast).backward(grad_BD[start:stop])
+    return Losses(main.loss.item(), auxiliary_loss)
+
+
+def feature_parameters(model: XMCModel) -> Iterator[nn.Parameter]:
+    """Parameters between the tokens and the features: encoder and intermediate layer."""
+    yield from model.encoder.parameters()
+    yield from model.intermediate.parameters()
+
+
+@torch.no_grad()
+def clip_gradients(model: XMCModel, max_norm: float | None) -> float:
+    """Scale the gradients of encoder and intermediate layer to at most `max_norm` together; returns their norm before.
+
+    Counts the values of sparse gradients, which torch's own clipping does not take.
+    """
+    gradients = [p.grad for p in feature_parameters(model) if p.grad is not None]
+    values = [g.coalesce().values() if g.is_sparse else g for g in gradients]
+    if not values:
+        return 0.0
+    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(v) for v in values])).item()
+    if max_norm is not None and norm > max_norm:
+        for gradient in gradients:
+            gradient.mul_(max_norm / norm)
+    return norm
+
+
+class _Replay:
+    """Random states before each micro-batch, to draw the same dropout masks again."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._cuda = device if device.type == "cuda" else None
+        self._states: list[tuple[Tensor, Tensor | None]] = []
+
+    def record(self) -> None:
+        cuda = torch.cuda.get_rng_state(self._cuda) if self._cuda is not None else None
+        self._states.append((torch.get_rng_state(), cuda))
+
+    def restore(self, i: int) -> None:
+        cpu, cuda = self._states[i]
+        torch.set_rng_state(cpu)
+        if cuda is not None:
+            torch.cuda.set_rng_state(cuda, self._cuda)
+
+
+def _micro_batches(size: int, micro: int | None) -> list[tuple[int, int]]:
+    step = micro or size
+    return [(start, min(start + step, size)) for start in range(0, size, step)]
+
+
+def _encode(model: XMCModel, batch: Batch, start: int, stop: int, autocast: bool) -> Tensor:
+    ids, mask = batch.input_ids[start:stop], batch.attention_mask[start:stop]
+    length = int(mask.sum(1).max())
+    context = torch.autocast(model.device.type, torch.bfloat16) if autocast else contextlib.nullcontext()
+    with context:
+        return model.features(ids[:, :length], mask[:, :length])
