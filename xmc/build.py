@@ -127,9 +127,7 @@ def build_training(config: c.TrainConfig, corpus: Corpus, device: torch.device, 
     return Training(state, strategy, plan, batches, dev_batches)
 
 
-def build_batches(
-    config: c.TrainConfig, corpus: Corpus, split: str, encoder: Encoder, batch_size: int
-) -> Batches:
+def build_batches(config: c.TrainConfig, corpus: Corpus, split: str, encoder: Encoder, batch_size: int) -> Batches:
     """Batches of a split, its texts tokenised on first use."""
     documents = corpus.split(split)
     tokens = tokenize(documents, encoder.tokenizer, encoder.max_length, _cache(config.data), config.data.processes)
@@ -162,7 +160,16 @@ def _build_encoder(config: c.TrainConfig, corpus: Corpus, initialise: bool) -> E
     section = config.encoder
     if isinstance(section, c.BagEncoder):
         tokenizer = train_tokenizer(corpus.split("train").texts, section.vocab_size)
-        backbone = BagModel(BagConfig(vocab_size=len(tokenizer), num_bigrams=0, hidden_size=section.width, intermediate_size=section.mlp_width, term_dropout=section.term_dropout, hidden_dropout=0.0))
+        backbone = BagModel(
+            BagConfig(
+                vocab_size=len(tokenizer),
+                num_bigrams=0,
+                hidden_size=section.width,
+                intermediate_size=section.mlp_width,
+                term_dropout=section.term_dropout,
+                hidden_dropout=0.0,
+            )
+        )
         return Encoder(backbone, tokenizer, pooling="none", max_length=section.max_length, dropout=section.dropout)
     backbone, tokenizer = load_backbone(section.name)
     if section.activation_checkpointing:
@@ -183,6 +190,11 @@ def _build_classifier(
     section = config.classifier
     if isinstance(section, c.DenseClassifier):
         return Dense(in_features, num_labels, generator=generator)
+    if section.fan_in > in_features:
+        raise XMCError(
+            f"classifier.fan_in={section.fan_in} exceeds the {in_features} features it can choose from; "
+            f"set it to at most {in_features}, or widen the encoder or the intermediate layer"
+        )
     backend, passed_over = resolve_backend(device, requested=section.backend)
     reasons = "".join(f"; not {name}: {reason}" for name, reason in passed_over.items())
     logger.info("classifier back end: %s%s", backend, reasons)

@@ -48,7 +48,7 @@ def main() -> None:
         return
     command, *rest = arguments
     sys.argv = [f"xmc {command}", *rest]
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     for noisy in ("datasets", "transformers", "huggingface_hub", "httpx"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:

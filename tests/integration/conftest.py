@@ -1,9 +1,13 @@
+import io
 import os
-import subprocess
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
-from harness import Run, command, small, write_corpus
+from harness import Finished, Run, small, write_corpus
+from hydra.core.global_hydra import GlobalHydra
+
+from xmc.cli import main
 
 
 @pytest.fixture(scope="session")
@@ -15,13 +19,26 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def xmc() -> Run:
-    """Run a command of xmc in its own process, as a user does."""
+    """Run a command of xmc in this process: importing torch anew for each would cost the suite minutes."""
 
-    def run(*arguments: object, check: bool = True, **kwargs: object) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(command(*arguments), capture_output=True, text=True, **kwargs)  # type: ignore[call-overload]
+    def run(*arguments: object, check: bool = True, input: str = "", cwd: Path | None = None) -> Finished:
+        GlobalHydra.instance().clear()
+        out, err = io.StringIO(), io.StringIO()
+        code = 0
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.setattr("sys.argv", ["xmc", *map(str, arguments)])
+            patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(input.encode())))
+            patch.chdir(cwd or Path.cwd())
+            try:
+                main()
+            except SystemExit as stop:
+                code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+                if isinstance(stop.code, str):
+                    err.write(stop.code + "\n")
+        finished = Finished(code, out.getvalue(), err.getvalue())
         if check:
-            assert done.returncode == 0, done.stderr
-        return done
+            assert finished.returncode == 0, finished.stderr
+        return finished
 
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     return run

@@ -2,13 +2,24 @@
 
 import json
 import random
-import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 WORDS = {f"topic{t}": [f"word{t}{c}" for c in "abcdef"] for t in range(12)}
-Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a command of xmc left behind."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Run = Callable[..., Finished]
 
 
 def write_corpus(folder: Path, seed: int = 0) -> None:
@@ -31,12 +42,11 @@ def command(*arguments: object) -> list[str]:
 
 
 def small(corpus: Path, *more: object) -> list[object]:
-    """Overrides that make a run small and quick."""
-    return [
+    """Overrides that make a run small and quick; keys of a group that `more` chooses anew are left to it."""
+    defaults = [
         "data=jsonl",
         f"data.root={corpus}",
         f"data.cache_dir={corpus.parent / 'cache'}",
-        "data.processes=1",
         "encoder.width=32",
         "classifier.fan_in=8",
         "auxiliary.leaf_size=3",
@@ -46,5 +56,6 @@ def small(corpus: Path, *more: object) -> list[object]:
         "trainer.threads=1",
         "trainer.log_every=10",
         "trainer.eval_every=40",
-        *more,
     ]
+    chosen = {str(override).partition("=")[0] for override in more}
+    return [d for d in defaults if d.partition("=")[0] not in chosen and d.partition(".")[0] not in chosen] + [*more]

@@ -24,7 +24,7 @@ def test_run_folder(trained: Path) -> None:
     log = lines(trained / "log.jsonl")
     steps = [r for r in log if "loss" in r]
     assert [r["step"] for r in steps] == list(range(10, 201, 10))
-    assert steps[-1]["loss"] < steps[0]["loss"] / 2
+    assert steps[-1]["loss"] < 0.7 * steps[0]["loss"]
     assert sum(r["grown"] for r in steps) == sum(r["dropped"] for r in steps) > 0
     needed = {"lr/encoder", "lr/classifier", "documents_per_second", "tokens_per_second", "peak_memory_mib"}
     assert all(needed <= r.keys() for r in steps)
@@ -85,7 +85,7 @@ def test_multirun(corpus: Path, tmp_path: Path, xmc: Run) -> None:
     "overrides",
     [
         ["classifier=dense"],
-        ["classifier.backend=reference", "loss=squared_hinge", "auxiliary=none"],
+        ["classifier.backend=reference", "classifier.fan_in=32", "loss=squared_hinge", "auxiliary=none"],
         ["classifier/optimizer=sgd", "sparsity.drop=threshold", "intermediate=linear", "intermediate.width=64"],
         ["classifier=dense", "classifier/optimizer=sgd", "sparsity=static", "trainer.micro_batch_size=5"],
     ],

@@ -9,7 +9,8 @@ from xmc.types import LossName, Positives
 
 def make_positives(rows: list[list[int]]) -> Positives:
     counts = torch.tensor([0] + [len(row) for row in rows])
-    return Positives(counts.cumsum(0), torch.tensor([label for row in rows for label in sorted(row)], dtype=torch.int64))
+    labels = [label for row in rows for label in sorted(row)]
+    return Positives(counts.cumsum(0), torch.tensor(labels, dtype=torch.int64))
 
 
 def random_positives(documents: int, n_labels: int, density: float, generator: torch.Generator) -> Positives:

@@ -19,7 +19,7 @@ L, K, D, B = 300_000, 32, 768, 48
 
 
 class Largest(TorchDispatchMode):
-    """Records the elements of the largest storage that any operator gives back, the shapes named in `legitimate` aside."""
+    """Records the elements of the largest tensor that any operator gives back, those of L x K aside."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +72,10 @@ def test_resident_memory_grows_by_the_gradient_alone(backend: str) -> None:
     code = f"from ops.test_memory import print_growth; print_growth({backend!r})"
     path = [entry for entry in sys.path if entry]
     done = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path[:0] = {path!r}; {code}"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", f"import sys; sys.path[:0] = {path!r}; {code}"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     growth = int(done.stdout)
     assert growth < L * K * 4 + B * L * 4 // 2, f"{growth / 1e6:.0f} MB"

@@ -26,7 +26,8 @@ def has_repeats(index: torch.Tensor) -> bool:
 @st.composite
 def shapes(draw: st.DrawFn) -> tuple[int, int, int, int]:
     in_features = draw(st.integers(1, 30))
-    return draw(st.sampled_from([1, 6, 7, 20])), draw(st.integers(1, in_features)), in_features, draw(st.integers(0, 999))
+    n_labels = draw(st.sampled_from([1, 6, 7, 20]))
+    return n_labels, draw(st.integers(1, in_features)), in_features, draw(st.integers(0, 999))
 
 
 @given(shapes())

@@ -97,7 +97,9 @@ def test_unknown_state_is_refused(kind: type[torch.optim.Optimizer]) -> None:
     parameter = nn.Parameter(torch.zeros(2))
     optimizer = kind([parameter], lr=0.1)  # type: ignore[call-arg]
     train(parameter, optimizer, 1)
-    with pytest.raises(ValueError, match=rf"{kind.__name__} keeps state that does not move by slot; known: SGD, SlotAdamW"):
+    with pytest.raises(
+        ValueError, match=rf"{kind.__name__} keeps state that does not move by slot; known: SGD, SlotAdamW"
+    ):
         SlotState([optimizer]).reset(parameter, torch.tensor([True, False]))
 
 

@@ -1,6 +1,5 @@
 """Gradients of a whole step against plain autograd, and gradient caching against one pass."""
 
-from types import SimpleNamespace
 from typing import cast
 
 import pytest

@@ -7,7 +7,7 @@ R counts the rows of the table: the vocabulary first, the bigrams behind it. A s
 in its batch, and the table's gradient is a coalesced sparse tensor, the same from run to run.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 

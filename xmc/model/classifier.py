@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from xmc.ops.dense import dense_loss, dense_topk
 from xmc.ops.fan_in import fan_in_loss, fan_in_topk
-from xmc.types import LossName, Positives, StepOutput, TopK, XMCError
+from xmc.types import LossName, Positives, StepOutput, TopK
 
 
 class Classifier(nn.Module):
@@ -65,11 +65,6 @@ class FixedFanIn(Classifier):
 
     def __init__(self, in_features: int, index_LK: Tensor, *, backend: str, generator: torch.Generator) -> None:
         num_labels, fan_in = index_LK.shape
-        if fan_in > in_features:
-            raise XMCError(
-                f"classifier.fan_in={fan_in} exceeds the {in_features} features it can choose from; "
-                f"set it to at most {in_features}, or widen the encoder or the intermediate layer"
-            )
         bound = 1 / math.sqrt(fan_in)
         super().__init__(in_features, torch.empty(num_labels, fan_in).uniform_(-bound, bound, generator=generator))
         self.register_buffer("index", index_LK)

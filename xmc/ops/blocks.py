@@ -30,7 +30,7 @@ def label_slices(n_labels: int, size: int) -> list[slice]:
 
 
 def label_blocks(positives: Positives, label_offset: int, n_labels: int, size: int) -> Iterator[LabelBlock]:
-    """The labels [label_offset, label_offset + n_labels) in blocks of `size`; positives outside of them are left out."""
+    """The labels [label_offset, label_offset + n_labels) in blocks of `size`; positives outside are left out."""
     local = positives.labels - label_offset
     served = (local >= 0) & (local < n_labels)
     local, order = local[served].sort(stable=True)

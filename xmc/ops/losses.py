@@ -18,16 +18,16 @@ LOSSES: tuple[LossName, ...] = get_args(LossName)
 def loss_and_gradient_(logits: Tensor, positives: tuple[Tensor, Tensor], loss: LossName) -> tuple[Tensor, Tensor]:
     """Loss of each row of a block, and the gradient of their sum.
 
-    logits: [R, C], float32 or float64; overwritten. positives: row and column of each positive, int64 [p] each. Rows may
-    be labels or documents.
+    logits: [R, C], float32 or float64; overwritten. positives: row and column of each positive, int64 [p] each.
+    Rows may be labels or documents.
 
-    Returns the loss [R], summed over columns, and d loss / d logits [R, C] in the memory of `logits`. The loss is summed
-    row by row so that the order of summation does not depend on the number of threads.
+    Returns the loss [R], summed over columns, and d loss / d logits [R, C] in the memory of `logits`. The loss is
+    summed row by row so that the order of summation does not depend on the number of threads.
     """
     logits[positives] = -logits[positives]
     if loss == "bce":
-        # Beyond 40, softplus(m) is m and the sigmoid 1, to the last bit of either precision. Unlike the fused operators,
-        # exp and log1p treat an element alike wherever the threads' shares of the block begin and end.
+        # Beyond 40, softplus(m) is m and the sigmoid 1, to the last bit of either precision. Unlike the fused
+        # operators, exp and log1p treat an element alike wherever the threads' shares of the block begin and end.
         beyond = (logits - 40.0).clamp_(min=0.0)
         odds = logits.clamp_(max=40.0).exp_()
         rows = beyond.add_(odds.log1p()).sum(1)

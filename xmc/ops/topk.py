@@ -1,6 +1,7 @@
 """Top-k over a stream of label blocks."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from xmc.types import TopK
@@ -9,8 +10,8 @@ from xmc.types import TopK
 class StreamingTopK:
     """Keeps the k best labels of each document while blocks of logits pass by.
 
-    Blocks come in ascending order of their labels. Equal scores rank by ascending label. A NaN logit counts as -inf, so a
-    broken label never displaces a sound one. With fewer than k labels in all, the tail is -inf and -1.
+    Blocks come in ascending order of their labels. Equal scores rank by ascending label. A NaN logit counts as -inf,
+    so a broken label never displaces a sound one. With fewer than k labels in all, the tail is -inf and -1.
     """
 
     def __init__(self, k: int) -> None:
@@ -33,8 +34,9 @@ class StreamingTopK:
         if self._best is None:
             raise RuntimeError("no block of logits was added")
         missing = self.k - self._best.labels.shape[1]
-        scores = torch.nn.functional.pad(self._best.scores, (0, missing), value=-torch.inf)
-        return TopK(scores.contiguous(), torch.nn.functional.pad(self._best.labels, (0, missing), value=-1).contiguous())
+        scores = F.pad(self._best.scores, (0, missing), value=-torch.inf)
+        labels = F.pad(self._best.labels, (0, missing), value=-1)
+        return TopK(scores.contiguous(), labels.contiguous())
 
 
 def _ordered_topk(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -8,5 +8,13 @@ from xmc.sparsity.topology import init_index, rewire_
 from xmc.types import Rewire
 
 __all__ = [
-    "Layer", "OptimizerState", "Rewire", "Set", "Static", "Strategy", "cosine_decay", "init_index", "rewire_",
+    "Layer",
+    "OptimizerState",
+    "Rewire",
+    "Set",
+    "Static",
+    "Strategy",
+    "cosine_decay",
+    "init_index",
+    "rewire_",
 ]

@@ -15,9 +15,10 @@ FINAL_THRESHOLD = 1e-4
 class Set:
     """SET (Mocanu et al., Nature Communications 2018), with both drop modes of "Navigating Extremes" (NeurIPS 2024).
 
-    drop: "fraction" drops this share of every row's connections, "threshold" those below a magnitude. initial: share or
-    magnitude at step 0; it falls by half a cosine, to 0 or to 1e-4, until `end`. interval: steps between rewirings. end:
-    the first step without. seed: of the random columns. label_offset: global id of the layer's first label.
+    drop: "fraction" drops a share of every row's connections, "threshold" those below a magnitude.
+    initial: share or magnitude at step 0; it falls by half a cosine, to 0 or to 1e-4, until `end`.
+    interval: steps between rewirings. end: the first step without any. seed: of the random columns.
+    label_offset: global id of the layer's first label.
     """
 
     drop: Literal["fraction", "threshold"]

@@ -19,7 +19,7 @@ class OptimizerState(Protocol):
     """The state that an optimizer keeps for each slot of a parameter."""
 
     def reset(self, parameter: Tensor, slots: Tensor) -> None:
-        """Start `slots` (bool, like the parameter) anew: zero moments, step 0. Raises if the state is not understood."""
+        """Start `slots` (bool, like the parameter) anew: zero moments, step 0. Raises on state it does not know."""
         ...
 
 
@@ -31,5 +31,5 @@ class Strategy(Protocol):
         ...
 
     def rewire(self, layer: Layer, optimizer_state: OptimizerState, step: int) -> Rewire:
-        """Change connections in place; a new one has weight 0 and a fresh optimizer state, a kept one keeps its bits."""
+        """Change connections in place; a new one has weight 0 and fresh optimizer state, a kept one keeps its bits."""
         ...

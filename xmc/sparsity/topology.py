@@ -1,7 +1,7 @@
 """The connections of a fixed fan-in layer: draw, drop and grow, as functions of tensors.
 
-A row of `index` [L, K] never repeats a column: a repeated one is a connection wasted for good. All work is done in blocks
-of labels, and no memory is of the size of L x D.
+A row of `index` [L, K] never repeats a column: a repeated one is a connection wasted for good. All work is done in
+blocks of labels, and no memory is of the size of L x D.
 """
 
 import torch

@@ -90,9 +90,7 @@ def _train_step(
     state: TrainState, batch: Batch, strategy: Strategy, plan: Plan, meter: "_Meter", tracker: Tracker
 ) -> None:
     step = state.progress.step
-    rates = state.set_learning_rates(
-        learning_rate_multiplier(step, plan.total_steps, plan.warmup_steps, plan.schedule)
-    )
+    rates = state.set_learning_rates(learning_rate_multiplier(step, plan.total_steps, plan.warmup_steps, plan.schedule))
     batch = batch.to(state.model.device)
     state.model.train()
     losses = compute_gradients(
@@ -158,9 +156,7 @@ def _validate(
     else:
         progress.stale += 1
     tracker.log({"step": progress.step, **{f"dev/{name}": value for name, value in figures.items()}})
-    logger.info(
-        "dev   %s%s", "  ".join(f"{n} {100 * v:.2f}" for n, v in figures.items()), "  (best)" if better else ""
-    )
+    logger.info("dev   %s%s", "  ".join(f"{n} {100 * v:.2f}" for n, v in figures.items()), "  (best)" if better else "")
     if plan.patience is not None and progress.stale >= plan.patience:
         logger.info("stopping early: no gain in %d evaluations", progress.stale)
         progress.finished = True
@@ -239,7 +235,9 @@ class _StopSignal:
         self._previous = {s: signal.signal(s, self._remember) for s in (signal.SIGINT, signal.SIGTERM)}
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._restore()
 
     def _restore(self) -> None:

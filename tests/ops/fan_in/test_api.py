@@ -112,7 +112,8 @@ def test_linear_has_the_gradients_of_the_dense_formula(
     expected = naive_logits(features, weight, index, bias)
     torch.testing.assert_close(logits, expected)
     incoming = torch.randn(logits.shape, generator=generator, dtype=torch.float64)
-    torch.testing.assert_close(torch.autograd.grad(logits, leaves, incoming), torch.autograd.grad(expected, leaves, incoming))
+    ours, wanted = (torch.autograd.grad(output, leaves, incoming) for output in (logits, expected))
+    torch.testing.assert_close(ours, wanted)
 
 
 @backends
@@ -185,15 +186,14 @@ def test_extreme_logits_stay_finite(backend: str, loss: LossName) -> None:
 @backends
 @given(problem=problems(), k=st.sampled_from([1, 4, 200]))
 @settings(max_examples=30, deadline=None)
-def test_topk_equals_a_stable_sort(
-    backend: str, problem: tuple[int, int, int, int, bool, float, int], k: int
-) -> None:
+def test_topk_equals_a_stable_sort(backend: str, problem: tuple[int, int, int, int, bool, float, int], k: int) -> None:
     documents, n_labels, in_features, fan_in, duplicates, _, seed = problem
-    features, weight, index, bias, _ = random_layer(documents, n_labels, in_features, fan_in, seed, duplicates=duplicates)
+    layer = random_layer(documents, n_labels, in_features, fan_in, seed, duplicates=duplicates)
+    features, weight, index, bias, _ = layer
     # Small integers: exact sums, many ties.
-    layer = (features.round(), weight.round(), index, bias.round())
-    ranked = fan_in_topk(*layer, k, label_offset=1000, backend=backend)
-    scores, labels = naive_logits(*layer).float().sort(dim=1, descending=True, stable=True)
+    rounded = (features.round(), weight.round(), index, bias.round())
+    ranked = fan_in_topk(*rounded, k, label_offset=1000, backend=backend)
+    scores, labels = naive_logits(*rounded).float().sort(dim=1, descending=True, stable=True)
     n = min(k, n_labels)
     assert ranked.labels.shape == ranked.scores.shape == (documents, k)
     assert torch.equal(ranked.labels[:, :n], labels[:, :n] + 1000) and torch.equal(ranked.scores[:, :n], scores[:, :n])
@@ -237,7 +237,8 @@ def test_same_bits_run_after_run_and_for_any_number_of_threads(
     try:
         for n in (1, 2, 3, 1):
             torch.set_num_threads(n)
-            outputs.append((fan_in_loss(*layer, positives, loss, backend="torch"), fan_in_topk(*layer, 5, backend="torch")))
+            out = fan_in_loss(*layer, positives, loss, backend="torch")
+            outputs.append((out, fan_in_topk(*layer, 5, backend="torch")))
     finally:
         torch.set_num_threads(threads)
     first, first_top = outputs[0]

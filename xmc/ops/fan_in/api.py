@@ -1,13 +1,13 @@
 """The fixed fan-in op: L labels, each connected to K of D features.
 
-Shapes: features [B, D]; weight [L, K]; index [L, K], the columns in [0, D), int16 while D <= 32767, else int32; bias [L].
-A column that a row repeats counts as often. All tensors are contiguous and on one device; features may be of lower
-precision than the weights.
+Shapes: features [B, D]; weight [L, K]; index [L, K], the columns in [0, D), int16 while D <= 32767, else int32;
+bias [L]. A column that a row repeats counts as often. All tensors are contiguous and on one device; features may be
+of another floating type than the weights.
 
-`label_offset` is the global id of the first label, for a shard of the labels. `active` lets only the first so many slots
-of a row enter the output and the gradient of the features, while the weight gradient covers all K (the sets A and B of
-Top-KAST, arXiv 2106.03517). `backend` is a name or "auto"; see `resolve_backend`. Every function raises ValueError,
-naming the argument, for what it cannot take.
+`label_offset` is the global id of the first label, for a shard of the labels. `active` lets only the first so many
+slots of a row enter the output and the gradient of the features, while the weight gradient covers all K (the sets A
+and B of Top-KAST, arXiv 2106.03517). `backend` is a name or "auto"; see `resolve_backend`. Every function raises
+ValueError, naming the argument, for what it cannot take.
 """
 
 import importlib
@@ -46,7 +46,7 @@ def resolve_backend(
 def fan_in_linear(
     features_BD: Tensor, weight_LK: Tensor, index_LK: Tensor, bias_L: Tensor, *, backend: str = "auto"
 ) -> Tensor:
-    """Logits [B, L], of the type of the features, with autograd for features, weight and bias. For small L: it holds B x L."""
+    """Logits [B, L] of the features' type, with autograd for features, weight and bias. It holds B x L: for small L."""
     check_fan_in(features_BD, weight_LK, index_LK, bias_L)
     logits: Tensor = _Linear.apply(features_BD, weight_LK, index_LK, bias_L, _serving(backend, features_BD))
     return logits

@@ -1,4 +1,4 @@
-"""Checks at the door of the ops. Every complaint is a `ValueError` that names the argument, what came and what belongs."""
+"""Checks at the door of the ops: a `ValueError` names the argument, what was expected and what came."""
 
 from collections.abc import Iterable
 from typing import NoReturn

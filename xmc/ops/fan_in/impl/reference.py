@@ -1,6 +1,7 @@
 """The specification: densify a block of labels, multiply. Any device, any floating type.
 
-Every other back end is tested against it. Half precision multiplies as it is; sums over blocks and the loss are float32.
+Every other back end is tested against it. Half precision multiplies as it is; sums over blocks and the loss are
+float32.
 """
 
 import torch
@@ -25,9 +26,7 @@ def linear(features: Tensor, weight: Tensor, index: Tensor, bias: Tensor) -> Ten
     return torch.cat([_logits(features, _dense(features, weight[s], index[s]), bias[s]) for s in blocks], dim=1)
 
 
-def linear_backward(
-    gradient: Tensor, features: Tensor, weight: Tensor, index: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def linear_backward(gradient: Tensor, features: Tensor, weight: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of features, weight and bias from the gradient [B, L] of the logits."""
     grad_features = torch.zeros_like(features, dtype=wide(features))
     grad_weight = torch.empty_like(weight)
@@ -66,9 +65,7 @@ def loss(
     return StepOutput(total.to(wide(features)), grad_features.to(features.dtype), grad_weight, grad_bias)
 
 
-def topk(
-    features: Tensor, weight: Tensor, index: Tensor, bias: Tensor, k: int, label_offset: int, active: int
-) -> TopK:
+def topk(features: Tensor, weight: Tensor, index: Tensor, bias: Tensor, k: int, label_offset: int, active: int) -> TopK:
     """The k best labels; see `xmc.ops.fan_in.fan_in_topk`."""
     best = StreamingTopK(k)
     for s in label_slices(len(weight), _BLOCK):

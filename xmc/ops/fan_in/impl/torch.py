@@ -46,9 +46,7 @@ def linear(features: Tensor, weight: Tensor, index: Tensor, bias: Tensor) -> Ten
     return logits
 
 
-def linear_backward(
-    gradient: Tensor, features: Tensor, weight: Tensor, index: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def linear_backward(gradient: Tensor, features: Tensor, weight: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of features, weight and bias from the gradient [B, L] of the logits."""
     form = _form(features, weight, index, weight.shape[1])
     grad_weight = torch.zeros_like(weight)
@@ -82,9 +80,7 @@ def loss(
     return StepOutput((total / len(features)).to(wide(features)), form.grad_features(), grad_weight, grad_bias)
 
 
-def topk(
-    features: Tensor, weight: Tensor, index: Tensor, bias: Tensor, k: int, label_offset: int, active: int
-) -> TopK:
+def topk(features: Tensor, weight: Tensor, index: Tensor, bias: Tensor, k: int, label_offset: int, active: int) -> TopK:
     """The k best labels; see `xmc.ops.fan_in.fan_in_topk`."""
     form = _form(features, weight, index, active)
     best = StreamingTopK(k)
@@ -103,7 +99,7 @@ class _Form(Protocol):
         ...
 
     def backward(self, gradient: Tensor, s: slice, grad_weight: Tensor) -> None:
-        """From the gradient [l, B] of the logits: write grad_weight [l, K], which is zero, and add to that of the features."""
+        """From the gradient [l, B] of the logits: fill grad_weight [l, K], which is zero, and add to the features'."""
         ...
 
     def grad_features(self) -> Tensor:
