@@ -16,11 +16,11 @@ def main(run: str, count: int = 5) -> None:
     """Print every n-th test document, so that the choice is fixed and spread over the split."""
     corpus = load_corpus(load_run_config(run))
     test = corpus.split("test")
-    rows = range(0, len(test), len(test) // count)[:count]
+    rows = list(range(0, len(test), max(1, len(test) // count)))[:count]
     texts = [test.texts[row] for row in rows]
     model = XMCModel.from_pretrained(Path(run) / "model")
     for row, text, predictions in zip(rows, texts, model.predict(texts, k=5), strict=True):
-        truth = {corpus.label_ids[label] for label in test.labels[row].indices}
+        truth = {corpus.label_ids[label] for label in test.labels[row].indices.tolist()}
         print(f"\n{test.ids[row]}")
         print(textwrap.indent(textwrap.fill(text[:240], 100), "    "))
         for p in predictions:

@@ -16,7 +16,7 @@ from xmc import config as c
 from xmc.data import Batches, Corpus, cut_dev, read_lightxml, read_pydoc, read_table, tokenize
 from xmc.model import XMCModel
 from xmc.model.auxiliary import ClusterHead
-from xmc.model.bag import BagConfig, BagModel, train_tokenizer
+from xmc.model.bag import BagConfig, BagModel, frequent_bigrams, train_tokenizer
 from xmc.model.classifier import Classifier, Dense, FixedFanIn
 from xmc.model.clustering import cluster_labels, label_features, tfidf
 from xmc.model.encoder import Encoder, load_backbone
@@ -97,15 +97,12 @@ def run_fingerprint(config: c.TrainConfig, corpus: Corpus) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def build_training(config: c.TrainConfig, corpus: Corpus, device: torch.device, *, initialise: bool) -> Training:
-    """Everything of a run, at its first step.
-
-    initialise: learn initial values from the corpus; not needed where a checkpoint brings them.
-    """
+def build_training(config: c.TrainConfig, corpus: Corpus, device: torch.device) -> Training:
+    """Everything of a run, at its first step."""
     torch.manual_seed(config.seed)
     generator = torch.Generator().manual_seed(config.seed)
     train = corpus.split("train")
-    encoder = _build_encoder(config, corpus, initialise)
+    encoder = _build_encoder(config, corpus)
     intermediate = build_intermediate(in_features=encoder.width, **config.intermediate.model_dump())
     classifier = _build_classifier(config, intermediate.width, len(corpus.label_ids), device, generator)
     counts = torch.from_numpy(corpus.label_counts("train"))
@@ -156,21 +153,10 @@ def _cache(data: c.DataSection) -> Path:
     return Path(data.cache_dir).expanduser()
 
 
-def _build_encoder(config: c.TrainConfig, corpus: Corpus, initialise: bool) -> Encoder:
+def _build_encoder(config: c.TrainConfig, corpus: Corpus) -> Encoder:
     section = config.encoder
     if isinstance(section, c.BagEncoder):
-        tokenizer = train_tokenizer(corpus.split("train").texts, section.vocab_size)
-        backbone = BagModel(
-            BagConfig(
-                vocab_size=len(tokenizer),
-                num_bigrams=0,
-                hidden_size=section.width,
-                intermediate_size=section.mlp_width,
-                term_dropout=section.term_dropout,
-                hidden_dropout=0.0,
-            )
-        )
-        return Encoder(backbone, tokenizer, pooling="none", max_length=section.max_length, dropout=section.dropout)
+        return _build_bag(config, section, corpus)
     backbone, tokenizer = load_backbone(section.name)
     if section.activation_checkpointing:
         backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -182,6 +168,26 @@ def _build_encoder(config: c.TrainConfig, corpus: Corpus, initialise: bool) -> E
         dropout=section.dropout,
         frozen=section.frozen,
     )
+
+
+def _build_bag(config: c.TrainConfig, section: c.BagEncoder, corpus: Corpus) -> Encoder:
+    """Tokenizer, bigrams and document frequencies are learned from the training texts."""
+    train = corpus.split("train")
+    tokenizer = train_tokenizer(train.texts, section.vocab_size)
+    tokens = tokenize(train, tokenizer, section.max_length, _cache(config.data), config.data.processes)
+    batches = Batches(tokens, train.labels, tokenizer.pad_token_id, config.trainer.batch_size)
+    bigrams = frequent_bigrams(*batches.flat_tokens(), len(tokenizer), section.bigrams, section.min_documents)
+    model = BagModel(
+        BagConfig(
+            vocab_size=len(tokenizer),
+            num_bigrams=len(bigrams),
+            hidden_size=section.width,
+            intermediate_size=section.mlp_width,
+            term_dropout=section.term_dropout,
+        )
+    )
+    model.learn_terms(bigrams, ((batch.input_ids, batch.attention_mask) for batch in batches.by_length()))
+    return Encoder(model, tokenizer, pooling="none", max_length=section.max_length, dropout=section.dropout)
 
 
 def _build_classifier(

@@ -209,7 +209,7 @@ def _is_choice(override: Override) -> bool:
 def _keys(cfg: DictConfig, prefix: str = "") -> set[str]:
     keys: set[str] = set()
     for name in cfg:
-        key = f"{prefix}{name}"
+        key = f"{prefix}{name!s}"
         keys.add(key)
         if not OmegaConf.is_missing(cfg, name) and isinstance(node := cfg._get_node(name), DictConfig):
             keys |= _keys(node, key + ".")

@@ -46,12 +46,10 @@ def predict_documents(
 
 
 def write_predictions(records: Iterable[dict[str, object]], output: str) -> int:
-    """Write records to a file or, for `-`, to standard output; returns how many. A file appears only when it is whole."""
+    """Write records to a file or, for `-`, to standard output; returns how many. A file appears only once whole."""
     count = 0
     with open_output(output) as out:
-        for record in tqdm(
-            records, desc="predict", unit=" documents", file=sys.stderr, disable=not sys.stderr.isatty()
-        ):
+        for record in tqdm(records, desc="predict", unit=" documents", disable=None):
             out.write(json.dumps(record, ensure_ascii=False) + "\n")
             count += 1
     return count

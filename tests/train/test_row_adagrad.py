@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -44,7 +46,7 @@ def test_later_steps_are_smaller() -> None:
         table.grad = torch.sparse_coo_tensor(torch.tensor([[0]]), torch.ones(1, 1), (1, 1))
         optimizer.step()
         positions.append(table.item())
-    moves = [a - b for a, b in zip(positions, positions[1:], strict=False)]
+    moves = [a - b for a, b in pairwise(positions)]
     assert moves == pytest.approx([n**-0.5 for n in range(1, 5)])
 
 

@@ -37,7 +37,9 @@ def make_batch() -> Batch:
     mask = (torch.arange(T) < torch.randint(1, T + 1, (B, 1), generator=generator)).long()
     labels = [sorted(set(torch.randint(L, (n,), generator=generator).tolist())) for n in (3, 0, 1, 5, 2, 2, 4)]
     offsets = torch.tensor([0, *(len(row) for row in labels)]).cumsum(0)
-    return Batch(ids, mask, Positives(offsets, torch.tensor(sum(labels, []))), torch.arange(B))
+    return Batch(
+        ids, mask, Positives(offsets, torch.tensor([label for row in labels for label in row])), torch.arange(B)
+    )
 
 
 def make_model(kind: str = "dense", sparse: bool = False, dropout: float = 0.0, width: int = 16) -> XMCModel:

@@ -1,14 +1,14 @@
-"""Bag encoder: TF-IDF-weighted sum of unigram and bigram embeddings, then a residual MLP.
+"""Bag encoder: a TF-IDF-weighted sum of word and bigram embeddings, for machines without a GPU and without downloads.
 
-    ids [B, T] -> terms (unigrams, known bigrams), counted per document -> sparse [B, R] of TF-IDF, rows of unit length
-               -> times the table [R, D] -> layer norm -> residual MLP -> features [B, D]
+    ids [B, T] -> terms (words, frequent bigrams), counted by document -> sparse [B, R] of TF-IDF, rows of unit length
+               -> times the table [R, D] -> layer norm -> residual MLP (if any) -> features [B, D]
 
-R counts the rows of the table: the vocabulary first, the bigrams behind it. A step touches only the rows of the terms
-in its batch, and the table's gradient is a coalesced sparse tensor, the same from run to run.
+R counts the rows of the table: the vocabulary first, the bigrams behind it. TF-IDF is where the terms' weights start; a
+row's length is its learned part. A step touches only the rows of the terms in its batch, and the table's gradient is a
+coalesced sparse tensor, the same from run to run.
 """
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -20,15 +20,15 @@ from torch.nn import functional as F
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 PAD, UNK = "[PAD]", "[UNK]"
+NUM_SPECIAL = 2  # ids of PAD and UNK; they are no terms
+_CHUNK = 4096  # documents at a time when bigrams are counted
 
 
 class BagConfig(PretrainedConfig):
     """Shape of a `BagModel`.
 
-    vocab_size: unigram rows (ids of the tokenizer). num_bigrams: bigram rows. hidden_size: D.
-    intermediate_size: width inside the residual MLP; 0 leaves the MLP out.
-    term_dropout: share of a document's distinct terms left out in training.
-    hidden_dropout: dropout of the features. num_special: ids below it (padding, unknown) are no terms.
+    vocab_size: word rows (ids of the tokenizer). num_bigrams: bigram rows. hidden_size: D. intermediate_size: width
+    inside the residual MLP; 0 leaves it out. term_dropout: share of a document's distinct terms left out in training.
     """
 
     model_type = "xmc_bag"
@@ -38,10 +38,8 @@ class BagConfig(PretrainedConfig):
         vocab_size: int = 50_000,
         num_bigrams: int = 100_000,
         hidden_size: int = 1024,
-        intermediate_size: int = 1024,
+        intermediate_size: int = 0,
         term_dropout: float = 0.2,
-        hidden_dropout: float = 0.2,
-        num_special: int = 2,
         **kwargs: Any,
     ) -> None:
         self.vocab_size = vocab_size
@@ -49,8 +47,6 @@ class BagConfig(PretrainedConfig):
         self.hidden_size = hidden_size
         self.intermediate_size = intermediate_size
         self.term_dropout = term_dropout
-        self.hidden_dropout = hidden_dropout
-        self.num_special = num_special
         super().__init__(**kwargs)
 
 
@@ -62,7 +58,7 @@ class _SparseBag(torch.autograd.Function):
         """Entries sorted by document: documents, terms int64 [E], values [E]. Returns [size, D]."""
         ctx.save_for_backward(documents, terms, values)
         ctx.shape = table.shape
-        offsets = torch.searchsorted(documents, torch.arange(size))
+        offsets = torch.searchsorted(documents, torch.arange(size, device=table.device))
         return F.embedding_bag(terms, table.detach(), offsets, mode="sum", per_sample_weights=values)
 
     @staticmethod
@@ -82,7 +78,7 @@ class _SparseBag(torch.autograd.Function):
 
 
 class BagModel(PreTrainedModel):
-    """Text encoder for machines without a GPU. See the module's docstring."""
+    """The bag encoder; see the module's docstring. Saved and loaded as any Hugging Face model."""
 
     config_class = BagConfig
     base_model_prefix = "bag"
@@ -96,19 +92,15 @@ class BagModel(PreTrainedModel):
         rows, width = config.vocab_size + config.num_bigrams, config.hidden_size
         self.table = nn.Parameter(torch.empty(rows, width))
         self.register_buffer("idf", torch.ones(rows))
-        self.register_buffer("bigrams", torch.full((config.num_bigrams,), torch.iinfo(torch.int64).max))
+        self.register_buffer("bigrams", torch.arange(config.num_bigrams))
         self.norm = nn.LayerNorm(width)
-        self.mlp = (
-            nn.Sequential(
-                nn.Linear(width, config.intermediate_size), nn.GELU(), nn.Linear(config.intermediate_size, width)
-            )
-            if config.intermediate_size
-            else None
-        )
-        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.mlp: nn.Sequential | None = None
+        if inner := config.intermediate_size:
+            self.mlp = nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, width))
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
+        """Random directions for the terms; the residual MLP starts as the identity."""
         if isinstance(module, BagModel):
             nn.init.normal_(module.table)
         elif isinstance(module, nn.Linear):
@@ -117,13 +109,29 @@ class BagModel(PreTrainedModel):
             if self.mlp is not None and module is self.mlp[-1]:
                 nn.init.zeros_(module.weight)
 
+    @torch.no_grad()
+    def learn_terms(self, bigrams: NDArray[np.int64], documents: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Take over the bigrams (see `frequent_bigrams`) and count the terms' document frequencies.
+
+        documents: token ids and attention masks, batch by batch.
+        """
+        self.bigrams.copy_(torch.from_numpy(bigrams))
+        frequency = torch.zeros(len(self.idf))
+        number = 0
+        for input_ids_BT, attention_mask_BT in documents:
+            _, terms, _ = self.terms(input_ids_BT, attention_mask_BT)
+            frequency += torch.bincount(terms, minlength=len(frequency))
+            number += len(input_ids_BT)
+        idf = torch.log((1 + number) / (1 + frequency)) + 1
+        self.idf.copy_(torch.where(frequency > 0, idf, 0.0))
+
     def terms(self, input_ids_BT: Tensor, attention_mask_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Distinct terms of each document.
 
         Returns documents int64 [E], terms int64 [E] (row of the table), counts int64 [E], sorted by document, term.
         """
         vocab, rows = self.config.vocab_size, self.table.shape[0]
-        known = (attention_mask_BT > 0) & (input_ids_BT >= self.config.num_special)
+        known = (attention_mask_BT > 0) & (input_ids_BT >= NUM_SPECIAL)
         offset = torch.arange(input_ids_BT.shape[0], device=input_ids_BT.device)[:, None] * rows
         found = [(input_ids_BT + offset)[known]]
         if self.config.num_bigrams:
@@ -142,19 +150,16 @@ class BagModel(PreTrainedModel):
         square = torch.zeros(size, dtype=values.dtype, device=values.device).index_add_(0, documents, values**2)
         return values * square.clamp_min(1e-12).rsqrt()[documents]
 
-    def forward(self, input_ids_BT: Tensor, attention_mask_BT: Tensor) -> Tensor:
-        """input_ids_BT, attention_mask_BT: int64 [B, T], padded on the right. Returns features [B, D]."""
-        size = input_ids_BT.shape[0]
-        documents, terms, counts = self.terms(input_ids_BT, attention_mask_BT)
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Features [B, D] of token ids and attention mask, int64 [B, T], padded on the right."""
+        size = input_ids.shape[0]
+        documents, terms, counts = self.terms(input_ids, attention_mask)
         if self.training and self.config.term_dropout:
             keep = torch.rand(terms.shape, device=terms.device) >= self.config.term_dropout
             documents, terms, counts = documents[keep], terms[keep], counts[keep]
         values = self.weigh(documents, terms, counts, size)
         hidden: Tensor = self.norm(_SparseBag.apply(self.table, documents, terms, values, size))
-        if self.mlp is not None:
-            hidden = hidden + self.mlp(hidden)
-        features: Tensor = self.dropout(hidden)
-        return features
+        return hidden if self.mlp is None else hidden + self.mlp(hidden)
 
 
 def train_tokenizer(
@@ -177,24 +182,27 @@ def train_tokenizer(
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, unk_token=UNK)
 
 
-def count_bigrams(documents: Iterable[NDArray[np.integer]], vocab: int, special: int, limit: int, minimum: int) -> Any:
-    """Keys of the `limit` bigrams in most documents, at least `minimum`."""
+def frequent_bigrams(
+    token_ids: NDArray[np.integer], offsets: NDArray[np.integer], vocab_size: int, limit: int, min_documents: int
+) -> NDArray[np.int64]:
+    """The `limit` bigrams that occur in most documents, at least in `min_documents`, as keys in ascending order.
+
+    A key is first * vocab_size + second.
+
+    token_ids: all documents' tokens, one after another. offsets: [N + 1], where each begins.
+    """
     keys, counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
-    for chunk in _chunks(documents, 4096):
-        found = []
-        for ids in chunk:
-            ids = ids.astype(np.int64)
-            both = (ids[:-1] >= special) & (ids[1:] >= special)
-            found.append(np.unique((ids[:-1] * vocab + ids[1:])[both]))
-        new, n = np.unique(np.concatenate(found), return_counts=True)
+    for start in range(0, len(offsets) - 1, _CHUNK):
+        bounds = offsets[start : start + _CHUNK + 1]
+        ids = token_ids[bounds[0] : bounds[-1]].astype(np.int64)
+        document = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
+        known = ids >= NUM_SPECIAL
+        both = known[:-1] & known[1:] & (document[:-1] == document[1:])
+        found = (ids[:-1] * vocab_size + ids[1:])[both]
+        by_document = np.unique(document[:-1][both] * vocab_size**2 + found)
+        new, new_counts = np.unique(by_document % vocab_size**2, return_counts=True)
         keys, inverse = np.unique(np.concatenate([keys, new]), return_inverse=True)
-        counts = np.bincount(inverse, np.concatenate([counts, n])).astype(np.int64)
-    keep = np.flatnonzero(counts >= minimum)
-    keep = keep[np.argsort(-counts[keep], kind="stable")[:limit]]
-    return np.sort(keys[keep])
-
-
-def _chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
-        yield chunk
+        counts = np.bincount(inverse, np.concatenate([counts, new_counts])).astype(np.int64)
+    kept = np.flatnonzero(counts >= min_documents)
+    kept = kept[np.argsort(-counts[kept], kind="stable")[:limit]]
+    return np.sort(keys[kept])

@@ -37,7 +37,7 @@ def label_features(documents: csr_matrix, labels: csr_matrix, terms: int = 100) 
     documents_of = csr_matrix(labels.T, dtype=np.float32)
     entries = documents_of @ np.diff(documents.indptr).astype(np.float64)
     block_of = (np.cumsum(entries) // _BLOCK_ENTRIES).astype(np.int64)
-    starts = np.flatnonzero(np.diff(block_of, prepend=-1))
+    starts = np.flatnonzero(np.diff(block_of, prepend=-1)).tolist()
     blocks = [
         _largest(documents_of[start:stop] @ documents, terms)
         for start, stop in zip(starts, [*starts[1:], len(block_of)], strict=True)
@@ -81,7 +81,7 @@ def _split(
     return rows[np.sort(order[:middle])], rows[np.sort(order[middle:])]
 
 
-def _centroid(node: csr_matrix, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+def _centroid(node: csr_matrix, rows: NDArray[np.int64]) -> NDArray[np.floating]:
     member = np.zeros(node.shape[0], dtype=np.float32)
     member[rows] = 1
     total = node.T @ member

@@ -77,7 +77,7 @@ class Encoder(nn.Module):
 
 
 def load_backbone(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A Hugging Face model and its tokenizer by hub id or folder; safetensors only, no code of the model's author is run.
+    """A Hugging Face model and its tokenizer by hub id or folder; safetensors only, no foreign code.
 
     Raises:
         XMCError: there is no such model, or its weights are not in safetensors.

@@ -32,7 +32,7 @@ class Prediction:
 class XMCModel(nn.Module):
     """encoder -> intermediate layer -> classifier, with the names of its labels.
 
-    A saved model is a folder: `encoder/` in Hugging Face layout, `head.safetensors` (intermediate layer and classifier),
+    A saved model is a folder: `encoder/` in Hugging Face layout, `head.safetensors` (intermediate layer, classifier),
     `labels.jsonl` (id and name, in the classifier's order) and `xmc.json`, which names the format's version.
     """
 

@@ -10,9 +10,12 @@ from xmc.types import Rewire
 class Layer(Protocol):
     """A fixed fan-in layer. weight: [L, K]. index: [L, K], columns in [0, in_features). Both change in place."""
 
-    weight: Tensor
-    index: Tensor
-    in_features: int
+    @property
+    def weight(self) -> Tensor: ...
+    @property
+    def index(self) -> Tensor: ...
+    @property
+    def in_features(self) -> int: ...
 
 
 class OptimizerState(Protocol):

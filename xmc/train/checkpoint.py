@@ -35,7 +35,7 @@ class Checkpoints:
         return sorted(int(p.name.removeprefix("step-")) for p in self.folder.glob("step-*") if p.is_dir())
 
     def save(self, step: int, tensors: Tensors, scalars: dict[str, Any], *, best_step: int | None) -> None:
-        """Write the checkpoint of a step, then drop the oldest beyond `keep_last` and all best models but `best_step`'s."""
+        """Write a step's checkpoint, then drop the oldest beyond `keep_last` and all best models but `best_step`'s."""
         self._write(_name(step), tensors, scalars)
         for old in self.steps()[: -self.keep_last]:
             shutil.rmtree(self.folder / _name(old))

@@ -12,6 +12,7 @@ from typing import Protocol, Self
 
 import torch
 
+from xmc.model.classifier import FixedFanIn
 from xmc.sparsity import Rewire, Strategy, cosine_decay
 from xmc.train.checkpoint import Checkpoints
 from xmc.train.schedule import ScheduleKind, learning_rate_multiplier
@@ -111,8 +112,9 @@ def _train_step(
     state.zero_grad()
     state.progress.step = step + 1
     rewire = Rewire(0, 0)
-    if strategy.due(state.progress.step):
-        rewire = strategy.rewire(state.model.classifier, state.slots, state.progress.step)
+    classifier = state.model.classifier
+    if strategy.due(state.progress.step) and isinstance(classifier, FixedFanIn):
+        rewire = strategy.rewire(classifier, state.slots, state.progress.step)
     meter.add(batch, losses, rewire)
     if state.progress.step % plan.log_every == 0 or state.progress.step == plan.total_steps:
         tracker.log(meter.record(state, norm, rates))

@@ -1,6 +1,7 @@
 """Optimizer state that moves with the connections of a sparse layer."""
 
 from collections.abc import Callable, Iterable
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -13,8 +14,8 @@ class SlotAdamW(Optimizer):
     """AdamW (Loshchilov and Hutter, ICLR 2019) in which every slot counts its own steps.
 
     A new connection must start with zero moments *and* step 0: with zero moments under the layer's old step count, the
-    bias corrections are gone and its first update is (1 - beta1) / sqrt(1 - beta2) = 3.2 times too large. Until a slot is
-    reset this is AdamW. State: two moments like the parameter and an int16 step, 10 bytes a slot in float32. The count
+    bias corrections are gone and its first update is (1 - beta1) / sqrt(1 - beta2) = 3.2 times too large. Until a slot
+    is reset this is AdamW. State: two moments like the parameter and an int16 step, 10 bytes a slot in float32. The count
     saturates at 32,767, where the corrections are 1 in float32.
     """
 
@@ -72,7 +73,7 @@ class SlotState:
     """The state of some optimizers, by slot of their parameters."""
 
     # What each optimizer keeps a slot; an optimizer that is not here has state whose meaning is unknown.
-    _KNOWN: dict[type[Optimizer], frozenset[str]] = {
+    _KNOWN: ClassVar[dict[type[Optimizer], frozenset[str]]] = {
         SlotAdamW: frozenset({"exp_avg", "exp_avg_sq", "slot_step"}),
         SGD: frozenset({"momentum_buffer"}),
     }

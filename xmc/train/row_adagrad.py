@@ -28,7 +28,7 @@ class RowAdagrad(Optimizer):
                     self._update(table, group["lr"], group["eps"])
 
     def _update(self, table: Tensor, lr: float, eps: float) -> None:
-        if not table.grad.is_sparse:
+        if table.grad is None or not table.grad.is_sparse:
             raise ValueError("RowAdagrad expects sparse gradients; use AdamW for dense ones")
         gradient = table.grad.coalesce()
         rows, values_RD = gradient.indices()[0], gradient.values()

@@ -100,7 +100,7 @@ class _Replay:
     def restore(self, i: int) -> None:
         cpu, cuda = self._states[i]
         torch.set_rng_state(cpu)
-        if cuda is not None:
+        if cuda is not None and self._cuda is not None:
             torch.cuda.set_rng_state(cuda, self._cuda)
 
 

@@ -3,7 +3,7 @@
 import json
 import math
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from xmc.types import XMCError
 
@@ -40,7 +40,14 @@ class Wandb:
     """A Weights & Biases run, online or offline, written below the run folder; a resumed run keeps its id."""
 
     def __init__(
-        self, folder: Path, *, mode: str, project: str, name: str | None, config: dict[str, Any], run_id: str
+        self,
+        folder: Path,
+        *,
+        mode: Literal["online", "offline"],
+        project: str,
+        name: str | None,
+        config: dict[str, Any],
+        run_id: str,
     ) -> None:
         try:
             import wandb
