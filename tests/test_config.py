@@ -28,7 +28,7 @@ def choices() -> list[tuple[str, str]]:
 def needed(text: str) -> list[str]:
     """Overrides for what a choice leaves to the user."""
     keys = [("data.root", "root: ???"), ("encoder.name", "name: ???")]
-    return [f"{key}=there" for key, mark in keys if mark in text]
+    return [f"{key}=there" for key, mark in keys if mark in text or (key == "data.root" and "override /data" in text)]
 
 
 @pytest.mark.parametrize(("group", "choice"), choices())

@@ -15,8 +15,8 @@ class SlotAdamW(Optimizer):
 
     A new connection must start with zero moments *and* step 0: with zero moments under the layer's old step count, the
     bias corrections are gone and its first update is (1 - beta1) / sqrt(1 - beta2) = 3.2 times too large. Until a slot
-    is reset this is AdamW. State: two moments like the parameter and an int16 step, 10 bytes a slot in float32. The count
-    saturates at 32,767, where the corrections are 1 in float32.
+    is reset this is AdamW. State: two moments like the parameter and an int16 step, 10 bytes a slot in float32. The
+    count saturates at 32,767, where the corrections are 1 in float32.
     """
 
     def __init__(

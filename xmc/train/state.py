@@ -15,7 +15,7 @@ from xmc.train.optim import SlotState
 
 @dataclass
 class Progress:
-    """Where a run stands. step: optimizer steps done. batch: batches done of `epoch`. stale: evaluations without gain."""
+    """Where a run stands. step: optimizer steps done. batch: batches done of `epoch`. stale: evaluations in vain."""
 
     step: int = 0
     epoch: int = 0
