@@ -73,10 +73,15 @@ def feature_parameters(model: XMCModel) -> Iterator[nn.Parameter]:
 def clip_gradients(model: XMCModel, max_norm: float | None) -> float:
     """Scale the gradients of encoder and intermediate layer to at most `max_norm` together; returns their norm before.
 
-    Counts the values of sparse gradients, which torch's own clipping does not take.
+    Takes sparse gradients too, which torch's own clipping does not, and leaves them coalesced.
     """
-    gradients = [p.grad for p in feature_parameters(model) if p.grad is not None]
-    values = [g.coalesce().values() if g.is_sparse else g for g in gradients]
+    gradients = []
+    for parameter in feature_parameters(model):
+        if parameter.grad is not None:
+            if parameter.grad.is_sparse:
+                parameter.grad = parameter.grad.coalesce()
+            gradients.append(parameter.grad)
+    values = [g.values() if g.is_sparse else g for g in gradients]
     if not values:
         return 0.0
     norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(v) for v in values])).item()

@@ -1,0 +1,100 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from xmc.model import XMCModel
+from xmc.model.bag import BagConfig, BagModel, train_tokenizer
+from xmc.model.classifier import Classifier, Dense, FixedFanIn
+from xmc.model.encoder import Encoder
+from xmc.model.intermediate import Identity, Linear
+from xmc.sparsity import init_index
+from xmc.types import LossName, XMCError
+
+TEXTS = ["open the file", "close the file", "the cat sat", "a dog ran home"] * 2
+NAMES = ["plain", "tab\there", "line\u2028separator", "next\u0085line", 'quote"d', "ümlaut", "new\nline"]
+
+
+def make_model(kind: str = "fixed_fan_in", loss: LossName = "bce", intermediate: bool = True) -> XMCModel:
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
+    tokenizer = train_tokenizer(TEXTS, 50)
+    encoder = Encoder(
+        BagModel(BagConfig(len(tokenizer), 0, hidden_size=8)), tokenizer, pooling="none", max_length=16, dropout=0.5
+    )
+    layer = Linear(8, 12, "relu") if intermediate else Identity(8)
+    classifier: Classifier = Dense(layer.width, 7, generator=generator)
+    if kind == "fixed_fan_in":
+        index = init_index(7, 4, layer.width, 0)
+        classifier = FixedFanIn(layer.width, index, backend="torch", generator=generator)
+    return XMCModel(encoder, layer, classifier, label_ids=[f"l{i}" for i in range(7)], label_names=NAMES, loss=loss)
+
+
+@pytest.mark.parametrize("kind", ["fixed_fan_in", "dense"])
+@pytest.mark.parametrize("loss", ["bce", "squared_hinge"])
+@pytest.mark.parametrize("intermediate", [True, False])
+def test_round_trip(tmp_path: Path, kind: str, loss: LossName, intermediate: bool) -> None:
+    model = make_model(kind, loss, intermediate)
+    model.save_pretrained(tmp_path / "model")
+    again = XMCModel.from_pretrained(tmp_path / "model")
+    assert again.label_names == NAMES
+    assert again.predict(TEXTS[:3], k=7) == model.predict(TEXTS[:3], k=7)
+    for name, value in model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value), name
+
+
+def test_predictions_are_ranked_and_do_not_depend_on_the_batch() -> None:
+    model = make_model()
+    alone = [model.predict([text], k=7)[0] for text in TEXTS]
+    for one, many in zip(alone, model.predict(TEXTS, k=7, batch_size=3), strict=True):
+        assert [p.label for p in one] == [p.label for p in many]
+        assert [p.score for p in one] == pytest.approx([p.score for p in many], abs=1e-6)
+        scores = [p.score for p in one]
+        assert scores == sorted(scores, reverse=True)
+        assert all(0 <= score <= 1 for score in scores)
+
+
+def test_more_labels_asked_for_than_there_are() -> None:
+    assert len(make_model().predict(["the file"], k=100)[0]) == 7
+
+
+def test_predicting_leaves_the_training_mode_alone() -> None:
+    model = make_model().train()
+    model.predict(["the file"])
+    assert model.training
+
+
+@pytest.mark.parametrize(
+    ("texts", "told"), [("the file", "wrap a single one"), (["a", " "], "text 1 is ' '"), ([None], "text 0 is None")]
+)
+def test_bad_texts(texts: list[str], told: str) -> None:
+    with pytest.raises(XMCError, match=told):
+        make_model().predict(texts)
+
+
+def test_no_texts() -> None:
+    assert make_model().predict([]) == []
+
+
+def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(XMCError, match=r"is no saved model \(xmc.json is missing\)"):
+        XMCModel.from_pretrained(tmp_path)
+
+
+def test_a_later_format_is_refused(tmp_path: Path) -> None:
+    make_model().save_pretrained(tmp_path)
+    card = json.loads((tmp_path / "xmc.json").read_text())
+    (tmp_path / "xmc.json").write_text(json.dumps(card | {"format_version": 99}))
+    with pytest.raises(XMCError, match="has format 99"):
+        XMCModel.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("loss", ["bce", "squared_hinge"])
+def test_bias_starts_at_the_label_frequency(loss: LossName) -> None:
+    """A label on half of the documents starts at probability one half, by either loss."""
+    model = make_model(loss=loss)
+    model.classifier.init_bias(torch.full((7,), 50), 100, loss)
+    assert model.probability(model.classifier.bias).tolist() == pytest.approx([0.5] * 7, abs=1e-6)
+    model.classifier.init_bias(torch.zeros(7, dtype=torch.int64), 100, loss)
+    assert model.probability(model.classifier.bias).tolist() == pytest.approx([0.5 / 101] * 7, abs=1e-6)
