@@ -1,3 +1,4 @@
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,7 @@ def test_bigrams_by_hand() -> None:
 def test_bigrams_against_brute_force(documents: list[list[int]], minimum: int) -> None:
     counts: dict[int, int] = {}
     for d in documents:
-        for key in {a * 6 + b for a, b in zip(d, d[1:], strict=False) if min(a, b) > 1}:
+        for key in {a * 6 + b for a, b in pairwise(d) if min(a, b) > 1}:
             counts[key] = counts.get(key, 0) + 1
     expected = sorted(key for key, count in counts.items() if count >= minimum)
     with pytest.MonkeyPatch.context() as patch:
