@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,12 +47,13 @@ class Training:
 
 
 def prepare_machine(device: str, threads: int | None) -> torch.device:
-    """Set the number of CPU threads and choose the device; `auto` takes a GPU where there is one.
+    """Set the number of CPU threads (None: torch's own choice) and choose the device; `auto` prefers a GPU.
 
     Raises:
         XMCError: the device named is not to be had.
     """
-    torch.set_num_threads(threads or os.cpu_count() or 1)
+    if threads is not None:
+        torch.set_num_threads(threads)
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

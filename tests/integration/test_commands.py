@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from harness import Run, small
+from transformers import BertModel
 
 from xmc import XMCModel
 
@@ -95,6 +97,26 @@ def test_every_part_trains(corpus: Path, tmp_path: Path, xmc: Run, overrides: li
     run = tmp_path / "run"
     xmc("train", *small(corpus, f"run={run}", "trainer.max_steps=12", *overrides))
     xmc("evaluate", f"run={run}")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["encoder.pooling=cls", "encoder.activation_checkpointing=true", "trainer.micro_batch_size=6"],
+        ["encoder.frozen=true", "encoder.pooling=mean", "auxiliary=none"],
+    ],
+    ids=" ".join,
+)
+def test_transformer(corpus: Path, tmp_path: Path, xmc: Run, bert_folder: Path, overrides: list[str]) -> None:
+    run = tmp_path / "run"
+    chosen = ["encoder=transformer", f"encoder.name={bert_folder}", "encoder.max_length=16", *overrides]
+    xmc("train", *small(corpus, f"run={run}", "trainer.max_steps=12", *chosen))
+    xmc("evaluate", f"run={run}")
+    assert (run / "model" / "encoder" / "model.safetensors").is_file()
+    before = BertModel.from_pretrained(bert_folder).state_dict()
+    after = BertModel.from_pretrained(run / "model" / "encoder").state_dict()
+    same = all(torch.equal(value, after[name]) for name, value in before.items())
+    assert same == ("encoder.frozen=true" in overrides)
 
 
 def test_wandb_offline(corpus: Path, tmp_path: Path, xmc: Run) -> None:

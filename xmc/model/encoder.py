@@ -96,7 +96,7 @@ def load_backbone(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 def pool(states_BTD: Tensor, attention_mask_BT: Tensor, pooling: Pooling) -> Tensor:
     """One vector a document out of one a token, [B, D]."""
     if pooling == "cls":
-        return states_BTD[:, 0]
+        return states_BTD[:, 0].contiguous()
     mask_BT1 = attention_mask_BT.unsqueeze(-1).to(states_BTD.dtype)
     return (states_BTD * mask_BT1).sum(1) / mask_BT1.sum(1).clamp(min=1.0)
 
