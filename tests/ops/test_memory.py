@@ -1,9 +1,9 @@
 """No B x L and no L x D tensor ever exists: 300,000 labels, K = 32, D = 768."""
 
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from xmc.ops.fan_in import BACKENDS, fan_in_loss, fan_in_topk
+from xmc.ops.fan_in import BACKENDS, fan_in_linear, fan_in_loss, fan_in_topk
 from xmc.types import Positives
 
 # B differs from K, so that an L x K gradient is not mistaken for the logits, nor the other way round.
@@ -34,8 +34,9 @@ class Largest(TorchDispatchMode):
 
 
 def layer() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    index = (torch.arange(L)[:, None] * 7 + torch.arange(K) * 24).remainder_(D).to(torch.int16)
-    return torch.randn(B, D), torch.randn(L, K) * 0.1, index, torch.full((L,), -5.0)
+    """Built without large temporaries, which would raise the peak that growth is measured from."""
+    index = torch.arange(0, D, D // K, dtype=torch.int16).repeat(L, 1)
+    return torch.randn(B, D), torch.randn(L, K).mul_(0.1), index, torch.full((L,), -5.0)
 
 
 def positives() -> Positives:
@@ -66,27 +67,47 @@ def test_the_probe_sees_what_it_looks_for() -> None:
     assert largest.elements == B * L
 
 
+GRADIENT, LOGITS = 4 * L * K, 4 * B * L
+STATUS = Path("/proc/self/status")
+needs_proc = pytest.mark.skipif(not STATUS.exists(), reason="reads the peak memory from /proc")
+
+
+@needs_proc
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_resident_memory_grows_by_the_gradient_alone(backend: str) -> None:
-    """In a fresh process: beyond the L x K gradient (38 MB), less than half of a B x L tensor (58 MB)."""
-    code = f"from ops.test_memory import print_growth; print_growth({backend!r})"
-    path = [entry for entry in sys.path if entry]
-    done = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path[:0] = {path!r}; {code}"],
-        capture_output=True,
-        text=True,
-        check=True,
+    """The L x K gradient is 38 MB, B x L logits would be 58 MB, an L x D tensor 922 MB."""
+    assert 0.9 * GRADIENT < growth_in_a_fresh_process("step", backend) < GRADIENT + LOGITS // 2
+
+
+@needs_proc
+def test_resident_memory_shows_a_tensor_of_logits() -> None:
+    """The control: `fan_in_linear` does hold B x L."""
+    assert growth_in_a_fresh_process("linear", "torch") > 0.9 * LOGITS
+
+
+def growth_in_a_fresh_process(what: str, backend: str) -> int:
+    code = (
+        f"import sys; sys.path[:0] = {sys.path!r}; from ops import test_memory as t; print(t.growth{(what, backend)!r})"
     )
-    growth = int(done.stdout)
-    assert growth < L * K * 4 + B * L * 4 // 2, f"{growth / 1e6:.0f} MB"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return int(done.stdout)
 
 
-def print_growth(backend: str) -> None:
-    """Print by how many bytes one step raises the peak, after a small one that loads what torch loads lazily."""
-    inputs = layer()
-    few = 10_000
-    fan_in_loss(inputs[0], *(t[:few] for t in inputs[1:]), positives(), "bce", backend=backend)
-    scale = 1 if sys.platform == "darwin" else 1024
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
-    fan_in_loss(*inputs, positives(), "bce", backend=backend)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale - before)
+def growth(what: str, backend: str) -> int:
+    """Bytes by which one call raises the peak, after a small one that loads what torch loads lazily."""
+    features, *rest = layer()
+    few = [t[:10_000] for t in rest]
+    calls: dict[str, Callable[..., Any]] = {
+        "step": lambda *layer: fan_in_loss(features, *layer, positives(), "bce", backend=backend),
+        "linear": lambda *layer: fan_in_linear(features, *layer, backend=backend),
+    }
+    calls[what](*few)
+    before = peak()
+    calls[what](*rest)
+    return peak() - before
+
+
+def peak() -> int:
+    """Largest resident size of this process so far, in bytes. `ru_maxrss` would start at the parent's."""
+    (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
