@@ -2,7 +2,7 @@
 
 usage: python scripts/baselines/tfidf_ovr.py RUN
 
-trains it on the data of a run (train and dev together) and prints its test figures beside those of the run.
+trains it on the training documents of a run and prints its test figures beside those of the run.
 """
 
 import json
@@ -76,9 +76,8 @@ def main(run: str) -> None:
     """Print P@k of the run's model (from its metrics-test.json) and of the baseline."""
     config = load_run_config(run)
     corpus = load_corpus(config)
-    train, dev, test = (corpus.split(name) for name in ("train", "dev", "test"))
-    texts = [*train.texts, *dev.texts]
-    ranked = fit_predict(texts, sp.vstack([train.labels, dev.labels], format="csr"), list(test.texts), 5)
+    train, test = corpus.split("train"), corpus.split("test")
+    ranked = fit_predict(list(train.texts), train.labels, list(test.texts), 5)
     baseline = evaluate(ranked, test.labels, train_counts=corpus.label_counts("train"), num_train=len(train))
     ours = json.loads((Path(run) / "metrics-test.json").read_text())["metrics"]
     names = ("P@1", "P@3", "P@5")
