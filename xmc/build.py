@@ -24,7 +24,7 @@ from xmc.ops.fan_in import resolve_backend
 from xmc.sparsity import Set, Static, Strategy, init_index
 from xmc.train.loop import Plan
 from xmc.train.optim import SlotAdamW
-from xmc.train.row_adagrad import RowAdagrad
+from xmc.train.sparse_novograd import SparseNovoGrad
 from xmc.train.state import TrainState
 from xmc.train.step import feature_parameters
 from xmc.train.tracking import LocalLog, Tracker, Trackers, Wandb
@@ -43,7 +43,7 @@ class Training:
     strategy: Strategy
     plan: Plan
     batches: Batches
-    dev_batches: Batches
+    dev_batches: Batches | None
 
 
 def prepare_machine(device: str, threads: int | None) -> torch.device:
@@ -65,7 +65,7 @@ def prepare_machine(device: str, threads: int | None) -> torch.device:
 
 
 def load_corpus(config: c.TrainConfig) -> Corpus:
-    """Read the data named in the configuration and see to it that there is a dev split."""
+    """Read the data named in the configuration and cut a dev split where there is none and one is wanted."""
     data = config.data
     if isinstance(data, c.PydocData):
         corpus = read_pydoc(data.packages)
@@ -116,7 +116,14 @@ def build_training(config: c.TrainConfig, corpus: Corpus, device: torch.device) 
         loss=config.loss,
     ).to(device)
     batches = build_batches(config, corpus, "train", encoder, config.trainer.batch_size)
-    dev_batches = build_batches(config, corpus, "dev", encoder, 4 * config.trainer.batch_size)
+    dev_batches = None
+    if "dev" in corpus.splits:
+        dev_batches = build_batches(config, corpus, "dev", encoder, 4 * config.trainer.batch_size)
+    elif config.trainer.patience is not None:
+        raise XMCError(
+            f"trainer.patience={config.trainer.patience} needs a dev split, and data.dev_fraction=0 leaves none; "
+            "set trainer.patience=null, or a dev fraction"
+        )
     auxiliary = _build_auxiliary(config, model, batches, generator)
     state = TrainState(model, auxiliary, _build_optimizers(config, model, auxiliary))
     plan = _build_plan(config, batches.steps_per_epoch, device)
@@ -229,7 +236,7 @@ def _build_optimizers(config: c.TrainConfig, model: XMCModel, auxiliary: Cluster
     if dense:
         parts["encoder"] = AdamW(_decay_groups(dense, encoder.weight_decay), lr=encoder.lr)
     if isinstance(encoder, c.BagEncoder):
-        parts["embedding"] = RowAdagrad(tables, lr=encoder.embedding_lr)
+        parts["embedding"] = SparseNovoGrad(tables, lr=encoder.embedding_lr)
     parts |= _classifier_optimizers(config.classifier.optimizer, model.classifier)
     if auxiliary is not None and isinstance(config.auxiliary, c.ClustersAuxiliary):
         parts["auxiliary"] = AdamW(auxiliary.parameters(), lr=config.auxiliary.lr, weight_decay=0.0)

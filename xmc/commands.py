@@ -15,7 +15,7 @@ from xmc.evaluate import Report, check_metric_name, evaluate
 from xmc.model import XMCModel
 from xmc.predict import open_output, predict_documents, rank, write_predictions
 from xmc.train.checkpoint import Checkpoints
-from xmc.train.loop import train
+from xmc.train.loop import Validate, train
 from xmc.types import XMCError
 
 logger = logging.getLogger(__name__)
@@ -31,10 +31,6 @@ def train_run(config: TrainConfig, config_yaml: str) -> None:
     check_metric_name(config.trainer.metric, config.metrics.ks)
     device = build.prepare_machine(config.trainer.device, config.trainer.threads)
     corpus = build.load_corpus(config)
-    if not config.resume:
-        run.mkdir(parents=True, exist_ok=True)
-        with open_output(str(run_config_path(run))) as out:
-            out.write(config_yaml)
     checkpoints = Checkpoints(
         run / "checkpoints", config_hash=build.run_fingerprint(config, corpus), keep_last=config.trainer.keep_last
     )
@@ -43,6 +39,10 @@ def train_run(config: TrainConfig, config_yaml: str) -> None:
     if saved is not None:
         setup.state.load(*saved)
         logger.info("resuming after step %d", setup.state.progress.step)
+    if not config.resume:
+        run.mkdir(parents=True, exist_ok=True)
+        with open_output(str(run_config_path(run))) as out:
+            out.write(config_yaml)
     tracker = build.build_tracker(config, setup.state.progress.step)
     try:
         train(
@@ -50,7 +50,7 @@ def train_run(config: TrainConfig, config_yaml: str) -> None:
             setup.batches,
             setup.strategy,
             setup.plan,
-            validate=lambda: _validate(setup, corpus, config),
+            validate=_validation(setup, corpus, config),
             checkpoints=checkpoints,
             tracker=tracker,
         )
@@ -97,10 +97,17 @@ def measure(model: XMCModel, batches: Batches, corpus: Corpus, split: str, metri
     )
 
 
-def _validate(setup: build.Training, corpus: Corpus, config: TrainConfig) -> tuple[float, dict[str, float]]:
-    report = measure(setup.state.model, setup.dev_batches, corpus, "dev", config.metrics)
+def _validation(setup: build.Training, corpus: Corpus, config: TrainConfig) -> Validate | None:
+    dev_batches = setup.dev_batches
+    if dev_batches is None:
+        return None
     shown = [f"P@{k}" for k in config.metrics.ks] + [f"PSP@{max(config.metrics.ks)}", config.trainer.metric]
-    return report[config.trainer.metric], {name: report[name] for name in shown}
+
+    def validate() -> tuple[float, dict[str, float]]:
+        report = measure(setup.state.model, dev_batches, corpus, "dev", config.metrics)
+        return report[config.trainer.metric], {name: report[name] for name in shown}
+
+    return validate
 
 
 def _check_run_folder(run: Path, resume: bool) -> None:
@@ -111,21 +118,21 @@ def _check_run_folder(run: Path, resume: bool) -> None:
 
 
 def _finish(setup: build.Training, corpus: Corpus, config: TrainConfig, checkpoints: Checkpoints) -> None:
-    """Save the best model as the run's model, and its figures on dev."""
-    best_step = setup.state.progress.best_step
-    assert best_step is not None
-    tensors, _ = checkpoints.load_best(best_step)
-    model = setup.state.model
-    model.load_state_dict(tensors["model"])
-    run = Path(config.run)
+    """Save the best model as the run's model, and its figures on dev; without dev data, the model as it stands."""
+    model, run = setup.state.model, Path(config.run)
+    step = setup.state.progress.best_step
+    if step is not None:
+        tensors, _ = checkpoints.load_best(step)
+        model.load_state_dict(tensors["model"])
     temporary = run / ".model.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     model.save_pretrained(temporary)
     shutil.rmtree(run / "model", ignore_errors=True)
     temporary.rename(run / "model")
-    report = measure(model, setup.dev_batches, corpus, "dev", config.metrics)
-    _write_metrics(run, "dev", report)
-    logger.info("best model (step %d) -> %s", best_step, run / "model")
+    if setup.dev_batches is not None:
+        _write_metrics(run, "dev", measure(model, setup.dev_batches, corpus, "dev", config.metrics))
+    which = "last model" if step is None else f"best model (step {step})"
+    logger.info("%s -> %s", which, run / "model")
 
 
 def _write_metrics(run: Path, split: str, report: Report) -> None:

@@ -28,7 +28,7 @@ class Section(BaseModel):
 class DataSection(Section):
     cache_dir: str
     processes: Count
-    dev_fraction: Annotated[float, Field(gt=0, lt=1)]
+    dev_fraction: Annotated[float, Field(ge=0, lt=1)]
 
 
 class PydocData(DataSection):

@@ -1,6 +1,7 @@
 """train, evaluate and predict as a user types them."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,23 @@ def test_run_folder(trained: Path) -> None:
     needed = {"lr/encoder", "lr/classifier", "documents_per_second", "tokens_per_second", "peak_memory_mib"}
     assert all(needed <= r.keys() for r in steps)
     assert any("dev/P@1" in r for r in log)
+
+
+def test_without_dev_data_the_last_model_is_kept(corpus: Path, tmp_path: Path, xmc: Run) -> None:
+    folder, run = tmp_path / "data", tmp_path / "run"
+    shutil.copytree(corpus, folder)
+    (folder / "dev.jsonl").unlink()
+    overrides = small(folder, f"run={run}", "data.dev_fraction=0", "trainer.epochs=6")
+    refused = xmc("train", *overrides, "trainer.patience=2", check=False)
+    assert "trainer.patience=2 needs a dev split" in refused.stderr
+    done = xmc("train", *overrides)
+    assert "last model -> " in done.stderr
+    assert not (run / "metrics-dev.json").exists()
+    assert not any("dev/P@1" in r for r in lines(run / "log.jsonl"))
+    assert [p.name for p in (run / "checkpoints").iterdir() if p.name.startswith("best")] == []
+    xmc("evaluate", f"run={run}", "split=test")
+    assert json.loads((run / "metrics-test.json").read_text())["metrics"]["P@1"] > 0.9
+    assert "dev" in xmc("evaluate", f"run={run}", "split=dev", check=False).stderr
 
 
 def test_evaluate(trained: Path, xmc: Run) -> None:

@@ -110,12 +110,14 @@ def uniform_hash(text: str, seed: int) -> float:
 def cut_dev(corpus: Corpus, fraction: float, seed: int) -> Corpus:
     """`corpus` with a dev split: its own, or about that fraction of train, chosen by a hash of each document's id.
 
+    A fraction of 0 cuts nothing: all of train is trained on.
+
     The choice is independent of the order of the documents, and of what else is in the corpus.
     """
-    if "dev" in corpus.splits:
+    if "dev" in corpus.splits or fraction == 0:
         return corpus
     if not 0 < fraction < 1:
-        raise XMCError(f"dev fraction {fraction} is not between 0 and 1: {corpus.name} has no dev split of its own")
+        raise XMCError(f"a dev fraction of {fraction} is not in [0, 1): {corpus.name} has no dev split of its own")
     train = corpus.split("train")
     in_dev = np.array([uniform_hash(f"dev:{id_}", seed) < fraction for id_ in train.ids], dtype=bool)
     if in_dev.all() or not in_dev.any():

@@ -102,7 +102,7 @@ class BagModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         """Random directions for the terms; the residual MLP starts as the identity."""
         if isinstance(module, BagModel):
-            nn.init.normal_(module.table)
+            nn.init.normal_(module.table, std=0.1)
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=module.in_features**-0.5)
             nn.init.zeros_(module.bias)

@@ -24,6 +24,8 @@ from xmc.types import Batch, XMCError
 
 logger = logging.getLogger(__name__)
 
+Validate = Callable[[], tuple[float, dict[str, float]]]  # the metric to choose the best model by; every figure to log
+
 
 class Batches(Protocol):
     """Batches of the train split, a pure function of the epoch."""
@@ -63,13 +65,13 @@ def train(
     strategy: Strategy,
     plan: Plan,
     *,
-    validate: Callable[[], tuple[float, dict[str, float]]],
+    validate: Validate | None,
     checkpoints: Checkpoints,
     tracker: Tracker,
 ) -> None:
     """Train from where `state` stands to the end of the plan.
 
-    validate: the metric to choose the best model by, and every figure to log, on dev data.
+    validate: measures dev data; None where there is none, and then no model is the best.
 
     Raises:
         Interrupted: SIGINT or SIGTERM came; a checkpoint was written first.
@@ -125,14 +127,14 @@ def _end_of_step(
     state: TrainState,
     plan: Plan,
     meter: "_Meter",
-    validate: Callable[[], tuple[float, dict[str, float]]],
+    validate: Validate | None,
     checkpoints: Checkpoints,
     tracker: Tracker,
     stop: "_StopSignal",
 ) -> None:
     progress = state.progress
     progress.finished = progress.step >= plan.total_steps
-    if progress.finished or progress.step % plan.eval_every == 0:
+    if validate is not None and (progress.finished or progress.step % plan.eval_every == 0):
         _validate(state, plan, validate, checkpoints, tracker)
         meter.restart_clock()
     if progress.finished or stop.signal_number is not None or progress.step % plan.checkpoint_every == 0:
@@ -145,7 +147,7 @@ def _end_of_step(
 def _validate(
     state: TrainState,
     plan: Plan,
-    validate: Callable[[], tuple[float, dict[str, float]]],
+    validate: Validate,
     checkpoints: Checkpoints,
     tracker: Tracker,
 ) -> None:
