@@ -108,7 +108,7 @@ ClassifierOptimizer = Annotated[AdamW | SGD, Field(discriminator="kind")]
 class FixedFanInClassifier(Section):
     kind: Literal["fixed_fan_in"]
     fan_in: Count
-    backend: Literal["auto", "reference", "torch"]
+    backend: Literal["auto", "numba", "torch", "reference"]
     optimizer: ClassifierOptimizer
 
 

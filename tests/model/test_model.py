@@ -10,6 +10,7 @@ from xmc.model.classifier import Classifier, Dense, FixedFanIn
 from xmc.model.encoder import Encoder
 from xmc.model.intermediate import Identity, Linear
 from xmc.sparsity import init_index
+from xmc.ops.fan_in import resolve_backend
 from xmc.types import LossName, XMCError
 
 TEXTS = ["open the file", "close the file", "the cat sat", "a dog ran home"] * 2
@@ -27,7 +28,7 @@ def make_model(kind: str = "fixed_fan_in", loss: LossName = "bce", intermediate:
     classifier: Classifier = Dense(layer.width, 7, generator=generator)
     if kind == "fixed_fan_in":
         index = init_index(7, 4, layer.width, 0)
-        classifier = FixedFanIn(layer.width, index, backend="torch", generator=generator)
+        classifier = FixedFanIn(layer.width, index, backend=resolve_backend("cpu")[0], generator=generator)
     return XMCModel(encoder, layer, classifier, label_ids=[f"l{i}" for i in range(7)], label_names=NAMES, loss=loss)
 
 

@@ -3,8 +3,18 @@
 import torch
 from torch import Tensor
 
+from xmc.ops.blocks import label_columns
 from xmc.ops.fan_in import index_dtype
 from xmc.types import LossName, Positives
+
+
+def dtype_of(backend: str) -> torch.dtype:
+    """The most precise type a back end serves."""
+    return torch.float32 if backend == "numba" else torch.float64
+
+
+def tolerance_of(backend: str) -> float:
+    return 1e-5 if backend == "numba" else 1e-12
 
 
 def make_positives(rows: list[list[int]]) -> Positives:
@@ -19,23 +29,33 @@ def random_positives(documents: int, n_labels: int, density: float, generator: t
 
 
 def random_layer(
-    documents: int, n_labels: int, in_features: int, fan_in: int, seed: int, *, duplicates: bool = False
+    documents: int,
+    n_labels: int,
+    in_features: int,
+    fan_in: int,
+    seed: int,
+    *,
+    duplicates: bool = False,
+    group_size: int = 1,
+    dtype: torch.dtype = torch.float64,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, torch.Generator]:
-    """Features, weight, index, bias in float64, and the generator to go on with."""
+    """Features, weight, index and bias, and the generator to go on with."""
     generator = torch.Generator().manual_seed(seed)
+    n_groups = -(-n_labels // group_size)
     if duplicates:
-        index = torch.randint(in_features, (n_labels, fan_in), generator=generator)
+        index = torch.randint(in_features, (n_groups, fan_in), generator=generator)
     else:
-        index = torch.rand(n_labels, in_features, generator=generator).argsort(1)[:, :fan_in]
-    features = torch.randn(documents, in_features, generator=generator, dtype=torch.float64)
-    weight = torch.randn(n_labels, fan_in, generator=generator, dtype=torch.float64)
-    bias = torch.randn(n_labels, generator=generator, dtype=torch.float64)
+        index = torch.rand(n_groups, in_features, generator=generator).argsort(1)[:, :fan_in]
+    features = torch.randn(documents, in_features, generator=generator, dtype=torch.float64).to(dtype)
+    weight = torch.randn(n_labels, fan_in, generator=generator, dtype=torch.float64).to(dtype)
+    bias = torch.randn(n_labels, generator=generator, dtype=torch.float64).to(dtype)
     return features, weight, index.to(index_dtype(in_features)).contiguous(), bias, generator
 
 
 def naive_logits(features: Tensor, weight: Tensor, index: Tensor, bias: Tensor) -> Tensor:
     """[B, L] by gathering [B, L, K]: neither densified nor in blocks."""
-    return (features[:, index.long()] * weight).sum(-1) + bias
+    columns = label_columns(index, slice(0, len(weight)), -(-len(weight) // len(index))).long()
+    return (features[:, columns] * weight).sum(-1) + bias
 
 
 def naive_loss(logits: Tensor, positives: Positives, loss: LossName) -> Tensor:

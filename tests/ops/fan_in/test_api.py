@@ -1,12 +1,14 @@
 import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ops.cases import make_positives, naive_logits, naive_loss, random_layer, random_positives
+from ops.cases import dtype_of, make_positives, naive_logits, naive_loss, random_layer, random_positives, tolerance_of
 
-from xmc.ops.fan_in import BACKENDS, fan_in_linear, fan_in_loss, fan_in_topk, resolve_backend
+from xmc.ops.fan_in import BACKENDS, fan_in_linear, fan_in_loss, fan_in_sgd_step, fan_in_topk, resolve_backend
 from xmc.ops.fan_in.impl import reference
 from xmc.ops.fan_in.impl import torch as tuned
 from xmc.ops.losses import LOSSES
@@ -14,6 +16,7 @@ from xmc.types import LossName, Positives, StepOutput, TopK
 
 backends = pytest.mark.parametrize("backend", BACKENDS)
 losses = pytest.mark.parametrize("loss", LOSSES)
+LOOSE = {"rtol": 1e-5, "atol": 1e-4}  # sums of a hundred terms in float32
 
 
 @pytest.fixture(autouse=True)
@@ -24,18 +27,50 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reference, "_BLOCK", 50)
 
 
+@dataclass(frozen=True)
+class Problem:
+    """Shapes that are multiples of nothing, and a seed."""
+
+    documents: int
+    n_labels: int
+    in_features: int
+    fan_in: int
+    group_size: int
+    duplicates: bool
+    density: float
+    seed: int
+
+    def layer(self, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        shape = (self.documents, self.n_labels, self.in_features, self.fan_in)
+        *layer, _ = random_layer(
+            *shape, self.seed, duplicates=self.duplicates, group_size=self.group_size, dtype=dtype
+        )
+        return tuple(layer)
+
+    def positives(self) -> Positives:
+        generator = torch.Generator().manual_seed(self.seed + 1)
+        return random_positives(self.documents, self.n_labels, self.density, generator)
+
+
 @st.composite
-def problems(draw: st.DrawFn) -> tuple[int, int, int, int, bool, float, int]:
+def problems(draw: st.DrawFn) -> Problem:
     in_features = draw(st.integers(1, 40))
-    return (
-        draw(st.sampled_from([1, 2, 5, 17])),
-        draw(st.sampled_from([1, 3, 63, 64, 65, 150])),
-        in_features,
-        draw(st.integers(1, in_features)),
-        draw(st.booleans()),
-        draw(st.sampled_from([0.0, 0.05, 1.0])),
-        draw(st.integers(0, 2**16)),
+    n_labels = draw(st.sampled_from([1, 3, 63, 64, 65, 150]))
+    sizes = [n for n in (1, 2, 7, 16, 100) if n <= n_labels]
+    return Problem(
+        documents=draw(st.sampled_from([1, 2, 5, 8, 9, 17, 33, 48, 100])),
+        n_labels=n_labels,
+        in_features=in_features,
+        fan_in=draw(st.one_of(st.integers(1, in_features), st.just(in_features))),
+        group_size=draw(st.sampled_from(sizes)),
+        duplicates=draw(st.booleans()),
+        density=draw(st.sampled_from([0.0, 0.05, 1.0])),
+        seed=draw(st.integers(0, 2**16)),
     )
+
+
+def double(layer: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+    return [t.double() if t.is_floating_point() else t for t in layer]
 
 
 def autograd(
@@ -63,33 +98,24 @@ def assert_outputs(actual: StepOutput, expected: StepOutput, tolerance: float) -
 @losses
 @given(problem=problems())
 @settings(max_examples=60, deadline=None)
-def test_loss_equals_autograd_of_the_dense_formula(
-    backend: str, loss: LossName, problem: tuple[int, int, int, int, bool, float, int]
-) -> None:
-    documents, n_labels, in_features, fan_in, duplicates, density, seed = problem
-    *layer, generator = random_layer(documents, n_labels, in_features, fan_in, seed, duplicates=duplicates)
-    positives = random_positives(documents, n_labels, density, generator)
-    exact = autograd(*layer, positives, loss)
-    assert_outputs(fan_in_loss(*layer, positives, loss, backend=backend), exact, 1e-12)
-    features, weight, index, bias = layer
-    single = fan_in_loss(features.float(), weight.float(), index, bias.float(), positives, loss, backend=backend)
+def test_loss_equals_autograd_of_the_dense_formula(backend: str, loss: LossName, problem: Problem) -> None:
+    layer, positives = problem.layer(dtype_of(backend)), problem.positives()
+    exact = autograd(*double(layer), positives, loss)
+    assert_outputs(fan_in_loss(*layer, positives, loss, backend=backend), exact, tolerance_of(backend))
+    single = fan_in_loss(*problem.layer(torch.float32), positives, loss, backend=backend)
     assert all(getattr(single, name).dtype == torch.float32 for name in StepOutput.__slots__)
     assert_outputs(single, exact, 1e-5)
 
 
+@pytest.mark.parametrize("backend", [b for b in BACKENDS if b != "reference"])
+@losses
 @given(problem=problems())
 @settings(max_examples=30, deadline=None)
-def test_error_in_single_precision_is_that_of_the_reference(
-    problem: tuple[int, int, int, int, bool, float, int],
-) -> None:
-    documents, n_labels, in_features, fan_in, duplicates, density, seed = problem
-    *layer, generator = random_layer(documents, n_labels, in_features, fan_in, seed, duplicates=duplicates)
-    positives = random_positives(documents, n_labels, density, generator)
-    features, weight, index, bias = layer
-    single = (features.float(), weight.float(), index, bias.float())
-    exact = autograd(*(t if t is index else t.double() for t in single), positives, "bce")
-    ours = fan_in_loss(*single, positives, "bce", backend="torch")
-    specified = fan_in_loss(*single, positives, "bce", backend="reference")
+def test_error_in_single_precision_is_that_of_the_reference(backend: str, loss: LossName, problem: Problem) -> None:
+    layer, positives = problem.layer(torch.float32), problem.positives()
+    exact = autograd(*double(layer), positives, loss)
+    ours = fan_in_loss(*layer, positives, loss, backend=backend)
+    specified = fan_in_loss(*layer, positives, loss, backend="reference")
     for name in StepOutput.__slots__:
         wanted = getattr(exact, name)
         rounding = 16 * torch.finfo(torch.float32).eps * max(1.0, float(wanted.abs().max()))
@@ -98,25 +124,70 @@ def test_error_in_single_precision_is_that_of_the_reference(
 
 
 @backends
-@given(problem=problems())
-@settings(max_examples=40, deadline=None)
-def test_linear_has_the_gradients_of_the_dense_formula(
-    backend: str, problem: tuple[int, int, int, int, bool, float, int]
+@losses
+@given(problem=problems(), weight_decay=st.sampled_from([0.0, 0.1]))
+@settings(max_examples=30, deadline=None)
+def test_sgd_step_is_the_gradient_applied(
+    backend: str, loss: LossName, problem: Problem, weight_decay: float
 ) -> None:
-    documents, n_labels, in_features, fan_in, duplicates, _, seed = problem
-    features, weight, index, bias, generator = random_layer(
-        documents, n_labels, in_features, fan_in, seed, duplicates=duplicates
+    features, weight, index, bias = problem.layer(dtype_of(backend))
+    positives, tolerance = problem.positives(), tolerance_of(backend)
+    exact = autograd(*double((features, weight, index, bias)), positives, loss)
+    before = weight.to(torch.float64, copy=True), bias.to(torch.float64, copy=True)
+    value, grad_features = fan_in_sgd_step(
+        features, weight, index, bias, positives, loss, lr=0.5, weight_decay=weight_decay, backend=backend
     )
-    leaves = [t.requires_grad_() for t in (features, weight, bias)]
-    logits = fan_in_linear(features, weight, index, bias, backend=backend)
-    expected = naive_logits(features, weight, index, bias)
-    torch.testing.assert_close(logits, expected)
-    incoming = torch.randn(logits.shape, generator=generator, dtype=torch.float64)
-    ours, wanted = (torch.autograd.grad(output, leaves, incoming) for output in (logits, expected))
-    torch.testing.assert_close(ours, wanted)
+    stepped = (1 - 0.5 * weight_decay) * before[0] - 0.5 * exact.grad_weight, before[1] - 0.5 * exact.grad_bias
+    assert_outputs(
+        StepOutput(value, grad_features, weight, bias), StepOutput(exact.loss, exact.grad_features, *stepped), tolerance
+    )
 
 
 @backends
+@losses
+@pytest.mark.parametrize("where", ["features", "weight", "bias"])
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_sgd_step_touches_nothing_where_numbers_are_broken(
+    backend: str, loss: LossName, where: str, bad: float
+) -> None:
+    features, weight, index, bias, generator = random_layer(3, 150, 16, 4, 0, dtype=dtype_of(backend))
+    {"features": features, "weight": weight, "bias": bias}[where].view(-1)[7 % 3] = bad
+    before = weight.clone(), bias.clone()
+    positives = random_positives(3, 150, 0.1, generator)
+    value, grad_features = fan_in_sgd_step(
+        features, weight, index, bias, positives, loss, lr=0.1, weight_decay=0.1, backend=backend
+    )
+    assert value.isnan() and grad_features.isnan().all()
+    assert torch.equal(weight.nan_to_num(), before[0].nan_to_num())
+    assert torch.equal(bias.nan_to_num(), before[1].nan_to_num())
+
+
+@backends
+@losses
+@pytest.mark.parametrize("where", ["features", "weight", "bias"])
+def test_nan_in_is_a_nan_loss(backend: str, loss: LossName, where: str) -> None:
+    features, weight, index, bias, generator = random_layer(3, 150, 16, 16, 0, dtype=dtype_of(backend))
+    {"features": features, "weight": weight, "bias": bias}[where].view(-1)[5] = torch.nan
+    positives = random_positives(3, 150, 0.1, generator)
+    assert fan_in_loss(features, weight, index, bias, positives, loss, backend=backend).loss.isnan()
+
+
+@backends
+@given(problem=problems())
+@settings(max_examples=40, deadline=None)
+def test_linear_has_the_gradients_of_the_dense_formula(backend: str, problem: Problem) -> None:
+    features, weight, index, bias = problem.layer(dtype_of(backend))
+    leaves = [t.requires_grad_() for t in (features, weight, bias)]
+    logits = fan_in_linear(features, weight, index, bias, backend=backend)
+    expected = naive_logits(features, weight, index, bias)
+    torch.testing.assert_close(logits, expected, **LOOSE)
+    generator = torch.Generator().manual_seed(problem.seed + 2)
+    incoming = torch.randn(logits.shape, generator=generator, dtype=logits.dtype)
+    ours, wanted = (torch.autograd.grad(output, leaves, incoming) for output in (logits, expected))
+    torch.testing.assert_close(ours, wanted, **LOOSE)
+
+
+@pytest.mark.parametrize("backend", ["torch", "reference"])
 @pytest.mark.parametrize("fan_in", [4, 12])
 def test_linear_passes_gradcheck(backend: str, fan_in: int) -> None:
     features, weight, index, bias, _ = random_layer(3, 70, 16, fan_in, 0)
@@ -129,13 +200,14 @@ def test_linear_passes_gradcheck(backend: str, fan_in: int) -> None:
 @pytest.mark.parametrize("fan_in", [4, 12])
 def test_active_slots(backend: str, loss: LossName, fan_in: int) -> None:
     """Output and feature gradient as if only the first slots existed, weight gradient of all slots."""
-    features, weight, index, bias, generator = random_layer(5, 150, 16, fan_in, 0)
+    features, weight, index, bias, generator = random_layer(5, 150, 16, fan_in, 0, dtype=dtype_of(backend))
     positives = random_positives(5, 150, 0.1, generator)
     active = fan_in // 2
     out = fan_in_loss(features, weight, index, bias, positives, loss, active=active, backend=backend)
     masked = weight.clone()
     masked[:, active:] = 0
-    assert_outputs(out, autograd(features, masked, index, bias, positives, loss), 1e-12)
+    exact = autograd(*double((features, masked, index, bias)), positives, loss)
+    assert_outputs(out, exact, tolerance_of(backend))
     ranked = fan_in_topk(features, weight, index, bias, 7, active=active, backend=backend)
     first = naive_logits(features, masked, index, bias)
     assert torch.equal(ranked.labels, first.float().sort(dim=1, descending=True, stable=True).indices[:, :7])
@@ -144,7 +216,7 @@ def test_active_slots(backend: str, loss: LossName, fan_in: int) -> None:
 @backends
 @losses
 def test_shards_sum_up_to_the_whole(backend: str, loss: LossName) -> None:
-    features, weight, index, bias, generator = random_layer(4, 150, 16, 3, 0)
+    features, weight, index, bias, generator = random_layer(4, 150, 16, 3, 0, dtype=dtype_of(backend))
     positives = random_positives(4, 150, 0.1, generator)
     whole = fan_in_loss(features, weight, index, bias, positives, loss, backend=backend)
     best = fan_in_topk(features, weight, index, bias, 5, backend=backend)
@@ -162,7 +234,7 @@ def test_shards_sum_up_to_the_whole(backend: str, loss: LossName) -> None:
             torch.cat([p.grad_bias for p in parts]),
         ),
         whole,
-        1e-12,
+        tolerance_of(backend),
     )
     labels, scores = torch.cat([t.labels for t in tops], 1), torch.cat([t.scores for t in tops], 1)
     order = scores.sort(dim=1, descending=True, stable=True).indices[:, :5]
@@ -186,23 +258,21 @@ def test_extreme_logits_stay_finite(backend: str, loss: LossName) -> None:
 @backends
 @given(problem=problems(), k=st.sampled_from([1, 4, 200]))
 @settings(max_examples=30, deadline=None)
-def test_topk_equals_a_stable_sort(backend: str, problem: tuple[int, int, int, int, bool, float, int], k: int) -> None:
-    documents, n_labels, in_features, fan_in, duplicates, _, seed = problem
-    layer = random_layer(documents, n_labels, in_features, fan_in, seed, duplicates=duplicates)
-    features, weight, index, bias, _ = layer
+def test_topk_equals_a_stable_sort(backend: str, problem: Problem, k: int) -> None:
+    features, weight, index, bias = problem.layer(dtype_of(backend))
     # Small integers: exact sums, many ties.
     rounded = (features.round(), weight.round(), index, bias.round())
     ranked = fan_in_topk(*rounded, k, label_offset=1000, backend=backend)
     scores, labels = naive_logits(*rounded).float().sort(dim=1, descending=True, stable=True)
-    n = min(k, n_labels)
-    assert ranked.labels.shape == ranked.scores.shape == (documents, k)
+    n = min(k, problem.n_labels)
+    assert ranked.labels.shape == ranked.scores.shape == (problem.documents, k)
     assert torch.equal(ranked.labels[:, :n], labels[:, :n] + 1000) and torch.equal(ranked.scores[:, :n], scores[:, :n])
     assert (ranked.labels[:, n:] == -1).all() and (ranked.scores[:, n:] == -torch.inf).all()
 
 
 @pytest.mark.parametrize("fan_in", [8, 40])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@backends
+@pytest.mark.parametrize("backend", ["torch", "reference"])
 def test_half_precision_features(backend: str, dtype: torch.dtype, fan_in: int) -> None:
     features, weight, index, bias, generator = random_layer(4, 100, 40, fan_in, 0)
     positives = random_positives(4, 100, 0.1, generator)
@@ -215,36 +285,42 @@ def test_half_precision_features(backend: str, dtype: torch.dtype, fan_in: int) 
 
 @backends
 def test_wide_features_take_a_32_bit_index(backend: str) -> None:
-    features, weight, index, bias, generator = random_layer(2, 5, 40_000, 3, 0)
+    features, weight, index, bias, generator = random_layer(2, 5, 40_000, 3, 0, dtype=dtype_of(backend))
     assert index.dtype == torch.int32 and int(index.max()) > 32_767
     positives = random_positives(2, 5, 0.5, generator)
     out = fan_in_loss(features, weight, index, bias, positives, "bce", backend=backend)
-    assert_outputs(out, autograd(features, weight, index, bias, positives, "bce"), 1e-12)
+    exact = autograd(*double((features, weight, index, bias)), positives, "bce")
+    assert_outputs(out, exact, tolerance_of(backend))
 
 
+@pytest.mark.parametrize("backend", ["numba", "torch"])
 @losses
 @pytest.mark.parametrize(("documents", "fan_in"), [(32, 8), (33, 48), (9, 5)])
+@pytest.mark.parametrize("group_size", [1, 16])
 def test_same_bits_run_after_run_and_for_any_number_of_threads(
-    loss: LossName, documents: int, fan_in: int, monkeypatch: pytest.MonkeyPatch
+    backend: str, loss: LossName, documents: int, fan_in: int, group_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the gathered form promises (its budget is set back to a size at which threads share a block)."""
+    """What numba and the gathered form promise (its budget is set back to a size at which threads share a block)."""
     monkeypatch.setattr(tuned, "_GATHERED_BYTES", 4 << 20)
-    features, weight, index, bias, generator = random_layer(documents, 5001, 192, fan_in, 0)
+    *layer, generator = random_layer(documents, 5001, 192, fan_in, 0, group_size=group_size, dtype=torch.float32)
     positives = random_positives(documents, 5001, 0.001, generator)
-    layer = (features.float(), weight.float(), index, bias.float())
+    features, weight, index, bias = layer
     threads = torch.get_num_threads()
-    outputs: list[tuple[StepOutput, TopK]] = []
+    runs: list[list[torch.Tensor]] = []
     try:
         for n in (1, 2, 3, 1):
             torch.set_num_threads(n)
-            out = fan_in_loss(*layer, positives, loss, backend="torch")
-            outputs.append((out, fan_in_topk(*layer, 5, backend="torch")))
+            out = fan_in_loss(*layer, positives, loss, backend=backend)
+            top = fan_in_topk(*layer, 5, backend=backend)
+            moved = weight.clone(), bias.clone()
+            step = fan_in_sgd_step(features, moved[0], index, moved[1], positives, loss, lr=0.1, backend=backend)
+            logits = fan_in_linear(*layer, backend=backend)
+            outputs = [getattr(out, name) for name in StepOutput.__slots__]
+            runs.append([*outputs, top.labels, top.scores, *moved, *step, logits])
     finally:
         torch.set_num_threads(threads)
-    first, first_top = outputs[0]
-    for out, top in outputs[1:]:
-        assert all(torch.equal(getattr(out, name), getattr(first, name)) for name in StepOutput.__slots__)
-        assert torch.equal(top.labels, first_top.labels) and torch.equal(top.scores, first_top.scores)
+    for results in runs[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results, runs[0], strict=True))
 
 
 def test_parameters_of_a_model_leave_no_graph() -> None:
@@ -256,13 +332,17 @@ def test_parameters_of_a_model_leave_no_graph() -> None:
 
 
 def test_auto_takes_the_first_that_serves_and_says_why_others_do_not() -> None:
-    assert resolve_backend("cpu") == ("torch", {})
+    assert resolve_backend("cpu") == ("numba", {})
+    name, passed_over = resolve_backend("cpu", torch.float64)
+    assert name == "torch" and "float32" in passed_over["numba"]
+    name, passed_over = resolve_backend("cpu", weight_dtype=torch.bfloat16)
+    assert name == "torch" and "float32" in passed_over["numba"]
     name, passed_over = resolve_backend("meta")
-    assert name == "reference" and "meta" in passed_over["torch"]
+    assert name == "reference" and "meta" in passed_over["torch"] and "meta" in passed_over["numba"]
 
 
 def test_a_back_end_asked_for_by_name_does_not_fall_back() -> None:
     with pytest.raises(ValueError, match=r"backend: 'torch' cannot serve .* on meta .*tuned for cpu and cuda"):
         resolve_backend("meta", requested="torch")
-    with pytest.raises(ValueError, match="expected auto or one of torch, reference, got 'cudnn'"):
+    with pytest.raises(ValueError, match="expected auto or one of numba, torch, reference, got 'cudnn'"):
         resolve_backend("cpu", requested="cudnn")

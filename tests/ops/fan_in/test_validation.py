@@ -5,7 +5,7 @@ import torch
 from ops.cases import make_positives, random_layer
 
 from xmc.ops.dense import dense_loss
-from xmc.ops.fan_in import fan_in_loss, fan_in_topk
+from xmc.ops.fan_in import fan_in_loss, fan_in_sgd_step, fan_in_topk
 from xmc.types import Positives
 
 
@@ -14,7 +14,7 @@ def arguments(**changes: Any) -> dict[str, Any]:
     given: dict[str, Any] = {
         "features_BD": features,
         "weight_LK": weight,
-        "index_LK": index,
+        "index_GK": index,
         "bias_L": bias,
         "positives": make_positives([[0], [1, 5]]),
         "loss": "bce",
@@ -26,7 +26,7 @@ def offsets(*values: int) -> Positives:
     return Positives(torch.tensor(values), torch.tensor([0, 1, 5]))
 
 
-INDEX = arguments()["index_LK"]
+INDEX = arguments()["index_GK"]
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "features rank": ({"features_BD": torch.zeros(8)}, r"features: expected rank 2, got shape \(8,\)"),
@@ -38,10 +38,12 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "weight device": ({"weight_LK": torch.zeros(6, 3, device="meta")}, "weight: .*the device .*cpu, got meta"),
     "bias shape": ({"bias_L": torch.zeros(5)}, r"bias: expected shape \(6,\), got \(5,\)"),
     "bias dtype": ({"bias_L": torch.zeros(6)}, "bias: expected torch.float64, got torch.float32"),
-    "index dtype": ({"index_LK": INDEX.long()}, "index: expected torch.int16, got torch.int64"),
-    "index shape": ({"index_LK": INDEX[:5]}, r"index: expected shape \(6, 3\), got \(5, 3\)"),
-    "index too large": ({"index_LK": INDEX.clone().fill_(8)}, r"index: .*in \[0, 8\), got columns from 8 to 8"),
-    "index negative": ({"index_LK": INDEX.clone().fill_(-1)}, r"index: .*got columns from -1 to -1"),
+    "index dtype": ({"index_GK": INDEX.long()}, "index: expected torch.int16, got torch.int64"),
+    "index shape": ({"index_GK": INDEX[:, :2].contiguous()}, r"index: expected shape \('any', 3\), got \(6, 2\)"),
+    "index rows": ({"index_GK": INDEX[:5]}, "index: expected a row for each of the 6 labels, or .* n of them, got 5 rows"),
+    "index surplus": ({"index_GK": INDEX.repeat(2, 1)}, "index: expected a row for each of the 6 labels.* got 12 rows"),
+    "index too large": ({"index_GK": INDEX.clone().fill_(8)}, r"index: .*in \[0, 8\), got columns from 8 to 8"),
+    "index negative": ({"index_GK": INDEX.clone().fill_(-1)}, r"index: .*got columns from -1 to -1"),
     "rows": ({"positives": make_positives([[0]])}, "positives: expected one row for each of the 2 documents, got 1"),
     "negative label": ({"positives": make_positives([[-3], [1]])}, "labels: expected labels >= 0, got label -3"),
     "offsets end": ({"positives": offsets(0, 1, 2)}, "positives.offsets: expected an ascending run from 0 to 3"),
@@ -64,6 +66,13 @@ def test_topk_wants_a_positive_k() -> None:
     del given["positives"], given["loss"]
     with pytest.raises(ValueError, match="k: expected an integer >= 1, got 0"):
         fan_in_topk(**given)
+
+
+@pytest.mark.parametrize("name", ["lr", "weight_decay"])
+@pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf")])
+def test_sgd_step_wants_rates_that_are_no_nonsense(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{name}: expected a finite number >= 0"):
+        fan_in_sgd_step(**arguments(**{"lr": 0.1, name: value}))
 
 
 def test_dense_wants_a_weight_as_wide_as_the_features() -> None:

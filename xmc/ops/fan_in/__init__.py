@@ -1,6 +1,14 @@
-"""Fixed fan-in sparse output layer: loss and gradients, top-k, and logits with autograd."""
+"""Fixed fan-in sparse output layer: loss and gradients, a step in place, top-k, and logits with autograd."""
 
-from xmc.ops.fan_in.api import BACKENDS, fan_in_linear, fan_in_loss, fan_in_topk, resolve_backend
+from xmc.ops.fan_in.api import BACKENDS, fan_in_linear, fan_in_loss, fan_in_sgd_step, fan_in_topk, resolve_backend
 from xmc.ops.fan_in.validation import index_dtype
 
-__all__ = ["BACKENDS", "fan_in_linear", "fan_in_loss", "fan_in_topk", "index_dtype", "resolve_backend"]
+__all__ = [
+    "BACKENDS",
+    "fan_in_linear",
+    "fan_in_loss",
+    "fan_in_sgd_step",
+    "fan_in_topk",
+    "index_dtype",
+    "resolve_backend",
+]

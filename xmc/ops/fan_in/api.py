@@ -1,8 +1,9 @@
 """The fixed fan-in op: L labels, each connected to K of D features.
 
-Shapes: features [B, D]; weight [L, K]; index [L, K], the columns in [0, D), int16 while D <= 32767, else int32;
-bias [L]. A column that a row repeats counts as often. All tensors are contiguous and on one device; features may be
-of another floating type than the weights.
+Shapes: features [B, D]; weight [L, K]; index [G, K], the columns in [0, D), int16 while D <= 32767, else int32;
+bias [L]. G = L gives each label columns of its own; a smaller G gives each group of n labels the same ones, where
+label l belongs to group l // n and only the last group may be smaller. A column that a row repeats counts as often.
+All tensors are contiguous and on one device; features may be of another floating type than the weights.
 
 `label_offset` is the global id of the first label, for a shard of the labels. `active` lets only the first so many
 slots of a row enter the output and the gradient of the features, while the weight gradient covers all K (the sets A
@@ -16,17 +17,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xmc.ops.fan_in.validation import check_fan_in, check_integer, check_loss, check_positives
+from xmc.ops.fan_in.validation import check_fan_in, check_integer, check_loss, check_positives, check_rate
+from xmc.ops.losses import wide
 from xmc.types import LossName, Positives, StepOutput, TopK
 
 # In order of preference. Each is a module of `impl`, imported when it is first asked for.
-BACKENDS = ("torch", "reference")
+BACKENDS = ("numba", "torch", "reference")
 
 
 def resolve_backend(
-    device: torch.device | str, dtype: torch.dtype = torch.float32, requested: str = "auto"
+    device: torch.device | str,
+    dtype: torch.dtype = torch.float32,
+    requested: str = "auto",
+    *,
+    weight_dtype: torch.dtype | None = None,
 ) -> tuple[str, dict[str, str]]:
     """The back end that serves features of this device and type, and why the ones before it do not.
+
+    weight_dtype: type of the weights, where it is another.
 
     Raises:
         ValueError: the back end requested by name is unknown or cannot serve; the message says what it lacks.
@@ -35,20 +43,21 @@ def resolve_backend(
         raise ValueError(f"backend: expected auto or one of {', '.join(BACKENDS)}, got {requested!r}")
     passed_over: dict[str, str] = {}
     for name in BACKENDS if requested == "auto" else (requested,):
-        reason = _module(name).lacks(torch.device(device), dtype)
+        reason = _module(name).lacks(torch.device(device), dtype, weight_dtype or dtype)
         if reason is None:
             return name, passed_over
         passed_over[name] = reason
     reasons = "; ".join(f"{name}: {reason}" for name, reason in passed_over.items())
-    raise ValueError(f"backend: {requested!r} cannot serve {dtype} on {device} ({reasons})")
+    types = f"{dtype}" if weight_dtype in (None, dtype) else f"{dtype} with weights of {weight_dtype}"
+    raise ValueError(f"backend: {requested!r} cannot serve {types} on {device} ({reasons})")
 
 
 def fan_in_linear(
-    features_BD: Tensor, weight_LK: Tensor, index_LK: Tensor, bias_L: Tensor, *, backend: str = "auto"
+    features_BD: Tensor, weight_LK: Tensor, index_GK: Tensor, bias_L: Tensor, *, backend: str = "auto"
 ) -> Tensor:
     """Logits [B, L] of the features' type, with autograd for features, weight and bias. It holds B x L: for small L."""
-    check_fan_in(features_BD, weight_LK, index_LK, bias_L)
-    logits: Tensor = _Linear.apply(features_BD, weight_LK, index_LK, bias_L, _serving(backend, features_BD))
+    check_fan_in(features_BD, weight_LK, index_GK, bias_L)
+    logits: Tensor = _Linear.apply(features_BD, weight_LK, index_GK, bias_L, _serving(backend, features_BD, weight_LK))
     return logits
 
 
@@ -56,7 +65,7 @@ def fan_in_linear(
 def fan_in_loss(
     features_BD: Tensor,
     weight_LK: Tensor,
-    index_LK: Tensor,
+    index_GK: Tensor,
     bias_L: Tensor,
     positives: Positives,
     loss: LossName,
@@ -70,21 +79,57 @@ def fan_in_loss(
     positives: global label ids; those outside of [label_offset, label_offset + L) belong to other shards and are left
     out. Binary cross-entropy, or the squared hinge max(0, 1 - y z)^2 with y = +-1. Never holds B x L or L x D.
     """
-    check_fan_in(features_BD, weight_LK, index_LK, bias_L)
+    check_fan_in(features_BD, weight_LK, index_GK, bias_L)
     check_positives(positives, len(features_BD), features_BD.device)
     check_loss(loss)
     check_integer("label_offset", label_offset, 0)
-    output: StepOutput = _serving(backend, features_BD).loss(
-        features_BD, weight_LK, index_LK, bias_L, positives, loss, label_offset, _active(active, weight_LK)
+    output: StepOutput = _serving(backend, features_BD, weight_LK).loss(
+        features_BD, weight_LK, index_GK, bias_L, positives, loss, label_offset, _active(active, weight_LK)
     )
     return output
+
+
+@torch.no_grad()
+def fan_in_sgd_step(
+    features_BD: Tensor,
+    weight_LK: Tensor,
+    index_GK: Tensor,
+    bias_L: Tensor,
+    positives: Positives,
+    loss: LossName,
+    *,
+    lr: float,
+    weight_decay: float = 0.0,
+    label_offset: int = 0,
+    active: int | None = None,
+    backend: str = "auto",
+) -> tuple[Tensor, Tensor]:
+    """One step of stochastic gradient descent on weight and bias, in place; returns loss and gradient of the features.
+
+    weight *= 1 - lr * weight_decay, then weight -= lr * its gradient; the bias does not decay. The loss and the
+    gradient of the features are those of `fan_in_loss` before the step. Holds no L x K gradient either (but for the
+    back end `reference`). If features, weight or bias are not finite, both results are NaN and nothing is updated.
+    """
+    check_fan_in(features_BD, weight_LK, index_GK, bias_L)
+    check_positives(positives, len(features_BD), features_BD.device)
+    check_loss(loss)
+    check_rate("lr", lr)
+    check_rate("weight_decay", weight_decay)
+    check_integer("label_offset", label_offset, 0)
+    if not all(_finite(tensor) for tensor in (features_BD, weight_LK, bias_L)):
+        return features_BD.new_full((), torch.nan, dtype=wide(features_BD)), torch.full_like(features_BD, torch.nan)
+    layer = (features_BD, weight_LK.detach(), index_GK, bias_L.detach())
+    step: tuple[Tensor, Tensor] = _serving(backend, features_BD, weight_LK).sgd_step(
+        *layer, positives, loss, lr, weight_decay, label_offset, _active(active, weight_LK)
+    )
+    return step
 
 
 @torch.no_grad()
 def fan_in_topk(
     features_BD: Tensor,
     weight_LK: Tensor,
-    index_LK: Tensor,
+    index_GK: Tensor,
     bias_L: Tensor,
     k: int,
     *,
@@ -93,11 +138,11 @@ def fan_in_topk(
     backend: str = "auto",
 ) -> TopK:
     """The k best labels of each document, as global ids. Never holds B x L or L x D."""
-    check_fan_in(features_BD, weight_LK, index_LK, bias_L)
+    check_fan_in(features_BD, weight_LK, index_GK, bias_L)
     check_integer("k", k, 1)
     check_integer("label_offset", label_offset, 0)
-    best: TopK = _serving(backend, features_BD).topk(
-        features_BD, weight_LK, index_LK, bias_L, k, label_offset, _active(active, weight_LK)
+    best: TopK = _serving(backend, features_BD, weight_LK).topk(
+        features_BD, weight_LK, index_GK, bias_L, k, label_offset, _active(active, weight_LK)
     )
     return best
 
@@ -116,6 +161,10 @@ class _Linear(torch.autograd.Function):
         return grad_features, grad_weight, None, grad_bias, None
 
 
+def _finite(tensor: Tensor) -> bool:
+    return bool(torch.isfinite(torch.stack(tensor.aminmax())).all())
+
+
 def _active(active: int | None, weight: Tensor) -> int:
     fan_in = weight.shape[1]
     if active is None:
@@ -124,8 +173,8 @@ def _active(active: int | None, weight: Tensor) -> int:
     return active
 
 
-def _serving(backend: str, features: Tensor) -> Any:
-    name, _ = resolve_backend(features.device, features.dtype, backend)
+def _serving(backend: str, features: Tensor, weight: Tensor) -> Any:
+    name, _ = resolve_backend(features.device, features.dtype, backend, weight_dtype=weight.dtype)
     return _module(name)
 
 

@@ -6,6 +6,7 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
+from xmc.ops.blocks import group_size
 from xmc.ops.losses import LOSSES
 from xmc.types import Positives
 
@@ -16,14 +17,17 @@ def index_dtype(in_features: int) -> torch.dtype:
 
 
 def check_fan_in(features: Tensor, weight: Tensor, index: Tensor, bias: Tensor) -> None:
-    """Check features [B, D], weight [L, K], index [L, K] in [0, D) and bias [L] against each other."""
+    """Check features [B, D], weight [L, K], index [G, K] in [0, D) and bias [L] against each other."""
     check_features(features)
     check_weight(features, weight, bias)
     n_labels, fan_in = weight.shape
     in_features = features.shape[1]
     if fan_in > in_features:
         _fail("weight", f"fan-in K <= D = {in_features}", f"K = {fan_in}")
-    _check_tensor("index", index, (n_labels, fan_in), [index_dtype(in_features)], features.device)
+    _check_tensor("index", index, (None, fan_in), [index_dtype(in_features)], features.device)
+    n_groups = len(index)
+    if n_groups > n_labels or -(-n_labels // group_size(n_labels, n_groups)) != n_groups:
+        _fail("index", f"a row for each of the {n_labels} labels, or for each group of n of them", f"{n_groups} rows")
     low, high = (int(bound) for bound in index.aminmax())
     if low < 0 or high >= in_features:
         _fail("index", f"columns in [0, {in_features})", f"columns from {low} to {high}")
@@ -66,6 +70,12 @@ def check_integer(name: str, value: int, low: int, high: int | None = None) -> N
     """Check that a count lies in [low, high]."""
     if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
         _fail(name, f"an integer >= {low}" if high is None else f"an integer in [{low}, {high}]", repr(value))
+
+
+def check_rate(name: str, value: float) -> None:
+    """Check that a rate is a finite number >= 0."""
+    if not 0 <= value < float("inf"):
+        _fail(name, "a finite number >= 0", repr(value))
 
 
 _FLOATING = [torch.float32, torch.float64, torch.bfloat16, torch.float16]

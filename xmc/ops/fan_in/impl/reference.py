@@ -7,7 +7,7 @@ float32.
 import torch
 from torch import Tensor
 
-from xmc.ops.blocks import label_blocks, label_slices
+from xmc.ops.blocks import group_size, label_blocks, label_columns, label_slices
 from xmc.ops.losses import loss_and_gradient_, wide
 from xmc.ops.topk import StreamingTopK
 from xmc.types import LossName, Positives, StepOutput, TopK
@@ -15,25 +15,31 @@ from xmc.types import LossName, Positives, StepOutput, TopK
 _BLOCK = 1024
 
 
-def lacks(device: torch.device, dtype: torch.dtype) -> str | None:
-    """What is missing to serve features of this device and type, or None."""
+def lacks(device: torch.device, dtype: torch.dtype, weight_dtype: torch.dtype) -> str | None:
+    """What is missing to serve features and weights of these types on this device, or None."""
     return None
 
 
 def linear(features: Tensor, weight: Tensor, index: Tensor, bias: Tensor) -> Tensor:
     """Logits [B, L], in the precision that losses use."""
-    blocks = label_slices(len(weight), _BLOCK)
-    return torch.cat([_logits(features, _dense(features, weight[s], index[s]), bias[s]) for s in blocks], dim=1)
+    size = group_size(len(weight), len(index))
+    return torch.cat(
+        [
+            _logits(features, _dense(features, weight[s], label_columns(index, s, size)), bias[s])
+            for s in label_slices(len(weight), _BLOCK)
+        ],
+        dim=1,
+    )
 
 
 def linear_backward(gradient: Tensor, features: Tensor, weight: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of features, weight and bias from the gradient [B, L] of the logits."""
     grad_features = torch.zeros_like(features, dtype=wide(features))
-    grad_weight = torch.empty_like(weight)
+    grad_weight, size = torch.empty_like(weight), group_size(len(weight), len(index))
     for s in label_slices(len(weight), _BLOCK):
-        block_gradient = gradient[:, s].to(features.dtype)
-        grad_features += block_gradient @ _dense(features, weight[s], index[s])
-        grad_weight[s] = (block_gradient.T @ features).gather(1, index[s].long())
+        block_gradient, columns = gradient[:, s].to(features.dtype), label_columns(index, s, size)
+        grad_features += block_gradient @ _dense(features, weight[s], columns)
+        grad_weight[s] = (block_gradient.T @ features).gather(1, columns.long())
     return grad_features.to(features.dtype), grad_weight, gradient.sum(0).to(weight.dtype)
 
 
@@ -51,9 +57,11 @@ def loss(
     total = torch.zeros((), dtype=torch.float64, device=features.device)
     grad_features = torch.zeros_like(features, dtype=wide(features))
     grad_weight, grad_bias = torch.empty_like(weight), torch.empty_like(bias)
+    size = group_size(len(weight), len(index))
     for block in label_blocks(positives, label_offset, len(weight), _BLOCK):
         s = block.labels
-        dense = _dense(features, weight[s, :active], index[s, :active])
+        columns = label_columns(index, s, size)
+        dense = _dense(features, weight[s, :active], columns[:, :active])
         logits = _logits(features, dense, bias[s])
         losses, gradient = loss_and_gradient_(logits, (block.document, block.label), loss)
         total += losses.sum() / len(features)
@@ -61,15 +69,34 @@ def loss(
         grad_bias[s] = gradient.sum(0)
         gradient = gradient.to(features.dtype)
         grad_features += gradient @ dense
-        grad_weight[s] = (gradient.T @ features).gather(1, index[s].long())
+        grad_weight[s] = (gradient.T @ features).gather(1, columns.long())
     return StepOutput(total.to(wide(features)), grad_features.to(features.dtype), grad_weight, grad_bias)
+
+
+def sgd_step(
+    features: Tensor,
+    weight: Tensor,
+    index: Tensor,
+    bias: Tensor,
+    positives: Positives,
+    loss_name: LossName,
+    lr: float,
+    weight_decay: float,
+    label_offset: int,
+    active: int,
+) -> tuple[Tensor, Tensor]:
+    """Loss and gradient of the features; see `xmc.ops.fan_in.fan_in_sgd_step`."""
+    out = loss(features, weight, index, bias, positives, loss_name, label_offset, active)
+    weight.mul_(1 - lr * weight_decay).sub_(out.grad_weight, alpha=lr)
+    bias.sub_(out.grad_bias, alpha=lr)
+    return out.loss, out.grad_features
 
 
 def topk(features: Tensor, weight: Tensor, index: Tensor, bias: Tensor, k: int, label_offset: int, active: int) -> TopK:
     """The k best labels; see `xmc.ops.fan_in.fan_in_topk`."""
-    best = StreamingTopK(k)
+    best, size = StreamingTopK(k), group_size(len(weight), len(index))
     for s in label_slices(len(weight), _BLOCK):
-        dense = _dense(features, weight[s, :active], index[s, :active])
+        dense = _dense(features, weight[s, :active], label_columns(index, s, size)[:, :active])
         best.add(_logits(features, dense, bias[s]), label_offset + s.start)
     return best.result()
 

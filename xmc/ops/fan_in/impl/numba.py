@@ -1,0 +1,409 @@
+"""The CPU: one pass over the labels, a row of the batch at a time in vector registers.
+
+The features are transposed once, so that a connection meets B contiguous floats. The labels are cut into a fixed number
+of ranges, each with a buffer of its own for the gradient of the features; threads take ranges, and the buffers are
+added in order, so the result depends on no number of threads. Kernels are compiled on first use and cached on disk.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from numba import njit
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xmc.ops.blocks import group_size
+from xmc.ops.fan_in.impl import simd
+from xmc.types import LossName, Positives, StepOutput, TopK
+
+logger = logging.getLogger(__name__)
+
+_RANGES = 16
+_BUFFER_BYTES = 64 << 20  # of all ranges' feature gradients
+_BLOCK = 16  # labels, where logits are transposed
+_FLUSH = 64  # labels whose losses are summed in float32
+
+_forward_64 = simd.forward(labels=1, vectors=4, chains=1)
+_forward_32 = simd.forward(labels=1, vectors=2, chains=2)
+_forward_16 = simd.forward(labels=1, vectors=1, chains=4)
+_forward_8 = simd.forward(labels=1, vectors=1, chains=8, lanes=8)
+_forward_4x32 = simd.forward(labels=4, vectors=2, chains=1)
+_forward_4x16 = simd.forward(labels=4, vectors=1, chains=1)
+_backward_64 = simd.backward(vectors=4)
+_backward_32 = simd.backward(vectors=2)
+_backward_16 = simd.backward(vectors=1)
+_backward_8 = simd.backward(vectors=1, lanes=8)
+
+
+def lacks(device: torch.device, dtype: torch.dtype, weight_dtype: torch.dtype) -> str | None:
+    """What is missing to serve features and weights of these types on this device, or None."""
+    if device.type != "cpu":
+        return f"it serves the cpu, not {device.type}"
+    return None if dtype == weight_dtype == torch.float32 else "features and weights must be float32"
+
+
+def linear(features: Tensor, weight: Tensor, index: Tensor, bias: Tensor) -> Tensor:
+    """Logits [B, L]."""
+    table, logits = _table(features), np.empty((len(features), len(weight)), np.float32)
+    arrays = _arrays(index, weight, bias)
+    size = group_size(len(weight), len(index))
+
+    def run(first: int, last: int) -> None:
+        _linear_range(table, *arrays, size, first, last, logits)
+
+    _in_parallel(_linear_range, run, _ranges(len(weight), size * max(1, _BLOCK // size), _RANGES))
+    return torch.from_numpy(logits)
+
+
+def linear_backward(gradient: Tensor, features: Tensor, weight: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of features, weight and bias from the gradient [B, L] of the logits."""
+    table = _table(features)
+    grad_weight, grad_bias = torch.zeros_like(weight), torch.empty(len(weight))
+    gradients, size = gradient.contiguous().numpy(), group_size(len(weight), len(index))
+    ranges = _ranges(len(weight), size * max(1, _BLOCK // size), _buffers(table))
+    buffers = np.zeros((len(ranges), *table.shape), np.float32)
+    arrays = (index.numpy(), weight.numpy())
+
+    def run(first: int, last: int, buffer: NDArray[np.float32]) -> None:
+        _linear_backward_range(
+            table, buffer, *arrays, size, first, last, gradients, grad_weight.numpy(), grad_bias.numpy()
+        )
+
+    _in_parallel(_linear_backward_range, run, ((*r, buffer) for r, buffer in zip(ranges, buffers, strict=True)))
+    return _gather(buffers, len(features)), grad_weight, grad_bias
+
+
+def loss(
+    features: Tensor,
+    weight: Tensor,
+    index: Tensor,
+    bias: Tensor,
+    positives: Positives,
+    loss: LossName,
+    label_offset: int,
+    active: int,
+) -> StepOutput:
+    """Loss and gradients; see `xmc.ops.fan_in.fan_in_loss`."""
+    grad_weight, grad_bias = torch.zeros_like(weight), torch.empty_like(bias)
+    update = (*_arrays(grad_weight, grad_bias), False, np.float32(0), np.float32(1))
+    total, grad_features = _pass(features, weight, index, bias, positives, loss, label_offset, active, update)
+    return StepOutput(total, grad_features, grad_weight, grad_bias)
+
+
+def sgd_step(
+    features: Tensor,
+    weight: Tensor,
+    index: Tensor,
+    bias: Tensor,
+    positives: Positives,
+    loss: LossName,
+    lr: float,
+    weight_decay: float,
+    label_offset: int,
+    active: int,
+) -> tuple[Tensor, Tensor]:
+    """Loss and gradient of the features; see `xmc.ops.fan_in.fan_in_sgd_step`."""
+    update = (*_arrays(weight[:0], bias[:0]), True, np.float32(lr), np.float32(1 - lr * weight_decay))
+    return _pass(features, weight, index, bias, positives, loss, label_offset, active, update)
+
+
+def topk(features: Tensor, weight: Tensor, index: Tensor, bias: Tensor, k: int, label_offset: int, active: int) -> TopK:
+    """The k best labels; see `xmc.ops.fan_in.fan_in_topk`."""
+    table, arrays, size = _table(features), _arrays(index, weight, bias), group_size(len(weight), len(index))
+    ranges = _ranges(len(weight), size * -(-k // size), _RANGES)
+    scores = np.full((len(ranges), len(features), k), -np.inf, np.float32)
+    labels = np.full((len(ranges), len(features), k), -1, np.int64)
+
+    def run(first: int, last: int, best_scores: NDArray[np.float32], best_labels: NDArray[np.int64]) -> None:
+        _topk_range(table, *arrays, size, active, first, last, best_scores, best_labels)
+
+    _in_parallel(_topk_range, run, ((*r, s, i) for r, s, i in zip(ranges, scores, labels, strict=True)))
+    all_scores, all_labels = (torch.from_numpy(np.concatenate(list(parts), axis=1)) for parts in (scores, labels))
+    best, order = all_scores.sort(dim=1, descending=True, stable=True)
+    ranked = all_labels.gather(1, order)[:, :k]
+    return TopK(best[:, :k].contiguous(), torch.where(ranked < 0, -1, ranked + label_offset).contiguous())
+
+
+def _pass(
+    features: Tensor,
+    weight: Tensor,
+    index: Tensor,
+    bias: Tensor,
+    positives: Positives,
+    loss: LossName,
+    label_offset: int,
+    active: int,
+    update: tuple[Any, ...],
+) -> tuple[Tensor, Tensor]:
+    """Loss and gradient of the features. update: the last five arguments of `_pass_range`."""
+    table, batch = _table(features), len(features)
+    size = group_size(len(weight), len(index))
+    layer = (*_arrays(index, weight, bias), size, active)
+    targets = _by_label(positives, label_offset, len(weight))
+    scale = np.zeros(table.shape[1], np.float32)
+    scale[:batch] = 1 / batch
+    ranges = _ranges(len(weight), size, _buffers(table))
+    buffers = np.zeros((len(ranges), *table.shape), np.float32)
+    losses = np.zeros((len(ranges), table.shape[1]))
+
+    def run(first: int, last: int, buffer: NDArray[np.float32], range_losses: NDArray[np.float64]) -> None:
+        _pass_range(table, buffer, *layer, first, last, *targets, scale, loss == "bce", range_losses, *update)
+
+    _in_parallel(_pass_range, run, ((*r, b, s) for r, b, s in zip(ranges, buffers, losses, strict=True)))
+    return torch.tensor(losses[:, :batch].sum() / batch, dtype=torch.float32), _gather(buffers, batch)
+
+
+def _table(features: Tensor) -> NDArray[np.float32]:
+    """Features transposed [D, W], the batch padded with zeros to 8 lanes or a multiple of 16."""
+    batch = len(features)
+    width = 8 if batch <= 8 else -(-batch // simd.LANES) * simd.LANES
+    table = np.zeros((features.shape[1], width), np.float32)
+    table[:, :batch] = features.detach().numpy().T
+    return table
+
+
+def _arrays(*tensors: Tensor) -> tuple[NDArray[Any], ...]:
+    return tuple(tensor.detach().numpy() for tensor in tensors)
+
+
+def _by_label(positives: Positives, label_offset: int, n_labels: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Local label and document of each distinct positive, sorted by label, then document."""
+    local = positives.labels - label_offset
+    served = (local >= 0) & (local < n_labels)
+    batch = len(positives)
+    pairs = torch.unique(local[served] * batch + positives.documents()[served]).numpy()
+    return pairs // batch, pairs % batch
+
+
+def _ranges(n_labels: int, unit: int, most: int) -> list[tuple[int, int]]:
+    """At most `most` ranges of labels, each but the last of the same multiple of `unit`."""
+    units = -(-n_labels // unit)
+    step = -(-units // most) * unit
+    return [(start, min(start + step, n_labels)) for start in range(0, n_labels, step)]
+
+
+def _buffers(table: NDArray[np.float32]) -> int:
+    return int(min(_RANGES, max(1, _BUFFER_BYTES // table.nbytes)))
+
+
+def _gather(buffers: NDArray[np.float32], batch: int) -> Tensor:
+    """Sum of the ranges' buffers in order, as features [B, D]."""
+    total = torch.from_numpy(buffers[0])
+    for buffer in buffers[1:]:
+        total += torch.from_numpy(buffer)
+    return total[:, :batch].T.contiguous()
+
+
+def _in_parallel(kernel: Any, run: Callable[..., None], ranges: Iterable[tuple[Any, ...]]) -> None:
+    """Call `run` on every range, with as many threads as torch has. `kernel`, which it calls, holds no lock."""
+    work = list(ranges)
+    if not kernel.signatures:
+        started = time.perf_counter()
+        run(*work.pop(0))
+        if kernel.stats.cache_misses:
+            seconds = time.perf_counter() - started
+            logger.info("numba: %s compiled in %.1f s, once on this machine", kernel.__name__, seconds)
+    threads = min(torch.get_num_threads(), len(work))
+    if threads <= 1:
+        for arguments in work:
+            run(*arguments)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(lambda arguments: run(*arguments), work))
+
+
+@njit(nogil=True, cache=True)
+def _logits(table, index, weight, bias, row, labels, group, active, logits, into):  # type: ignore[no-untyped-def]
+    """Logits of `labels` labels of one group, from `row` on, to the rows from `into` on."""
+    width, fan_in = table.shape[1], weight.shape[1]
+    last, j = row + labels, row
+    while last - j >= 4 and width >= 16:
+        lane, to = 0, into + j - row
+        while width - lane >= 32:
+            _forward_4x32(table, width, index, group, weight, bias, j, fan_in, active, lane, logits, to)
+            lane += 32
+        if lane < width:
+            _forward_4x16(table, width, index, group, weight, bias, j, fan_in, active, lane, logits, to)
+        j += 4
+    while j < last:
+        lane, to = 0, into + j - row
+        while width - lane >= 64:
+            _forward_64(table, width, index, group, weight, bias, j, fan_in, active, lane, logits, to)
+            lane += 64
+        if width - lane >= 32:
+            _forward_32(table, width, index, group, weight, bias, j, fan_in, active, lane, logits, to)
+            lane += 32
+        if width - lane >= 16:
+            _forward_16(table, width, index, group, weight, bias, j, fan_in, active, lane, logits, to)
+            lane += 16
+        if lane < width:
+            _forward_8(table, width, index, group, weight, bias, j, fan_in, active, lane, logits, to)
+        j += 1
+
+
+@njit(nogil=True, cache=True)
+def _gradients(  # type: ignore[no-untyped-def]
+    table, buffer, index, weight, row, labels, group, active, gradient, origin, grad_weight, into
+):
+    """Add the gradients of one group's labels to `buffer` and `grad_weight`."""
+    width, fan_in = table.shape[1], weight.shape[1]
+    lane = 0
+    while width - lane >= 64:
+        _backward_64(
+            table, buffer, width, index, group, weight, row, labels, fan_in, active, lane, gradient, origin, grad_weight, into
+        )
+        lane += 64
+    if width - lane >= 32:
+        _backward_32(
+            table, buffer, width, index, group, weight, row, labels, fan_in, active, lane, gradient, origin, grad_weight, into
+        )
+        lane += 32
+    if width - lane >= 16:
+        _backward_16(
+            table, buffer, width, index, group, weight, row, labels, fan_in, active, lane, gradient, origin, grad_weight, into
+        )
+        lane += 16
+    if lane < width:
+        _backward_8(
+            table, buffer, width, index, group, weight, row, labels, fan_in, active, lane, gradient, origin, grad_weight, into
+        )
+
+
+@njit(nogil=True, cache=True)
+def _pass_range(  # type: ignore[no-untyped-def]
+    table,
+    buffer,
+    index,
+    weight,
+    bias,
+    size,
+    active,
+    first,
+    last,
+    positive_labels,
+    positive_documents,
+    scale,
+    is_bce,
+    losses,
+    grad_weight,
+    grad_bias,
+    in_place,
+    rate,
+    decay,
+):
+    """Labels [first, last): logits, losses, gradients, and the update where `in_place`."""
+    width, fan_in = table.shape[1], weight.shape[1]
+    rows = np.empty((size, width), np.float32)
+    partial = np.zeros(width, np.float32)
+    scratch = np.empty((size, fan_in), np.float32)
+    positive = np.searchsorted(positive_labels, first)
+    unflushed = 0
+    for start in range(first, last, size):
+        labels = min(size, last - start)
+        _logits(table, index, weight, bias, start, labels, start // size, active, rows, 0)
+        turned = positive
+        while positive < len(positive_labels) and positive_labels[positive] < start + labels:
+            j, b = positive_labels[positive] - start, positive_documents[positive]
+            rows[j, b] = -rows[j, b]
+            positive += 1
+        for j in range(labels):
+            if is_bce:
+                simd.bce(rows, j, width, scale, partial)
+            else:
+                simd.squared_hinge(rows, j, width, scale, partial)
+        for i in range(turned, positive):
+            j, b = positive_labels[i] - start, positive_documents[i]
+            rows[j, b] = -rows[j, b]
+        if in_place:
+            scratch[:labels] = 0
+            _gradients(table, buffer, index, weight, start, labels, start // size, active, rows, 0, scratch, 0)
+            for j in range(labels):
+                for slot in range(fan_in):
+                    weight[start + j, slot] = weight[start + j, slot] * decay - rate * scratch[j, slot]
+                bias[start + j] -= rate * simd.row_sum(rows, j, width)
+        else:
+            _gradients(table, buffer, index, weight, start, labels, start // size, active, rows, 0, grad_weight, start)
+            for j in range(labels):
+                grad_bias[start + j] = simd.row_sum(rows, j, width)
+        unflushed += labels
+        if unflushed >= _FLUSH or start + labels == last:
+            losses += partial
+            partial[:] = 0
+            unflushed = 0
+
+
+@njit(nogil=True, cache=True)
+def _topk_range(  # type: ignore[no-untyped-def]
+    table, index, weight, bias, size, active, first, last, best_scores, best_labels
+):
+    """The best labels of [first, last) for each document, in descending order; equal scores by ascending label."""
+    width, (batch, k) = table.shape[1], best_scores.shape
+    rows = np.empty((size, width), np.float32)
+    thresholds = np.full(width, np.inf, np.float32)
+    for start in range(first, last, size):
+        labels = min(size, last - start)
+        _logits(table, index, weight, bias, start, labels, start // size, active, rows, 0)
+        for j in range(labels):
+            seen = start + j - first
+            if seen >= k and not simd.any_above(rows, j, width, thresholds):
+                continue
+            for b in range(batch):
+                score = rows[j, b]
+                if np.isnan(score):
+                    score = np.float32(-np.inf)
+                if seen < k:
+                    place = seen
+                elif score > thresholds[b]:
+                    place = k - 1
+                else:
+                    continue
+                while place > 0 and best_scores[b, place - 1] < score:
+                    best_scores[b, place] = best_scores[b, place - 1]
+                    best_labels[b, place] = best_labels[b, place - 1]
+                    place -= 1
+                best_scores[b, place] = score
+                best_labels[b, place] = start + j
+                if seen >= k - 1:
+                    thresholds[b] = best_scores[b, k - 1]
+
+
+@njit(nogil=True, cache=True)
+def _linear_range(table, index, weight, bias, size, first, last, logits):  # type: ignore[no-untyped-def]
+    """Logits of the labels [first, last), transposed into logits [B, L]."""
+    batch, fan_in = logits.shape[0], weight.shape[1]
+    block = size * max(1, _BLOCK // size)
+    rows = np.empty((block, table.shape[1]), np.float32)
+    for start in range(first, last, block):
+        stop = min(start + block, last)
+        for row in range(start, stop, size):
+            _logits(table, index, weight, bias, row, min(size, stop - row), row // size, fan_in, rows, row - start)
+        for b in range(batch):
+            for j in range(stop - start):
+                logits[b, start + j] = rows[j, b]
+
+
+@njit(nogil=True, cache=True)
+def _linear_backward_range(  # type: ignore[no-untyped-def]
+    table, buffer, index, weight, size, first, last, gradient, grad_weight, grad_bias
+):
+    """Gradients of the labels [first, last) from that of the logits [B, L]."""
+    batch, fan_in, width = gradient.shape[0], weight.shape[1], table.shape[1]
+    block = size * max(1, _BLOCK // size)
+    rows = np.zeros((block, width), np.float32)
+    for start in range(first, last, block):
+        stop = min(start + block, last)
+        for b in range(batch):
+            for j in range(stop - start):
+                rows[j, b] = gradient[b, start + j]
+        for row in range(start, stop, size):
+            labels = min(size, stop - row)
+            _gradients(
+                table, buffer, index, weight, row, labels, row // size, fan_in, rows, row - start, grad_weight, row
+            )
+        for j in range(stop - start):
+            grad_bias[start + j] = simd.row_sum(rows, j, width)

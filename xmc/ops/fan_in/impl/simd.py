@@ -1,0 +1,373 @@
+"""Microkernels of the numba back end, in explicit float32 vectors.
+
+numba's loops keep sums in memory and never vectorise `exp`. These few functions are emitted as LLVM IR instead: sums
+stay in registers, and the order of every sum is written down, so it depends on no optimiser and no thread count. LLVM
+splits a vector of 16 where the machine's registers are narrower.
+
+Arrays, all C-contiguous: table [D, W], the features transposed, each column of the batch padded to W lanes; index
+[G, K] int16 or int32; weight [L, K]; rows of logits or gradients [n, W]. `lane` is the first lane of a tile.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+LANES = 16
+
+_F32, _I64, _I32 = ir.FloatType(), ir.IntType(64), ir.IntType(32)
+Value = Any  # an llvmlite value
+
+
+class _Emitter:
+    """Vectors of `lanes` float32 over an llvmlite builder."""
+
+    def __init__(self, context: Any, builder: Any, lanes: int) -> None:
+        self.context, self.b, self.lanes = context, builder, lanes
+        self.vector = ir.VectorType(_F32, lanes)
+        self.zero = self.constant(0.0)
+
+    def constant(self, value: float) -> Value:
+        return ir.Constant(self.vector, [value] * self.lanes)
+
+    def integers(self, value: int) -> Value:
+        return ir.Constant(ir.VectorType(_I32, self.lanes), [value] * self.lanes)
+
+    def array(self, array_type: Any, value: Value) -> Value:
+        """Pointer to the first element of a numba array."""
+        return self.context.make_array(array_type)(self.context, self.b, value).data
+
+    def element(self, pointer: Value, *offsets: Value) -> Value:
+        total = offsets[0]
+        for offset in offsets[1:]:
+            total = self.b.add(total, offset)
+        return self.b.gep(pointer, [total])
+
+    def load(self, pointer: Value, vector: int = 0) -> Value:
+        """The `vector`-th vector from `pointer` on, at any alignment."""
+        value = self.b.load(self.b.bitcast(self._at(pointer, vector), self.vector.as_pointer()))
+        value.align = 4
+        return value
+
+    def store(self, value: Value, pointer: Value, vector: int = 0) -> None:
+        self.b.store(value, self.b.bitcast(self._at(pointer, vector), self.vector.as_pointer())).align = 4
+
+    def _at(self, pointer: Value, vector: int) -> Value:
+        return self.b.gep(pointer, [_I64(vector * self.lanes)]) if vector else pointer
+
+    def splat(self, scalar: Value) -> Value:
+        undefined = ir.Constant(self.vector, ir.Undefined)
+        return self.b.shuffle_vector(self.b.insert_element(undefined, scalar, _I32(0)), undefined, self.integers(0))
+
+    def fma(self, x: Value, y: Value, z: Value) -> Value:
+        signature = ir.FunctionType(self.vector, [self.vector] * 3)
+        name = f"llvm.fma.v{self.lanes}f32"
+        return self.b.call(cgutils.get_or_insert_function(self.b.module, signature, name), [x, y, z])
+
+    def polynomial(self, x: Value, coefficients: Sequence[float]) -> Value:
+        """Horner's scheme, the highest power first."""
+        value = self.constant(coefficients[0])
+        for coefficient in coefficients[1:]:
+            value = self.fma(value, x, self.constant(coefficient))
+        return value
+
+    def sum(self, value: Value) -> Value:
+        """All lanes, by halves."""
+        lanes = self.lanes
+        while lanes > 1:
+            lanes //= 2
+            undefined = ir.Constant(value.type, ir.Undefined)
+            halves = [
+                self.b.shuffle_vector(
+                    value, undefined, ir.Constant(ir.VectorType(_I32, lanes), list(range(start, start + lanes)))
+                )
+                for start in (0, lanes)
+            ]
+            value = self.b.fadd(*halves)
+        return self.b.extract_element(value, _I32(0))
+
+    def loop(
+        self, start: Value, stop: Value, carried: list[Value], body: Callable[[Value, list[Value]], list[Value]]
+    ) -> list[Value]:
+        """For i in [start, stop): carried = body(i, carried). Returns what is carried at the end."""
+        b, before = self.b, self.b.block
+        head, inside, after = (b.append_basic_block(name) for name in ("head", "body", "after"))
+        b.branch(head)
+        b.position_at_end(head)
+        i = b.phi(_I64)
+        i.add_incoming(start, before)
+        phis = [b.phi(value.type) for value in carried]
+        for phi, value in zip(phis, carried, strict=True):
+            phi.add_incoming(value, before)
+        b.cbranch(b.icmp_signed("<", i, stop), inside, after)
+        b.position_at_end(inside)
+        new = body(i, phis)
+        i.add_incoming(b.add(i, _I64(1)), b.block)
+        for phi, value in zip(phis, new, strict=True):
+            phi.add_incoming(value, b.block)
+        b.branch(head)
+        b.position_at_end(after)
+        return phis
+
+
+def forward(labels: int, vectors: int, chains: int, lanes: int = LANES) -> Any:
+    """Logits of `labels` rows that share their columns, for a tile of `vectors` * `lanes` documents.
+
+    (table, width, index, group, weight, bias, row, fan_in, active, lane, logits, into): the logits of the labels from
+    `row` on go to the rows from `into` on. chains: independent sums a vector, to hide the latency of the multiply-adds
+    where the vectors are few.
+    """
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def kernel(typing, table, width, index, group, weight, bias, row, fan_in, active, lane, logits, into):  # type: ignore[no-untyped-def]
+        arguments = (table, width, index, group, weight, bias, row, fan_in, active, lane, logits, into)
+
+        def emit(context: Any, builder: Any, signature: Any, values: Any) -> Value:
+            e = _Emitter(context, builder, lanes)
+            b, mul = builder, builder.mul
+            p_table, p_index, p_weight, p_bias, p_logits = (
+                e.array(arguments[i], values[i]) for i in (0, 2, 4, 5, 10)
+            )
+            v_width, v_group, v_row, v_fan_in, v_active, v_lane, v_into = (values[i] for i in (1, 3, 6, 7, 8, 9, 11))
+
+            def connection(slot: Value, sums: list[Value]) -> list[Value]:
+                column = b.sext(b.load(e.element(p_index, mul(v_group, v_fan_in), slot)), _I64)
+                source = e.element(p_table, mul(column, v_width), v_lane)
+                features = [e.load(source, v) for v in range(vectors)]
+                new = []
+                for label in range(labels):
+                    at = mul(b.add(v_row, _I64(label)), v_fan_in)
+                    scale = e.splat(b.load(e.element(p_weight, at, slot)))
+                    new += [e.fma(features[v], scale, sums[label * vectors + v]) for v in range(vectors)]
+                return new
+
+            width_ = labels * vectors
+
+            def several(i: Value, sums: list[Value]) -> list[Value]:
+                first = mul(i, _I64(chains))
+                return [
+                    value
+                    for chain in range(chains)
+                    for value in connection(
+                        b.add(first, _I64(chain)), sums[chain * width_ : (chain + 1) * width_]
+                    )
+                ]
+
+            start = [
+                e.splat(b.load(e.element(p_bias, v_row, _I64(label)))) for label in range(labels) for _ in range(vectors)
+            ]
+            rounds = b.sdiv(v_active, _I64(chains))
+            sums = e.loop(_I64(0), rounds, start + [e.zero] * (width_ * (chains - 1)), several)
+            total = sums[:width_]
+            for chain in range(1, chains):
+                total = [b.fadd(x, y) for x, y in zip(total, sums[chain * width_ : (chain + 1) * width_], strict=True)]
+            if chains > 1:
+                total = e.loop(mul(rounds, _I64(chains)), v_active, total, connection)
+            for label in range(labels):
+                target = e.element(p_logits, mul(b.add(v_into, _I64(label)), v_width), v_lane)
+                for v in range(vectors):
+                    e.store(total[label * vectors + v], target, v)
+            return context.get_dummy_value()
+
+        return types.void(*arguments), emit
+
+    return kernel
+
+
+def backward(vectors: int, lanes: int = LANES) -> Any:
+    """Gradients of a group of labels that share their columns, for a tile of `vectors` * `lanes` documents.
+
+    (table, grad_table, width, index, group, weight, row, labels, fan_in, active, lane, gradient, origin, grad_weight,
+    into): from the gradient of the logits in the rows from `origin` on, the gradient of the weights is added to the
+    rows from `into` on, for all slots, and that of the features to grad_table, for the first `active` ones.
+    """
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def kernel(  # type: ignore[no-untyped-def]
+        typing,
+        table,
+        grad_table,
+        width,
+        index,
+        group,
+        weight,
+        row,
+        labels,
+        fan_in,
+        active,
+        lane,
+        gradient,
+        origin,
+        grad_weight,
+        into,
+    ):
+        arguments = (
+            *(table, grad_table, width, index, group, weight, row, labels, fan_in, active, lane),
+            *(gradient, origin, grad_weight, into),
+        )
+
+        def emit(context: Any, builder: Any, signature: Any, values: Any) -> Value:
+            e = _Emitter(context, builder, lanes)
+            b, mul = builder, builder.mul
+            p_table, p_grad_table, p_index, p_weight, p_gradient, p_grad_weight = (
+                e.array(arguments[i], values[i]) for i in (0, 1, 3, 5, 11, 13)
+            )
+            v_width, v_group, v_row, v_labels, v_fan_in, v_active, v_lane, v_origin, v_into = (
+                values[i] for i in (2, 4, 6, 7, 8, 9, 10, 12, 14)
+            )
+
+            def slots(with_features: bool) -> Callable[[Value, list[Value]], list[Value]]:
+                def connection(slot: Value, _: list[Value]) -> list[Value]:
+                    column = b.sext(b.load(e.element(p_index, mul(v_group, v_fan_in), slot)), _I64)
+                    offset = b.add(mul(column, v_width), v_lane)
+                    source, sink = e.element(p_table, offset), e.element(p_grad_table, offset)
+                    features = [e.load(source, v) for v in range(vectors)]
+
+                    def label(j: Value, sums: list[Value]) -> list[Value]:
+                        row_gradient = e.element(p_gradient, mul(b.add(v_origin, j), v_width), v_lane)
+                        gradients = [e.load(row_gradient, v) for v in range(vectors)]
+                        product = b.fmul(features[0], gradients[0])
+                        for v in range(1, vectors):
+                            product = e.fma(features[v], gradients[v], product)
+                        target = e.element(p_grad_weight, mul(b.add(v_into, j), v_fan_in), slot)
+                        b.store(b.fadd(b.load(target), e.sum(product)), target)
+                        if not sums:
+                            return []
+                        at = mul(b.add(v_row, j), v_fan_in)
+                        scale = e.splat(b.load(e.element(p_weight, at, slot)))
+                        return [e.fma(g, scale, s) for g, s in zip(gradients, sums, strict=True)]
+
+                    sums = [e.load(sink, v) for v in range(vectors)] if with_features else []
+                    for v, value in enumerate(e.loop(_I64(0), v_labels, sums, label)):
+                        e.store(value, sink, v)
+                    return []
+
+                return connection
+
+            e.loop(_I64(0), v_active, [], slots(True))
+            e.loop(v_active, v_fan_in, [], slots(False))
+            return context.get_dummy_value()
+
+        return types.void(*arguments), emit
+
+    return kernel
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def bce(typing, logits, row, width, scale, losses):  # type: ignore[no-untyped-def]
+    """In one row of logits: losses += softplus(logits), logits = scale * sigmoid(logits), lane by lane. NaN stays NaN."""
+
+    def emit_vector(e: _Emitter, z: Value, scale: Value) -> tuple[Value, Value]:
+        b = e.b
+        negative = b.fcmp_ordered("<", z, e.zero)
+        magnitude = b.select(negative, z, b.fsub(e.zero, z))  # -|z|
+        odds = _exp(e, magnitude)  # in (0, 1]
+        one, two = b.fadd(odds, e.constant(1.0)), b.fadd(odds, e.constant(2.0))
+        shared = b.fdiv(e.constant(1.0), b.fmul(one, two))
+        # log1p(odds) = 2 artanh(s), s = odds / (2 + odds) <= 1/3
+        s = b.fmul(b.fmul(odds, one), shared)
+        square = b.fmul(s, s)
+        series = e.polynomial(square, [2 / 15, 2 / 13, 2 / 11, 2 / 9, 2 / 7, 2 / 5, 2 / 3, 2.0])
+        positive_part = b.select(negative, e.zero, z)
+        smaller = b.fmul(two, shared)  # 1 / (1 + odds)
+        sigmoid = b.select(negative, b.fmul(odds, smaller), smaller)
+        return e.fma(s, series, positive_part), b.fmul(sigmoid, scale)
+
+    arguments = (logits, row, width, scale, losses)
+    return types.void(*arguments), _elementwise(arguments, emit_vector)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def squared_hinge(typing, logits, row, width, scale, losses):  # type: ignore[no-untyped-def]
+    """In one row of logits: losses += max(0, 1 + logits)^2, logits = scale * its derivative. NaN stays NaN."""
+
+    def emit_vector(e: _Emitter, z: Value, scale: Value) -> tuple[Value, Value]:
+        b = e.b
+        margin = b.fadd(z, e.constant(1.0))
+        margin = b.select(b.fcmp_ordered("<", margin, e.zero), e.zero, margin)
+        return b.fmul(margin, margin), b.fmul(b.fmul(margin, e.constant(2.0)), scale)
+
+    arguments = (logits, row, width, scale, losses)
+    return types.void(*arguments), _elementwise(arguments, emit_vector)
+
+
+def _elementwise(
+    arguments: Sequence[Any], emit_vector: Callable[[_Emitter, Value, Value], tuple[Value, Value]]
+) -> Callable[..., Value]:
+    def emit(context: Any, builder: Any, signature: Any, values: Any) -> Value:
+        e = _Emitter(context, builder, 8)
+        p_logits, p_scale, p_losses = (e.array(arguments[i], values[i]) for i in (0, 3, 4))
+        p_row = e.element(p_logits, builder.mul(values[1], values[2]))
+
+        def vector(i: Value, _: list[Value]) -> list[Value]:
+            lane = builder.mul(i, _I64(e.lanes))
+            z, scale, losses = (e.element(p, lane) for p in (p_row, p_scale, p_losses))
+            loss, gradient = emit_vector(e, e.load(z), e.load(scale))
+            e.store(builder.fadd(e.load(losses), loss), losses)
+            e.store(gradient, z)
+            return []
+
+        e.loop(_I64(0), builder.sdiv(values[2], _I64(e.lanes)), [], vector)
+        return context.get_dummy_value()
+
+    return emit
+
+
+def _exp(e: _Emitter, x: Value) -> Value:
+    """exp(x) for x <= 0, within 2 ulp; 0 below -87. Coefficients: Cephes, expf."""
+    b = e.b
+    floor = e.constant(-87.0)
+    x = b.select(b.fcmp_ordered("<", x, floor), floor, x)
+    magic = e.constant(1.5 * 2**23)  # adding it rounds to an integer, which then stands in the low bits
+    shifted = e.fma(x, e.constant(1.44269504088896341), magic)
+    n = b.fsub(shifted, magic)
+    r = e.fma(n, e.constant(-0.693359375), x)
+    r = e.fma(n, e.constant(2.12194440e-4), r)
+    p = e.polynomial(
+        r, [1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1]
+    )
+    y = e.fma(p, b.fmul(r, r), b.fadd(r, e.constant(1.0)))
+    integers = ir.VectorType(_I32, e.lanes)
+    exponent = b.add(b.shl(b.bitcast(shifted, integers), e.integers(23)), e.integers(127 << 23))
+    return b.fmul(y, b.bitcast(exponent, e.vector))
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def row_sum(typing, rows, row, width):  # type: ignore[no-untyped-def]
+    """Sum of one row."""
+    arguments = (rows, row, width)
+
+    def emit(context: Any, builder: Any, signature: Any, values: Any) -> Value:
+        e = _Emitter(context, builder, 8)
+        start = e.element(e.array(rows, values[0]), builder.mul(values[1], values[2]))
+
+        def vector(i: Value, sums: list[Value]) -> list[Value]:
+            return [builder.fadd(sums[0], e.load(e.element(start, builder.mul(i, _I64(e.lanes)))))]
+
+        return e.sum(*e.loop(_I64(0), builder.sdiv(values[2], _I64(e.lanes)), [e.zero], vector))
+
+    return types.float32(*arguments), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def any_above(typing, rows, row, width, thresholds):  # type: ignore[no-untyped-def]
+    """Whether one row is above the thresholds [W] in any lane; NaN is above nothing."""
+    arguments = (rows, row, width, thresholds)
+
+    def emit(context: Any, builder: Any, signature: Any, values: Any) -> Value:
+        e = _Emitter(context, builder, 8)
+        start = e.element(e.array(rows, values[0]), builder.mul(values[1], values[2]))
+        limits, bits = e.array(thresholds, values[3]), ir.IntType(e.lanes)
+
+        def vector(i: Value, found: list[Value]) -> list[Value]:
+            lane = builder.mul(i, _I64(e.lanes))
+            above = builder.fcmp_ordered(">", e.load(e.element(start, lane)), e.load(e.element(limits, lane)))
+            return [builder.or_(found[0], builder.bitcast(above, bits))]
+
+        (found,) = e.loop(_I64(0), builder.sdiv(values[2], _I64(e.lanes)), [bits(0)], vector)
+        return builder.icmp_unsigned("!=", found, bits(0))
+
+    return types.boolean(*arguments), emit
