@@ -5,9 +5,11 @@ import json
 import logging
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
+from scipy.sparse import csr_matrix
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
@@ -17,13 +19,13 @@ from xmc.model import XMCModel
 from xmc.model.auxiliary import ClusterHead
 from xmc.model.bag import BagConfig, BagModel, frequent_bigrams, train_tokenizer
 from xmc.model.classifier import Classifier, Dense, FixedFanIn
-from xmc.model.clustering import cluster_labels, label_features, tfidf
+from xmc.model.clustering import cluster_labels, label_features, order_by_group, tfidf
 from xmc.model.encoder import Encoder, load_backbone
 from xmc.model.intermediate import build_intermediate
 from xmc.ops.fan_in import resolve_backend
 from xmc.sparsity import Set, Static, Strategy, init_index
 from xmc.train.loop import Plan
-from xmc.train.optim import SlotAdamW
+from xmc.train.optim import InPlaceSGD, SlotAdamW
 from xmc.train.sparse_novograd import SparseNovoGrad
 from xmc.train.state import TrainState
 from xmc.train.step import feature_parameters
@@ -104,7 +106,9 @@ def build_training(config: c.TrainConfig, corpus: Corpus, device: torch.device) 
     train = corpus.split("train")
     encoder = _build_encoder(config, corpus)
     intermediate = build_intermediate(in_features=encoder.width, **config.intermediate.model_dump())
-    classifier = _build_classifier(config, intermediate.width, len(corpus.label_ids), device, generator)
+    batches = build_batches(config, corpus, "train", encoder, config.trainer.batch_size)
+    features = _LabelFeatures(batches, len(encoder.tokenizer))
+    classifier = _build_classifier(config, intermediate.width, features, device, generator)
     counts = torch.from_numpy(corpus.label_counts("train"))
     classifier.init_bias(counts, len(train), config.loss)
     model = XMCModel(
@@ -115,7 +119,6 @@ def build_training(config: c.TrainConfig, corpus: Corpus, device: torch.device) 
         label_names=corpus.label_names,
         loss=config.loss,
     ).to(device)
-    batches = build_batches(config, corpus, "train", encoder, config.trainer.batch_size)
     dev_batches = None
     if "dev" in corpus.splits:
         dev_batches = build_batches(config, corpus, "dev", encoder, 4 * config.trainer.batch_size)
@@ -124,7 +127,7 @@ def build_training(config: c.TrainConfig, corpus: Corpus, device: torch.device) 
             f"trainer.patience={config.trainer.patience} needs a dev split, and data.dev_fraction=0 leaves none; "
             "set trainer.patience=null, or a dev fraction"
         )
-    auxiliary = _build_auxiliary(config, model, batches, generator)
+    auxiliary = _build_auxiliary(config, model, features, generator)
     state = TrainState(model, auxiliary, _build_optimizers(config, model, auxiliary))
     plan = _build_plan(config, batches.steps_per_epoch, device)
     strategy = _build_strategy(config, plan.total_steps)
@@ -198,9 +201,13 @@ def _build_bag(config: c.TrainConfig, section: c.BagEncoder, corpus: Corpus) -> 
 
 
 def _build_classifier(
-    config: c.TrainConfig, in_features: int, num_labels: int, device: torch.device, generator: torch.Generator
+    config: c.TrainConfig,
+    in_features: int,
+    features: "_LabelFeatures",
+    device: torch.device,
+    generator: torch.Generator,
 ) -> Classifier:
-    section = config.classifier
+    section, num_labels = config.classifier, features.num_labels
     if isinstance(section, c.DenseClassifier):
         return Dense(in_features, num_labels, generator=generator)
     if section.fan_in > in_features:
@@ -211,18 +218,35 @@ def _build_classifier(
     backend, passed_over = resolve_backend(device, requested=section.backend)
     reasons = "".join(f"; not {name}: {reason}" for name, reason in passed_over.items())
     logger.info("classifier back end: %s%s", backend, reasons)
-    index = init_index(num_labels, section.fan_in, in_features, config.seed)
-    return FixedFanIn(in_features, index, backend=backend, generator=generator)
+    order = None
+    if section.group_size > 1:
+        order = torch.from_numpy(order_by_group(features.matrix, section.group_size, config.seed))
+    index = init_index(math.ceil(num_labels / section.group_size), section.fan_in, in_features, config.seed)
+    return FixedFanIn(in_features, index, backend=backend, generator=generator, order_L=order)
+
+
+class _LabelFeatures:
+    """What labels are clustered by: TF-IDF over the encoder's own tokens, computed when it is first asked for."""
+
+    def __init__(self, batches: Batches, vocab_size: int) -> None:
+        self._batches, self._vocab_size = batches, vocab_size
+
+    @property
+    def num_labels(self) -> int:
+        return int(self._batches.labels.shape[1])
+
+    @cached_property
+    def matrix(self) -> csr_matrix:
+        """CSR [L, V]."""
+        return label_features(tfidf(*self._batches.flat_tokens(), self._vocab_size), self._batches.labels)
 
 
 def _build_auxiliary(
-    config: c.TrainConfig, model: XMCModel, batches: Batches, generator: torch.Generator
+    config: c.TrainConfig, model: XMCModel, features: "_LabelFeatures", generator: torch.Generator
 ) -> ClusterHead | None:
-    """Clusters of labels that stand on similar documents; TF-IDF is over the encoder's own tokens."""
     if isinstance(config.auxiliary, c.NoAuxiliary):
         return None
-    features = label_features(tfidf(*batches.flat_tokens(), len(model.encoder.tokenizer)), batches.labels)
-    clusters = cluster_labels(features, config.auxiliary.leaf_size, config.seed)
+    clusters = cluster_labels(features.matrix, config.auxiliary.leaf_size, config.seed)
     return ClusterHead(model.classifier.in_features, torch.from_numpy(clusters), generator=generator).to(model.device)
 
 
@@ -249,6 +273,10 @@ def _build_optimizers(config: c.TrainConfig, model: XMCModel, auxiliary: Cluster
 def _classifier_optimizers(section: c.AdamW | c.SGD, classifier: Classifier) -> dict[str, Optimizer]:
     weight, bias = [classifier.weight], [classifier.bias]
     if isinstance(section, c.SGD):
+        if isinstance(classifier, FixedFanIn) and not section.momentum:
+            optimizer = InPlaceSGD([*weight, *bias], lr=section.lr, weight_decay=section.weight_decay)
+            classifier.in_place = optimizer.rates
+            return {"classifier": optimizer}
         groups = [{"params": weight, "weight_decay": section.weight_decay}, {"params": bias, "weight_decay": 0.0}]
         return {"classifier": SGD(groups, lr=section.lr, momentum=section.momentum)}
     adam = SlotAdamW if isinstance(classifier, FixedFanIn) else AdamW

@@ -108,6 +108,7 @@ ClassifierOptimizer = Annotated[AdamW | SGD, Field(discriminator="kind")]
 class FixedFanInClassifier(Section):
     kind: Literal["fixed_fan_in"]
     fan_in: Count
+    group_size: Count
     backend: Literal["auto", "numba", "torch", "reference"]
     optimizer: ClassifierOptimizer
 

@@ -91,7 +91,9 @@ def test_cut_dev_of_nothing_leaves_all_to_train() -> None:
     assert cut_dev(whole, 0, seed=0) is whole
 
 
-@pytest.mark.parametrize(("fraction", "message"), [(1.0, "not in"), (-0.1, "not in"), (1e-9, "leave dev or train empty")])
+@pytest.mark.parametrize(
+    ("fraction", "message"), [(1.0, "not in"), (-0.1, "not in"), (1e-9, "leave dev or train empty")]
+)
 def test_cut_dev_refuses(fraction: float, message: str) -> None:
     with pytest.raises(XMCError, match=message):
         cut_dev(corpus(train=split()), fraction, seed=0)

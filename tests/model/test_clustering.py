@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix, random_array
 
-from xmc.model.clustering import cluster_labels, label_features, tfidf
+from xmc.model.clustering import cluster_labels, label_features, order_by_group, tfidf
 
 
 def test_tfidf_by_hand() -> None:
@@ -51,6 +51,27 @@ def test_planted_clusters_are_found() -> None:
     clusters = cluster_labels(csr_matrix(features), 16, seed=0)
     purity = sum(np.bincount(topic[clusters == c]).max() for c in range(8)) / 128
     assert purity > 0.8
+
+
+def test_groups_are_runs_of_similar_labels() -> None:
+    rng = np.random.default_rng(0)
+    topic = rng.permutation(np.repeat(np.arange(8), 16))
+    features = np.zeros((128, 80), dtype=np.float32)
+    for label, t in enumerate(topic):
+        features[label, 10 * t : 10 * t + 10] = rng.random(10) + 0.1
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    order = order_by_group(csr_matrix(features), 8, seed=0)
+    assert sorted(order) == list(range(128))
+    assert np.mean([np.bincount(topic[run]).max() for run in order.reshape(-1, 8)]) > 6
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 90), st.integers(1, 20), st.integers(0, 3))
+def test_an_order_by_group_is_a_permutation(num_labels: int, group_size: int, seed: int) -> None:
+    features = csr_matrix(random_array((num_labels, 12), density=0.2, rng=np.random.default_rng(seed)))
+    order = order_by_group(features, group_size, seed)
+    assert sorted(order) == list(range(num_labels))
+    assert np.array_equal(order, order_by_group(features, group_size, seed))
 
 
 @settings(max_examples=40, deadline=None)

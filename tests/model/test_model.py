@@ -9,8 +9,8 @@ from xmc.model.bag import BagConfig, BagModel, train_tokenizer
 from xmc.model.classifier import Classifier, Dense, FixedFanIn
 from xmc.model.encoder import Encoder
 from xmc.model.intermediate import Identity, Linear
-from xmc.sparsity import init_index
 from xmc.ops.fan_in import resolve_backend
+from xmc.sparsity import init_index
 from xmc.types import LossName, XMCError
 
 TEXTS = ["open the file", "close the file", "the cat sat", "a dog ran home"] * 2
@@ -29,10 +29,14 @@ def make_model(kind: str = "fixed_fan_in", loss: LossName = "bce", intermediate:
     if kind == "fixed_fan_in":
         index = init_index(7, 4, layer.width, 0)
         classifier = FixedFanIn(layer.width, index, backend=resolve_backend("cpu")[0], generator=generator)
+    elif kind == "groups":
+        index, order = init_index(3, 4, layer.width, 0), torch.tensor([4, 1, 6, 0, 2, 5, 3])
+        backend = resolve_backend("cpu")[0]
+        classifier = FixedFanIn(layer.width, index, backend=backend, generator=generator, order_L=order)
     return XMCModel(encoder, layer, classifier, label_ids=[f"l{i}" for i in range(7)], label_names=NAMES, loss=loss)
 
 
-@pytest.mark.parametrize("kind", ["fixed_fan_in", "dense"])
+@pytest.mark.parametrize("kind", ["fixed_fan_in", "groups", "dense"])
 @pytest.mark.parametrize("loss", ["bce", "squared_hinge"])
 @pytest.mark.parametrize("intermediate", [True, False])
 def test_round_trip(tmp_path: Path, kind: str, loss: LossName, intermediate: bool) -> None:

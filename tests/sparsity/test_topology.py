@@ -3,7 +3,7 @@ from itertools import combinations, pairwise
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import xmc.sparsity.topology
@@ -122,8 +122,8 @@ def test_shards_blocks_and_threads_do_not_show(monkeypatch: pytest.MonkeyPatch) 
             monkeypatch.setattr(xmc.sparsity.topology, "_BLOCK", block)
             parts = []
             for first, last in pairwise(bounds):
-                index = init_index(last - first, 6, 40, 3, label_offset=first)
-                rewire_(weight[first:last].clone(), index, counts[first:last], 40, seed=3, step=9, label_offset=first)
+                index = init_index(last - first, 6, 40, 3, offset=first)
+                rewire_(weight[first:last].clone(), index, counts[first:last], 40, seed=3, step=9, offset=first)
                 parts.append(index)
             results.append(torch.cat(parts))
     finally:
@@ -148,6 +148,38 @@ def test_a_parameter_is_rewired_in_place() -> None:
 
 def test_counts() -> None:
     weight = torch.tensor([[0.1, -0.2, 0.3, 0.4], [0.1, 0.1, 0.1, -0.1]])
-    assert below_threshold(weight, 0.25).tolist() == [2, 4]
-    assert fraction_to_drop(weight, 0.25).tolist() == [1, 1]
-    assert fraction_to_drop(weight, 0.4).tolist() == [2, 2]
+    index = init_index(2, 4, 20, 0)
+    assert below_threshold(weight, index, 0.25).tolist() == [2, 4]
+    assert fraction_to_drop(index, 0.25).tolist() == [1, 1]
+    assert fraction_to_drop(index, 0.4).tolist() == [2, 2]
+
+
+def test_a_group_counts_by_its_mean_magnitude() -> None:
+    """Five labels in groups of two; the last group has one."""
+    weight = torch.tensor([[0.1, 0.9], [0.5, 0.1], [0.0, 0.2], [0.1, 0.0], [0.2, 0.4]])
+    index = init_index(3, 2, 20, 0)
+    assert below_threshold(weight, index, 0.25).tolist() == [0, 2, 1]
+    assert fraction_to_drop(index, 0.5).tolist() == [1, 1, 1]
+
+
+@given(shapes(), st.integers(2, 9), st.data())
+@settings(deadline=None)
+def test_a_group_is_rewired_as_one(shape: tuple[int, int, int, int], size: int, data: st.DataObject) -> None:
+    n_groups, fan_in, in_features, seed = shape
+    n_labels = n_groups * size - data.draw(st.integers(0, size - 1))
+    index = init_index(n_groups, fan_in, in_features, seed)
+    weight = torch.randn(n_labels, fan_in, generator=torch.Generator().manual_seed(seed))
+    counts = torch.tensor(data.draw(st.lists(st.integers(0, fan_in), min_size=n_groups, max_size=n_groups)))
+    old_weight, old_index = weight.clone(), index.clone()
+    assume(n_labels > (n_groups - 1) * size and -(-n_labels // -(-n_labels // n_groups)) == n_groups)
+    moved, rewire = rewire_(weight, index, counts, in_features, seed=seed, step=1)
+    assert rewire.dropped == int(counts.clamp(max=in_features - fan_in).sum())
+    assert not has_repeats(index)
+    assert torch.equal(weight[~moved], old_weight[~moved]) and not weight[moved].any()
+    size = -(-n_labels // n_groups)
+    for g, rows in enumerate(moved.split(size)):
+        assert (rows == rows[0]).all()
+        assert torch.equal(index[g, ~rows[0]], old_index[g, ~rows[0]])
+        magnitude = old_weight.split(size)[g].abs().mean(0)
+        gone, stays = magnitude[rows[0]], magnitude[~rows[0]]
+        assert not len(gone) or not len(stays) or gone.max() <= stays.min() + 1e-6

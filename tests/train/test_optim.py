@@ -98,7 +98,7 @@ def test_unknown_state_is_refused(kind: type[torch.optim.Optimizer]) -> None:
     optimizer = kind([parameter], lr=0.1)  # type: ignore[call-arg]
     train(parameter, optimizer, 1)
     with pytest.raises(
-        ValueError, match=rf"{kind.__name__} keeps state that does not move by slot; known: SGD, SlotAdamW"
+        ValueError, match=rf"{kind.__name__} keeps state that does not move by slot; known: InPlaceSGD, SGD, SlotAdamW"
     ):
         SlotState([optimizer]).reset(parameter, torch.tensor([True, False]))
 

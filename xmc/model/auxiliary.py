@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from xmc.model.classifier import Dense
-from xmc.types import LossName, Positives, StepOutput
+from xmc.types import LossName, Positives
 
 
 class ClusterHead(nn.Module):
@@ -25,7 +25,7 @@ class ClusterHead(nn.Module):
         self.register_buffer("clusters", clusters_L)
         self.classifier = Dense(in_features, int(clusters_L.max()) + 1, generator=generator)
 
-    def step(self, features_BD: Tensor, positives: Positives, loss: LossName, scale: float) -> StepOutput:
+    def step(self, features_BD: Tensor, positives: Positives, loss: LossName, scale: float) -> tuple[Tensor, Tensor]:
         """As `Classifier.step`, on the clusters."""
         return self.classifier.step(features_BD, self.targets(positives), loss, scale)
 

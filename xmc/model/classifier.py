@@ -1,20 +1,21 @@
 """Output layers. Both stream over the labels: neither a B x L nor, for the sparse one, an L x D tensor exists."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from xmc.ops.dense import dense_loss, dense_topk
-from xmc.ops.fan_in import fan_in_loss, fan_in_topk
+from xmc.ops.fan_in import fan_in_loss, fan_in_sgd_step, fan_in_topk
 from xmc.types import LossName, Positives, StepOutput, TopK
 
 
 class Classifier(nn.Module):
     """Logits of L labels from features [B, D], never held all at once.
 
-    `step` leaves the gradients of its own weights in `.grad` and returns that of the features: the caller carries it
-    into the encoder's autograd graph.
+    `step` leaves the gradients of its own weights in `.grad` and returns the loss and the gradient of the features: the
+    caller carries that into the encoder's autograd graph.
     """
 
     kind: str
@@ -29,8 +30,10 @@ class Classifier(nn.Module):
     def num_labels(self) -> int:
         return self.weight.shape[0]
 
-    def step(self, features_BD: Tensor, positives: Positives, loss: LossName, scale: float = 1.0) -> StepOutput:
-        """Loss (summed over labels, averaged over documents) and gradients.
+    def step(
+        self, features_BD: Tensor, positives: Positives, loss: LossName, scale: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """Loss (summed over labels, averaged over documents) and gradient of the features [B, D].
 
         scale: weight of this loss in the total; it multiplies the gradients, not the reported loss.
         """
@@ -39,7 +42,7 @@ class Classifier(nn.Module):
             for gradient in (out.grad_weight, out.grad_bias, out.grad_features):
                 gradient.mul_(scale)
         self.weight.grad, self.bias.grad = out.grad_weight, out.grad_bias
-        return out
+        return out.loss, out.grad_features
 
     @torch.no_grad()
     def init_bias(self, label_counts: Tensor, num_documents: int, loss: LossName) -> None:
@@ -55,30 +58,73 @@ class Classifier(nn.Module):
 
 
 class FixedFanIn(Classifier):
-    """K incoming connections a label: weight [L, K], index [L, K] (which features), bias [L].
+    """K incoming connections a label: weight [L, K], index [G, K] (which features), bias [L].
 
-    Weights start uniform in +-1/sqrt(K) ("Navigating Extremes", NeurIPS 2024, section 3.1).
+    Weights start uniform in +-1/sqrt(K) ("Navigating Extremes", NeurIPS 2024, section 3.1). Where groups of labels
+    share a row of the index, weight and bias stand in the order `order` [L] of the labels, which makes each group a
+    run; labels that come in or go out are always the caller's. `in_place`, if set, gives the learning rate and weight
+    decay of the step of SGD that `step` then takes itself, while the labels stream by, and no gradient is left.
     """
 
     kind = "fixed_fan_in"
     index: Tensor
+    order: Tensor | None
+    place: Tensor | None
 
-    def __init__(self, in_features: int, index_LK: Tensor, *, backend: str, generator: torch.Generator) -> None:
-        num_labels, fan_in = index_LK.shape
+    def __init__(
+        self,
+        in_features: int,
+        index_GK: Tensor,
+        *,
+        backend: str,
+        generator: torch.Generator,
+        order_L: Tensor | None = None,
+    ) -> None:
+        n_groups, fan_in = index_GK.shape
+        num_labels = n_groups if order_L is None else len(order_L)
         bound = 1 / math.sqrt(fan_in)
         super().__init__(in_features, torch.empty(num_labels, fan_in).uniform_(-bound, bound, generator=generator))
-        self.register_buffer("index", index_LK)
+        self.register_buffer("index", index_GK)
+        self.register_buffer("order", order_L)
+        self.register_buffer("place", None if order_L is None else torch.argsort(order_L), persistent=False)
         self.backend = backend
+        self.in_place: Callable[[], tuple[float, float]] | None = None
 
     @property
     def fan_in(self) -> int:
         return self.weight.shape[1]
 
+    def init_bias(self, label_counts: Tensor, num_documents: int, loss: LossName) -> None:
+        super().init_bias(label_counts if self.order is None else label_counts[self.order], num_documents, loss)
+
+    def step(
+        self, features_BD: Tensor, positives: Positives, loss: LossName, scale: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        if self.in_place is None:
+            return super().step(features_BD, positives, loss, scale)
+        lr, weight_decay = self.in_place()
+        layer = (features_BD, self.weight, self.index, self.bias)
+        total, grad_features = fan_in_sgd_step(
+            *(*layer, self._placed(positives), loss),
+            lr=lr * scale,
+            weight_decay=weight_decay / scale,
+            backend=self.backend,
+        )
+        return total, grad_features.mul_(scale)
+
     def topk(self, features_BD: Tensor, k: int) -> TopK:
-        return fan_in_topk(features_BD, self.weight, self.index, self.bias, k, backend=self.backend)
+        best = fan_in_topk(features_BD, self.weight, self.index, self.bias, k, backend=self.backend)
+        if self.order is None:
+            return best
+        return TopK(best.scores, torch.where(best.labels < 0, -1, self.order[best.labels]))
 
     def _loss(self, features_BD: Tensor, positives: Positives, loss: LossName) -> StepOutput:
-        return fan_in_loss(features_BD, self.weight, self.index, self.bias, positives, loss, backend=self.backend)
+        layer = (features_BD, self.weight, self.index, self.bias)
+        return fan_in_loss(*layer, self._placed(positives), loss, backend=self.backend)
+
+    def _placed(self, positives: Positives) -> Positives:
+        """The positives by the place of their labels."""
+        return positives if self.place is None else Positives(positives.offsets, self.place[positives.labels])
 
 
 class Dense(Classifier):

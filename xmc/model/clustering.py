@@ -52,7 +52,7 @@ def cluster_labels(features: csr_matrix, leaf_size: int, seed: int) -> NDArray[n
     """
     nodes = [np.arange(features.shape[0])]
     while max(map(len, nodes)) > leaf_size:
-        halves = [_split(features, rows, [seed, len(nodes), i]) for i, rows in enumerate(nodes)]
+        halves = [_split(features, rows, [seed, len(nodes), i], len(rows) // 2) for i, rows in enumerate(nodes)]
         nodes = [half for pair in halves for half in pair if len(half)]
     clusters = np.empty(features.shape[0], dtype=np.int64)
     for number, rows in enumerate(nodes):
@@ -60,15 +60,29 @@ def cluster_labels(features: csr_matrix, leaf_size: int, seed: int) -> NDArray[n
     return clusters
 
 
+def order_by_group(features: csr_matrix, group_size: int, seed: int) -> NDArray[np.int64]:
+    """The labels in an order in which each run of `group_size` is a group of similar ones, int64 [L].
+
+    features: as for `cluster_labels`. Only the last group is smaller, where `group_size` does not divide L.
+    """
+    nodes = [np.arange(features.shape[0])]
+    while max(map(len, nodes)) > group_size:
+        parts: list[NDArray[np.int64]] = []
+        for i, rows in enumerate(nodes):
+            middle = -(-len(rows) // group_size) // 2 * group_size
+            parts += _split(features, rows, [seed, len(nodes), i], middle) if middle else [rows]
+        nodes = parts
+    return np.concatenate(nodes)
+
+
 def _split(
-    features: csr_matrix, rows: NDArray[np.int64], seed: list[int]
+    features: csr_matrix, rows: NDArray[np.int64], seed: list[int], middle: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Two halves by spherical 2-means: labels are ranked by which centroid is nearer and cut in the middle."""
+    """Two parts by spherical 2-means: labels are ranked by which centroid is nearer and cut after `middle` of them."""
     node = features[rows]
     terms, columns = np.unique(node.indices, return_inverse=True)
     node = csr_matrix((node.data, columns, node.indptr), shape=(len(rows), len(terms)))
     filled = np.flatnonzero(np.diff(node.indptr))
-    middle = len(rows) // 2
     order = np.arange(len(rows))
     if len(filled) >= 2:
         first, second = np.random.default_rng(seed).choice(filled, 2, replace=False)

@@ -173,4 +173,5 @@ def _empty_classifier(card: dict[str, Any], head: dict[str, Tensor], backend: st
         head["classifier.index"],
         backend=resolve_backend(device, requested=backend)[0],
         generator=generator,
+        order_L=head.get("classifier.order"),
     )

@@ -18,7 +18,7 @@ class Set:
     drop: "fraction" drops a share of every row's connections, "threshold" those below a magnitude.
     initial: share or magnitude at step 0; it falls by half a cosine, to 0 or to 1e-4, until `end`.
     interval: steps between rewirings. end: the first step without any. seed: of the random columns.
-    label_offset: global id of the layer's first label.
+    offset: global number of the first row of the layer's index.
     """
 
     drop: Literal["fraction", "threshold"]
@@ -26,17 +26,17 @@ class Set:
     interval: int
     end: int
     seed: int
-    label_offset: int = 0
+    offset: int = 0
 
     def due(self, step: int) -> bool:
         return 0 < step < self.end and step % self.interval == 0
 
     def rewire(self, layer: Layer, optimizer_state: OptimizerState, step: int) -> Rewire:
         if self.drop == "fraction":
-            counts = fraction_to_drop(layer.weight, cosine_decay(step, self.initial, self.end))
+            counts = fraction_to_drop(layer.index, cosine_decay(step, self.initial, self.end))
         else:
             threshold = cosine_decay(step, self.initial, self.end, min(self.initial, FINAL_THRESHOLD))
-            counts = below_threshold(layer.weight, threshold)
+            counts = below_threshold(layer.weight, layer.index, threshold)
         moved, rewire = rewire_(
             layer.weight,
             layer.index,
@@ -44,7 +44,7 @@ class Set:
             layer.in_features,
             seed=self.seed,
             step=step,
-            label_offset=self.label_offset,
+            offset=self.offset,
         )
         if rewire.grown:
             optimizer_state.reset(layer.weight, moved)

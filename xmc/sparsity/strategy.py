@@ -8,7 +8,7 @@ from xmc.types import Rewire
 
 
 class Layer(Protocol):
-    """A fixed fan-in layer. weight: [L, K]. index: [L, K], columns in [0, in_features). Both change in place."""
+    """A fixed fan-in layer. weight: [L, K]. index: [G, K], columns in [0, in_features). Both change in place."""
 
     @property
     def weight(self) -> Tensor: ...

@@ -1,12 +1,17 @@
 """The connections of a fixed fan-in layer: draw, drop and grow, as functions of tensors.
 
-A row of `index` [L, K] never repeats a column: a repeated one is a connection wasted for good. All work is done in
-blocks of labels, and no memory is of the size of L x D.
+A row of `index` [G, K] never repeats a column: a repeated one is a connection wasted for good. Where a group of labels
+shares a row, a connection is dropped or grown for all of them; its magnitude is their mean. All work is done in blocks
+of groups, and no memory is of the size of L x D.
 """
 
+from collections.abc import Iterator
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from xmc.ops.blocks import group_size, label_slices
 from xmc.ops.fan_in import index_dtype
 from xmc.sparsity.random import random_integers
 from xmc.types import Rewire
@@ -16,59 +21,62 @@ _BLOCK = 1 << 14
 _INITIAL = -1
 
 
-def init_index(n_labels: int, fan_in: int, in_features: int, seed: int, *, label_offset: int = 0) -> Tensor:
-    """K distinct columns of D for each label, every subset equally likely, [L, K] in `index_dtype(D)`.
+def init_index(n_groups: int, fan_in: int, in_features: int, seed: int, *, offset: int = 0) -> Tensor:
+    """K distinct columns of D for each label or group, every subset equally likely, [G, K] in `index_dtype(D)`.
 
-    label_offset: global id of the first label; a shard gets the rows that it would have in the whole.
+    offset: global number of the first row; a shard gets the rows that it would have in the whole.
 
     Raises:
         ValueError: K is not in [1, D].
     """
     if not 1 <= fan_in <= in_features:
         raise ValueError(f"fan_in: expected an integer in [1, {in_features}], got {fan_in}")
-    index = torch.empty(n_labels, fan_in, dtype=index_dtype(in_features))
+    index = torch.empty(n_groups, fan_in, dtype=index_dtype(in_features))
     for rows in index.split(_BLOCK):
-        labels = torch.arange(label_offset, label_offset + len(rows))
-        rows.copy_(_sample(in_features, torch.full_like(labels, fan_in), fan_in, seed, _INITIAL, labels))
-        label_offset += len(rows)
+        numbers = torch.arange(offset, offset + len(rows))
+        rows.copy_(_sample(in_features, torch.full_like(numbers, fan_in), fan_in, seed, _INITIAL, numbers))
+        offset += len(rows)
     return index
 
 
-def fraction_to_drop(weight: Tensor, fraction: float) -> Tensor:
-    """The same number of connections for each row, `fraction` of K rounded, int64 [L]."""
-    return torch.full((len(weight),), round(fraction * weight.shape[1]), device=weight.device)
+def fraction_to_drop(index: Tensor, fraction: float) -> Tensor:
+    """The same number of connections for each row of the index, `fraction` of K rounded, int64 [G]."""
+    return torch.full((len(index),), round(fraction * index.shape[1]), device=index.device)
 
 
-def below_threshold(weight: Tensor, threshold: float) -> Tensor:
-    """How many connections of each row are smaller in magnitude than `threshold`, int64 [L]."""
-    return (weight.abs() < threshold).sum(1)
+def below_threshold(weight: Tensor, index: Tensor, threshold: float) -> Tensor:
+    """How many connections of each row of the index are smaller in magnitude than `threshold`, int64 [G]."""
+    size = group_size(len(weight), len(index))
+    blocks = _blocks(len(weight), len(index), size)
+    return torch.cat([(_magnitude(weight[labels], size) < threshold).sum(1) for _, labels in blocks])
 
 
 @torch.no_grad()
 def rewire_(
-    weight: Tensor, index: Tensor, counts: Tensor, in_features: int, *, seed: int, step: int, label_offset: int = 0
+    weight: Tensor, index: Tensor, counts: Tensor, in_features: int, *, seed: int, step: int, offset: int = 0
 ) -> tuple[Tensor, Rewire]:
     """Put the `counts` smallest connections of each row on random columns that it does not have yet, with weight 0.
 
-    weight, index: [L, K], changed in place; a connection that stays keeps its slot and its bits. counts: int64 [L].
-    A row has D - K columns to grow on, so it drops no more than that: the largest of those meant to go stay. Of equal
-    magnitudes the earlier slot goes first.
+    weight: [L, K], index: [G, K], changed in place; a connection that stays keeps its slot and its bits. counts: int64
+    [G]. offset: global number of the first row of the index. A row has D - K columns to grow on, so it drops no more
+    than that: the largest of those meant to go stay. Of equal magnitudes the earlier slot goes first.
 
-    Returns the slots that hold a new connection, bool [L, K], and their number.
+    Returns the slots of the weight that hold a new connection, bool [L, K], and the number of connections moved.
     """
-    n_labels, fan_in = weight.shape
+    n_groups, fan_in = index.shape
+    size = group_size(len(weight), n_groups)
     counts = counts.clamp(max=in_features - fan_in)
     moved = torch.zeros_like(weight, dtype=torch.bool)
     most = int(counts.max())
     if most == 0:
         return moved, Rewire(0, 0)
-    for first in range(0, n_labels, _BLOCK):
-        s = slice(first, min(first + _BLOCK, n_labels))
-        labels = torch.arange(s.start, s.stop, device=weight.device) + label_offset
-        columns = _sample_absent(index[s], counts[s], most, in_features, seed, step, labels)
-        slots = weight[s].abs().argsort(dim=1, stable=True)[:, :most]
+    for s, labels in _blocks(len(weight), n_groups, size):
+        numbers = torch.arange(s.start, s.stop, device=weight.device) + offset
+        columns = _sample_absent(index[s], counts[s], most, in_features, seed, step, numbers)
+        slots = _magnitude(weight[labels], size).argsort(dim=1, stable=True)[:, :most]
         chosen = torch.arange(most, device=weight.device) < counts[s, None]
-        moved[s] = moved[s].scatter_(1, slots, chosen)
+        block_moved = torch.zeros_like(index[s], dtype=torch.bool).scatter_(1, slots, chosen)
+        moved[labels] = block_moved.repeat_interleave(size, 0)[: labels.stop - labels.start]
         kept = index[s].gather(1, slots)
         index[s] = index[s].scatter_(1, slots, torch.where(chosen, columns.to(index.dtype), kept))
     weight.masked_fill_(moved, 0)
@@ -76,8 +84,24 @@ def rewire_(
     return moved, Rewire(number, number)
 
 
+def _blocks(n_labels: int, n_groups: int, size: int) -> Iterator[tuple[slice, slice]]:
+    """Runs of groups, each with the run of its labels."""
+    for groups in label_slices(n_groups, max(1, _BLOCK // size)):
+        yield groups, slice(groups.start * size, min(groups.stop * size, n_labels))
+
+
+def _magnitude(weight: Tensor, size: int) -> Tensor:
+    """Mean magnitude of the connections of each group, [g, K]; the last group may be smaller than `size`."""
+    if size == 1:
+        return weight.abs()
+    missing = -len(weight) % size
+    sums = F.pad(weight.abs(), (0, 0, 0, missing)).view(-1, size, weight.shape[1]).sum(1)
+    sums[-1] *= size / (size - missing)
+    return sums / size
+
+
 def _sample_absent(
-    index: Tensor, counts: Tensor, most: int, in_features: int, seed: int, step: int, labels: Tensor
+    index: Tensor, counts: Tensor, most: int, in_features: int, seed: int, step: int, rows: Tensor
 ) -> Tensor:
     """For each row its `counts` distinct columns that `index` [l, K] lacks, int64 [l, most]; the rest is undefined.
 
@@ -85,21 +109,21 @@ def _sample_absent(
     before c[i], so the absent column of rank r is r plus the number of i with c[i] - i <= r.
     """
     fan_in = index.shape[1]
-    ranks = _sample(in_features - fan_in, counts, most, seed, step, labels)
+    ranks = _sample(in_features - fan_in, counts, most, seed, step, rows)
     absent_before = index.long().sort(dim=1).values - torch.arange(fan_in, device=index.device)
     return ranks + torch.searchsorted(absent_before, ranks, right=True)
 
 
-def _sample(population: int, counts: Tensor, most: int, seed: int, step: int, labels: Tensor) -> Tensor:
+def _sample(population: int, counts: Tensor, most: int, seed: int, step: int, rows: Tensor) -> Tensor:
     """For each row a subset of `counts` integers below `population`, all equally likely, int64 [l, most]; then -1.
 
     Floyd's algorithm (Bentley and Floyd, CACM 30(9), 1987): for j from population - count on, draw from [0, j]; if
     that is taken already, take j.
     """
-    drawn = torch.full((most, len(labels)), -1, device=labels.device)
+    drawn = torch.full((most, len(rows)), -1, device=rows.device)
     for i in range(most):
         last = population - counts + i
-        pick = random_integers(last.clamp(min=0) + 1, seed, step, labels, i)
+        pick = random_integers(last.clamp(min=0) + 1, seed, step, rows, i)
         pick = torch.where((drawn[:i] == pick).any(0), last, pick)
         drawn[i] = pick.where(counts > i, -1)
     return drawn.T.contiguous()

@@ -69,6 +69,24 @@ class SlotAdamW(Optimizer):
         return self._corrections[key]
 
 
+class InPlaceSGD(Optimizer):
+    """SGD without momentum that a classifier applies to itself while the labels stream by: no gradient and no state.
+
+    It carries the learning rate to where the update is made (`rates`); `step` has nothing left to do.
+    """
+
+    def __init__(self, params: Iterable[Tensor], lr: float, weight_decay: float = 0.0) -> None:
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+
+    def rates(self) -> tuple[float, float]:
+        """Learning rate and weight decay now in force."""
+        group = self.param_groups[0]
+        return group["lr"], group["weight_decay"]
+
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Nothing: the update was made."""
+
+
 class SlotState:
     """The state of some optimizers, by slot of their parameters."""
 
@@ -76,6 +94,7 @@ class SlotState:
     _KNOWN: ClassVar[dict[type[Optimizer], frozenset[str]]] = {
         SlotAdamW: frozenset({"exp_avg", "exp_avg_sq", "slot_step"}),
         SGD: frozenset({"momentum_buffer"}),
+        InPlaceSGD: frozenset(),
     }
 
     def __init__(self, optimizers: Iterable[Optimizer]) -> None:

@@ -46,13 +46,11 @@ def compute_gradients(
     features_BD = torch.cat(parts) if cached else parts[0]
 
     leaf_BD = features_BD.detach()
-    main = model.classifier.step(leaf_BD, batch.positives, model.loss, 1.0 - auxiliary_weight)
-    grad_BD = main.grad_features
+    main_loss, grad_BD = model.classifier.step(leaf_BD, batch.positives, model.loss, 1.0 - auxiliary_weight)
     auxiliary_loss = None
     if auxiliary is not None and auxiliary_weight > 0:
-        out = auxiliary.step(leaf_BD, batch.positives, model.loss, auxiliary_weight)
-        grad_BD = grad_BD + out.grad_features
-        auxiliary_loss = out.loss.item()
+        auxiliary_loss, auxiliary_grad_BD = auxiliary.step(leaf_BD, batch.positives, model.loss, auxiliary_weight)
+        grad_BD = grad_BD + auxiliary_grad_BD
 
     if not cached and features_BD.requires_grad:
         features_BD.backward(grad_BD)
@@ -60,7 +58,7 @@ def compute_gradients(
         for i, (start, stop) in enumerate(bounds):
             replay.restore(i)
             _encode(model, batch, start, stop, autocast).backward(grad_BD[start:stop])
-    return Losses(main.loss.item(), auxiliary_loss)
+    return Losses(main_loss.item(), None if auxiliary_loss is None else auxiliary_loss.item())
 
 
 def feature_parameters(model: XMCModel) -> Iterator[nn.Parameter]:

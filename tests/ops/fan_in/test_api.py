@@ -12,7 +12,7 @@ from xmc.ops.fan_in import BACKENDS, fan_in_linear, fan_in_loss, fan_in_sgd_step
 from xmc.ops.fan_in.impl import reference
 from xmc.ops.fan_in.impl import torch as tuned
 from xmc.ops.losses import LOSSES
-from xmc.types import LossName, Positives, StepOutput, TopK
+from xmc.types import LossName, Positives, StepOutput
 
 backends = pytest.mark.parametrize("backend", BACKENDS)
 losses = pytest.mark.parametrize("loss", LOSSES)
@@ -42,9 +42,7 @@ class Problem:
 
     def layer(self, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         shape = (self.documents, self.n_labels, self.in_features, self.fan_in)
-        *layer, _ = random_layer(
-            *shape, self.seed, duplicates=self.duplicates, group_size=self.group_size, dtype=dtype
-        )
+        *layer, _ = random_layer(*shape, self.seed, duplicates=self.duplicates, group_size=self.group_size, dtype=dtype)
         return tuple(layer)
 
     def positives(self) -> Positives:
@@ -127,9 +125,7 @@ def test_error_in_single_precision_is_that_of_the_reference(backend: str, loss: 
 @losses
 @given(problem=problems(), weight_decay=st.sampled_from([0.0, 0.1]))
 @settings(max_examples=30, deadline=None)
-def test_sgd_step_is_the_gradient_applied(
-    backend: str, loss: LossName, problem: Problem, weight_decay: float
-) -> None:
+def test_sgd_step_is_the_gradient_applied(backend: str, loss: LossName, problem: Problem, weight_decay: float) -> None:
     features, weight, index, bias = problem.layer(dtype_of(backend))
     positives, tolerance = problem.positives(), tolerance_of(backend)
     exact = autograd(*double((features, weight, index, bias)), positives, loss)

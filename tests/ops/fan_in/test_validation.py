@@ -40,7 +40,10 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "bias dtype": ({"bias_L": torch.zeros(6)}, "bias: expected torch.float64, got torch.float32"),
     "index dtype": ({"index_GK": INDEX.long()}, "index: expected torch.int16, got torch.int64"),
     "index shape": ({"index_GK": INDEX[:, :2].contiguous()}, r"index: expected shape \('any', 3\), got \(6, 2\)"),
-    "index rows": ({"index_GK": INDEX[:5]}, "index: expected a row for each of the 6 labels, or .* n of them, got 5 rows"),
+    "index rows": (
+        {"index_GK": INDEX[:5]},
+        "index: expected a row for each of the 6 labels, or .* n of them, got 5 rows",
+    ),
     "index surplus": ({"index_GK": INDEX.repeat(2, 1)}, "index: expected a row for each of the 6 labels.* got 12 rows"),
     "index too large": ({"index_GK": INDEX.clone().fill_(8)}, r"index: .*in \[0, 8\), got columns from 8 to 8"),
     "index negative": ({"index_GK": INDEX.clone().fill_(-1)}, r"index: .*got columns from -1 to -1"),

@@ -218,7 +218,7 @@ def _in_parallel(kernel: Any, run: Callable[..., None], ranges: Iterable[tuple[A
 
 
 @njit(nogil=True, cache=True)
-def _logits(table, index, weight, bias, row, labels, group, active, logits, into):  # type: ignore[no-untyped-def]
+def _logits(table, index, weight, bias, row, labels, group, active, logits, into):
     """Logits of `labels` labels of one group, from `row` on, to the rows from `into` on."""
     width, fan_in = table.shape[1], weight.shape[1]
     last, j = row + labels, row
@@ -247,35 +247,89 @@ def _logits(table, index, weight, bias, row, labels, group, active, logits, into
 
 
 @njit(nogil=True, cache=True)
-def _gradients(  # type: ignore[no-untyped-def]
-    table, buffer, index, weight, row, labels, group, active, gradient, origin, grad_weight, into
-):
+def _gradients(table, buffer, index, weight, row, labels, group, active, gradient, origin, grad_weight, into):
     """Add the gradients of one group's labels to `buffer` and `grad_weight`."""
     width, fan_in = table.shape[1], weight.shape[1]
     lane = 0
     while width - lane >= 64:
         _backward_64(
-            table, buffer, width, index, group, weight, row, labels, fan_in, active, lane, gradient, origin, grad_weight, into
+            table,
+            buffer,
+            width,
+            index,
+            group,
+            weight,
+            row,
+            labels,
+            fan_in,
+            active,
+            lane,
+            gradient,
+            origin,
+            grad_weight,
+            into,
         )
         lane += 64
     if width - lane >= 32:
         _backward_32(
-            table, buffer, width, index, group, weight, row, labels, fan_in, active, lane, gradient, origin, grad_weight, into
+            table,
+            buffer,
+            width,
+            index,
+            group,
+            weight,
+            row,
+            labels,
+            fan_in,
+            active,
+            lane,
+            gradient,
+            origin,
+            grad_weight,
+            into,
         )
         lane += 32
     if width - lane >= 16:
         _backward_16(
-            table, buffer, width, index, group, weight, row, labels, fan_in, active, lane, gradient, origin, grad_weight, into
+            table,
+            buffer,
+            width,
+            index,
+            group,
+            weight,
+            row,
+            labels,
+            fan_in,
+            active,
+            lane,
+            gradient,
+            origin,
+            grad_weight,
+            into,
         )
         lane += 16
     if lane < width:
         _backward_8(
-            table, buffer, width, index, group, weight, row, labels, fan_in, active, lane, gradient, origin, grad_weight, into
+            table,
+            buffer,
+            width,
+            index,
+            group,
+            weight,
+            row,
+            labels,
+            fan_in,
+            active,
+            lane,
+            gradient,
+            origin,
+            grad_weight,
+            into,
         )
 
 
 @njit(nogil=True, cache=True)
-def _pass_range(  # type: ignore[no-untyped-def]
+def _pass_range(
     table,
     buffer,
     index,
@@ -338,9 +392,7 @@ def _pass_range(  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _topk_range(  # type: ignore[no-untyped-def]
-    table, index, weight, bias, size, active, first, last, best_scores, best_labels
-):
+def _topk_range(table, index, weight, bias, size, active, first, last, best_scores, best_labels):
     """The best labels of [first, last) for each document, in descending order; equal scores by ascending label."""
     width, (batch, k) = table.shape[1], best_scores.shape
     rows = np.empty((size, width), np.float32)
@@ -373,7 +425,7 @@ def _topk_range(  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _linear_range(table, index, weight, bias, size, first, last, logits):  # type: ignore[no-untyped-def]
+def _linear_range(table, index, weight, bias, size, first, last, logits):
     """Logits of the labels [first, last), transposed into logits [B, L]."""
     batch, fan_in = logits.shape[0], weight.shape[1]
     block = size * max(1, _BLOCK // size)
@@ -388,9 +440,7 @@ def _linear_range(table, index, weight, bias, size, first, last, logits):  # typ
 
 
 @njit(nogil=True, cache=True)
-def _linear_backward_range(  # type: ignore[no-untyped-def]
-    table, buffer, index, weight, size, first, last, gradient, grad_weight, grad_bias
-):
+def _linear_backward_range(table, buffer, index, weight, size, first, last, gradient, grad_weight, grad_bias):
     """Gradients of the labels [first, last) from that of the logits [B, L]."""
     batch, fan_in, width = gradient.shape[0], weight.shape[1], table.shape[1]
     block = size * max(1, _BLOCK // size)

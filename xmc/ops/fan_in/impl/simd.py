@@ -121,16 +121,14 @@ def forward(labels: int, vectors: int, chains: int, lanes: int = LANES) -> Any:
     where the vectors are few.
     """
 
-    @intrinsic  # type: ignore[untyped-decorator]
-    def kernel(typing, table, width, index, group, weight, bias, row, fan_in, active, lane, logits, into):  # type: ignore[no-untyped-def]
+    @intrinsic
+    def kernel(typing, table, width, index, group, weight, bias, row, fan_in, active, lane, logits, into):
         arguments = (table, width, index, group, weight, bias, row, fan_in, active, lane, logits, into)
 
         def emit(context: Any, builder: Any, signature: Any, values: Any) -> Value:
             e = _Emitter(context, builder, lanes)
             b, mul = builder, builder.mul
-            p_table, p_index, p_weight, p_bias, p_logits = (
-                e.array(arguments[i], values[i]) for i in (0, 2, 4, 5, 10)
-            )
+            p_table, p_index, p_weight, p_bias, p_logits = (e.array(arguments[i], values[i]) for i in (0, 2, 4, 5, 10))
             v_width, v_group, v_row, v_fan_in, v_active, v_lane, v_into = (values[i] for i in (1, 3, 6, 7, 8, 9, 11))
 
             def connection(slot: Value, sums: list[Value]) -> list[Value]:
@@ -151,13 +149,13 @@ def forward(labels: int, vectors: int, chains: int, lanes: int = LANES) -> Any:
                 return [
                     value
                     for chain in range(chains)
-                    for value in connection(
-                        b.add(first, _I64(chain)), sums[chain * width_ : (chain + 1) * width_]
-                    )
+                    for value in connection(b.add(first, _I64(chain)), sums[chain * width_ : (chain + 1) * width_])
                 ]
 
             start = [
-                e.splat(b.load(e.element(p_bias, v_row, _I64(label)))) for label in range(labels) for _ in range(vectors)
+                e.splat(b.load(e.element(p_bias, v_row, _I64(label))))
+                for label in range(labels)
+                for _ in range(vectors)
             ]
             rounds = b.sdiv(v_active, _I64(chains))
             sums = e.loop(_I64(0), rounds, start + [e.zero] * (width_ * (chains - 1)), several)
@@ -185,8 +183,8 @@ def backward(vectors: int, lanes: int = LANES) -> Any:
     rows from `into` on, for all slots, and that of the features to grad_table, for the first `active` ones.
     """
 
-    @intrinsic  # type: ignore[untyped-decorator]
-    def kernel(  # type: ignore[no-untyped-def]
+    @intrinsic
+    def kernel(
         typing,
         table,
         grad_table,
@@ -256,9 +254,9 @@ def backward(vectors: int, lanes: int = LANES) -> Any:
     return kernel
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def bce(typing, logits, row, width, scale, losses):  # type: ignore[no-untyped-def]
-    """In one row of logits: losses += softplus(logits), logits = scale * sigmoid(logits), lane by lane. NaN stays NaN."""
+@intrinsic
+def bce(typing, logits, row, width, scale, losses):
+    """In one row of logits: losses += softplus(logits), logits = scale * sigmoid(logits). NaN stays NaN."""
 
     def emit_vector(e: _Emitter, z: Value, scale: Value) -> tuple[Value, Value]:
         b = e.b
@@ -280,8 +278,8 @@ def bce(typing, logits, row, width, scale, losses):  # type: ignore[no-untyped-d
     return types.void(*arguments), _elementwise(arguments, emit_vector)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def squared_hinge(typing, logits, row, width, scale, losses):  # type: ignore[no-untyped-def]
+@intrinsic
+def squared_hinge(typing, logits, row, width, scale, losses):
     """In one row of logits: losses += max(0, 1 + logits)^2, logits = scale * its derivative. NaN stays NaN."""
 
     def emit_vector(e: _Emitter, z: Value, scale: Value) -> tuple[Value, Value]:
@@ -335,8 +333,8 @@ def _exp(e: _Emitter, x: Value) -> Value:
     return b.fmul(y, b.bitcast(exponent, e.vector))
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def row_sum(typing, rows, row, width):  # type: ignore[no-untyped-def]
+@intrinsic
+def row_sum(typing, rows, row, width):
     """Sum of one row."""
     arguments = (rows, row, width)
 
@@ -352,8 +350,8 @@ def row_sum(typing, rows, row, width):  # type: ignore[no-untyped-def]
     return types.float32(*arguments), emit
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def any_above(typing, rows, row, width, thresholds):  # type: ignore[no-untyped-def]
+@intrinsic
+def any_above(typing, rows, row, width, thresholds):
     """Whether one row is above the thresholds [W] in any lane; NaN is above nothing."""
     arguments = (rows, row, width, thresholds)
 

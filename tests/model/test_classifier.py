@@ -1,0 +1,59 @@
+import pytest
+import torch
+from ops.cases import make_positives
+
+from xmc.model.classifier import FixedFanIn
+from xmc.ops.fan_in import resolve_backend
+from xmc.sparsity import init_index
+from xmc.types import Positives
+
+BACKEND = resolve_backend("cpu")[0]
+L, D, K, B = 11, 8, 3, 4
+
+
+def classifier(order: torch.Tensor | None = None, group_size: int = 1) -> FixedFanIn:
+    index = init_index(-(-L // group_size), K, D, 0)
+    return FixedFanIn(D, index, backend=BACKEND, generator=torch.Generator().manual_seed(0), order_L=order)
+
+
+def batch() -> tuple[torch.Tensor, Positives]:
+    features = torch.randn(B, D, generator=torch.Generator().manual_seed(1))
+    return features, make_positives([[0, 10], [3], [], [2, 5, 7]])
+
+
+def test_an_order_of_the_labels_does_not_show() -> None:
+    """Groups of one in another order are the plain classifier with its rows permuted."""
+    order = torch.randperm(L, generator=torch.Generator().manual_seed(2))
+    plain, turned = classifier(), classifier(order)
+    with torch.no_grad():
+        plain.weight[order], plain.index[order] = turned.weight.clone(), turned.index.clone()
+    counts = torch.arange(L)
+    plain.init_bias(counts, 20, "bce")
+    turned.init_bias(counts, 20, "bce")
+    features, positives = batch()
+    for ours, theirs in zip(
+        turned.step(features, positives, "bce"), plain.step(features, positives, "bce"), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)
+    assert plain.weight.grad is not None and turned.weight.grad is not None
+    torch.testing.assert_close(turned.weight.grad, plain.weight.grad[order])
+    ours, theirs = turned.topk(features, 5), plain.topk(features, 5)
+    assert torch.equal(ours.labels, theirs.labels)
+    torch.testing.assert_close(ours.scores, theirs.scores)
+    assert turned.topk(features, L + 1).labels[:, -1].tolist() == [-1] * B
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.4])
+@pytest.mark.parametrize("group_size", [1, 4])
+def test_a_step_in_place_is_the_gradient_applied(scale: float, group_size: int) -> None:
+    order = torch.arange(L).flip(0) if group_size > 1 else None
+    ours, theirs = classifier(order, group_size), classifier(order, group_size)
+    ours.in_place = lambda: (0.5, 0.1)
+    features, positives = batch()
+    loss, grad_features = ours.step(features, positives, "bce", scale)
+    expected_loss, expected_grad_features = theirs.step(features, positives, "bce", scale)
+    torch.testing.assert_close(loss, expected_loss)
+    torch.testing.assert_close(grad_features, expected_grad_features)
+    assert ours.weight.grad is None and theirs.weight.grad is not None and theirs.bias.grad is not None
+    torch.testing.assert_close(ours.weight, (1 - 0.05) * theirs.weight - 0.5 * theirs.weight.grad)
+    torch.testing.assert_close(ours.bias, theirs.bias - 0.5 * theirs.bias.grad)
