@@ -4,17 +4,29 @@ import torch
 from torch import Tensor
 
 from xmc.ops.blocks import label_columns
-from xmc.ops.fan_in import index_dtype
+from xmc.ops.fan_in import BACKENDS, index_dtype, resolve_backend
 from xmc.types import LossName, Positives
 
 
 def dtype_of(backend: str) -> torch.dtype:
     """The most precise type a back end serves."""
-    return torch.float32 if backend == "numba" else torch.float64
+    return torch.float32 if backend in ("numba", "triton") else torch.float64
 
 
 def tolerance_of(backend: str) -> float:
-    return 1e-5 if backend == "numba" else 1e-12
+    return 1e-5 if dtype_of(backend) == torch.float32 else 1e-12
+
+
+def _serves_here(backend: str) -> bool:
+    try:
+        resolve_backend("cpu", dtype_of(backend), backend)
+    except ValueError:
+        return False
+    return True
+
+
+# All but triton, which the tests of its own run through its interpreter.
+SERVING = [backend for backend in BACKENDS if _serves_here(backend)]
 
 
 def make_positives(rows: list[list[int]]) -> Positives:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from ops.cases import SERVING
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from xmc.ops.fan_in import BACKENDS, fan_in_linear, fan_in_loss, fan_in_topk
+from xmc.ops.fan_in import fan_in_linear, fan_in_loss, fan_in_topk
 from xmc.types import Positives
 
 # B differs from K, so that an L x K gradient is not mistaken for the logits, nor the other way round.
@@ -52,7 +53,7 @@ def steps(backend: str) -> dict[str, Callable[[], Any]]:
     }
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", SERVING)
 def test_no_operator_gives_back_a_large_tensor(backend: str) -> None:
     for name, step in steps(backend).items():
         with Largest() as largest:
@@ -73,7 +74,7 @@ needs_proc = pytest.mark.skipif(not STATUS.exists(), reason="reads the peak memo
 
 
 @needs_proc
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", SERVING)
 def test_resident_memory_grows_by_the_gradient_alone(backend: str) -> None:
     """The L x K gradient is 38 MB, B x L logits would be 58 MB, an L x D tensor 922 MB."""
     assert 0.9 * GRADIENT < growth_in_a_fresh_process("step", backend) < GRADIENT + LOGITS // 2

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from xmc.ops.blocks import group_size, label_slices
 from xmc.ops.fan_in import index_dtype
-from xmc.sparsity.random import random_integers
+from xmc.ops.random import random_integers
 from xmc.types import Rewire
 
 _BLOCK = 1 << 14

@@ -1,9 +1,10 @@
 """The fixed fan-in op: L labels, each connected to K of D features.
 
 Shapes: features [B, D]; weight [L, K]; index [G, K], the columns in [0, D), int16 while D <= 32767, else int32;
-bias [L]. G = L gives each label columns of its own; a smaller G gives each group of n labels the same ones, where
-label l belongs to group l // n and only the last group may be smaller. A column that a row repeats counts as often.
-All tensors are contiguous and on one device; features may be of another floating type than the weights.
+bias [L], float32 beside weights of half precision, else of their type. G = L gives each label columns of its own; a
+smaller G gives each group of n labels the same ones, where label l belongs to group l // n and only the last group may
+be smaller. A column that a row repeats counts as often. All tensors are contiguous and on one device; features may be
+of another floating type than the weights.
 
 `label_offset` is the global id of the first label, for a shard of the labels. `active` lets only the first so many
 slots of a row enter the output and the gradient of the features, while the weight gradient covers all K (the sets A
@@ -22,7 +23,7 @@ from xmc.ops.losses import wide
 from xmc.types import LossName, Positives, StepOutput, TopK
 
 # In order of preference. Each is a module of `impl`, imported when it is first asked for.
-BACKENDS = ("numba", "torch", "reference")
+BACKENDS = ("numba", "triton", "torch", "reference")
 
 
 def resolve_backend(
@@ -43,7 +44,10 @@ def resolve_backend(
         raise ValueError(f"backend: expected auto or one of {', '.join(BACKENDS)}, got {requested!r}")
     passed_over: dict[str, str] = {}
     for name in BACKENDS if requested == "auto" else (requested,):
-        reason = _module(name).lacks(torch.device(device), dtype, weight_dtype or dtype)
+        try:
+            reason = _module(name).lacks(torch.device(device), dtype, weight_dtype or dtype)
+        except ModuleNotFoundError as missing:
+            reason = f"{missing.name} is not installed"
         if reason is None:
             return name, passed_over
         passed_over[name] = reason
@@ -102,6 +106,8 @@ def fan_in_sgd_step(
     weight_decay: float = 0.0,
     label_offset: int = 0,
     active: int | None = None,
+    seed: int = 0,
+    step: int = 0,
     backend: str = "auto",
 ) -> tuple[Tensor, Tensor]:
     """One step of stochastic gradient descent on weight and bias, in place; returns loss and gradient of the features.
@@ -109,6 +115,9 @@ def fan_in_sgd_step(
     weight *= 1 - lr * weight_decay, then weight -= lr * its gradient; the bias does not decay. The loss and the
     gradient of the features are those of `fan_in_loss` before the step. Holds no L x K gradient either (but for the
     back end `reference`). If features, weight or bias are not finite, both results are NaN and nothing is updated.
+
+    A bfloat16 weight is updated in float32 and rounded stochastically; `seed` and `step` choose the random numbers,
+    which depend on nothing else but label and slot.
     """
     check_fan_in(features_BD, weight_LK, index_GK, bias_L)
     check_positives(positives, len(features_BD), features_BD.device)
@@ -119,10 +128,10 @@ def fan_in_sgd_step(
     if not all(_finite(tensor) for tensor in (features_BD, weight_LK, bias_L)):
         return features_BD.new_full((), torch.nan, dtype=wide(features_BD)), torch.full_like(features_BD, torch.nan)
     layer = (features_BD, weight_LK.detach(), index_GK, bias_L.detach())
-    step: tuple[Tensor, Tensor] = _serving(backend, features_BD, weight_LK).sgd_step(
-        *layer, positives, loss, lr, weight_decay, label_offset, _active(active, weight_LK)
+    output: tuple[Tensor, Tensor] = _serving(backend, features_BD, weight_LK).sgd_step(
+        *layer, positives, loss, lr, weight_decay, label_offset, _active(active, weight_LK), (seed, step)
     )
-    return step
+    return output
 
 
 @torch.no_grad()
@@ -158,7 +167,7 @@ class _Linear(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         grad_features, grad_weight, grad_bias = ctx.backend.linear_backward(gradient, *ctx.saved_tensors)
-        return grad_features, grad_weight, None, grad_bias, None
+        return grad_features, grad_weight.to(ctx.saved_tensors[1].dtype), None, grad_bias, None
 
 
 def _finite(tensor: Tensor) -> bool:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from xmc.ops.blocks import group_size
-from xmc.ops.losses import LOSSES
+from xmc.ops.losses import LOSSES, wide
 from xmc.types import Positives
 
 
@@ -41,7 +41,7 @@ def check_features(features: Tensor) -> None:
 def check_weight(features: Tensor, weight: Tensor, bias: Tensor, columns: int | None = None) -> None:
     """Check weight [L, columns] (any number of columns if None) and bias [L]."""
     _check_tensor("weight", weight, (None, columns), _FLOATING, features.device)
-    _check_tensor("bias", bias, (weight.shape[0],), [weight.dtype], features.device)
+    _check_tensor("bias", bias, (weight.shape[0],), [wide(weight)], features.device)
 
 
 def check_positives(positives: Positives, n_documents: int, device: torch.device) -> None:

@@ -106,6 +106,7 @@ def sgd_step(
     weight_decay: float,
     label_offset: int,
     active: int,
+    rounding: tuple[int, int],
 ) -> tuple[Tensor, Tensor]:
     """Loss and gradient of the features; see `xmc.ops.fan_in.fan_in_sgd_step`."""
     update = (*_arrays(weight[:0], bias[:0]), True, np.float32(lr), np.float32(1 - lr * weight_decay))

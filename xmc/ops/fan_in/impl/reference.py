@@ -9,6 +9,7 @@ from torch import Tensor
 
 from xmc.ops.blocks import group_size, label_blocks, label_columns, label_slices
 from xmc.ops.losses import loss_and_gradient_, wide
+from xmc.ops.random import rounded
 from xmc.ops.topk import StreamingTopK
 from xmc.types import LossName, Positives, StepOutput, TopK
 
@@ -40,7 +41,7 @@ def linear_backward(gradient: Tensor, features: Tensor, weight: Tensor, index: T
         block_gradient, columns = gradient[:, s].to(features.dtype), label_columns(index, s, size)
         grad_features += block_gradient @ _dense(features, weight[s], columns)
         grad_weight[s] = (block_gradient.T @ features).gather(1, columns.long())
-    return grad_features.to(features.dtype), grad_weight, gradient.sum(0).to(weight.dtype)
+    return grad_features.to(features.dtype), grad_weight, gradient.sum(0).to(wide(weight))
 
 
 def loss(
@@ -56,7 +57,7 @@ def loss(
     """Loss and gradients; see `xmc.ops.fan_in.fan_in_loss`."""
     total = torch.zeros((), dtype=torch.float64, device=features.device)
     grad_features = torch.zeros_like(features, dtype=wide(features))
-    grad_weight, grad_bias = torch.empty_like(weight), torch.empty_like(bias)
+    grad_weight, grad_bias = torch.empty_like(weight, dtype=wide(weight)), torch.empty_like(bias)
     size = group_size(len(weight), len(index))
     for block in label_blocks(positives, label_offset, len(weight), _BLOCK):
         s = block.labels
@@ -84,10 +85,12 @@ def sgd_step(
     weight_decay: float,
     label_offset: int,
     active: int,
+    rounding: tuple[int, int],
 ) -> tuple[Tensor, Tensor]:
     """Loss and gradient of the features; see `xmc.ops.fan_in.fan_in_sgd_step`."""
     out = loss(features, weight, index, bias, positives, loss_name, label_offset, active)
-    weight.mul_(1 - lr * weight_decay).sub_(out.grad_weight, alpha=lr)
+    stepped = weight.to(wide(weight)) * (1 - lr * weight_decay) - lr * out.grad_weight
+    weight.copy_(rounded(stepped, weight.dtype, rounding, label_offset))
     bias.sub_(out.grad_bias, alpha=lr)
     return out.loss, out.grad_features
 

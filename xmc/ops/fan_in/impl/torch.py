@@ -21,6 +21,7 @@ from torch import Tensor
 
 from xmc.ops.blocks import group_size, label_blocks, label_columns, label_slices
 from xmc.ops.losses import loss_and_gradient_, wide
+from xmc.ops.random import rounded
 from xmc.ops.topk import StreamingTopK
 from xmc.types import LossName, Positives, StepOutput, TopK
 
@@ -53,7 +54,7 @@ def linear_backward(gradient: Tensor, features: Tensor, weight: Tensor, index: T
     grad_weight = torch.zeros_like(weight)
     for s in label_slices(len(weight), form.size):
         form.backward(gradient[:, s].T.to(features.dtype).contiguous(), s, grad_weight[s])
-    return form.grad_features(), grad_weight, gradient.sum(0).to(weight.dtype)
+    return form.grad_features(), grad_weight, gradient.sum(0).to(wide(weight))
 
 
 def loss(
@@ -67,7 +68,7 @@ def loss(
     active: int,
 ) -> StepOutput:
     """Loss and gradients; see `xmc.ops.fan_in.fan_in_loss`."""
-    grad_weight, grad_bias = torch.zeros_like(weight), torch.empty_like(bias)
+    grad_weight, grad_bias = torch.zeros_like(weight, dtype=wide(weight)), torch.empty_like(bias)
 
     def keep(s: slice, block_grad_weight: Tensor, block_grad_bias: Tensor) -> None:
         grad_weight[s], grad_bias[s] = block_grad_weight, block_grad_bias
@@ -87,11 +88,13 @@ def sgd_step(
     weight_decay: float,
     label_offset: int,
     active: int,
+    rounding: tuple[int, int],
 ) -> tuple[Tensor, Tensor]:
     """Loss and gradient of the features; see `xmc.ops.fan_in.fan_in_sgd_step`."""
 
     def update(s: slice, grad_weight: Tensor, grad_bias: Tensor) -> None:
-        weight[s].mul_(1 - lr * weight_decay).sub_(grad_weight, alpha=lr)
+        stepped = weight[s].to(grad_weight.dtype) * (1 - lr * weight_decay) - lr * grad_weight
+        weight[s] = rounded(stepped, weight.dtype, rounding, label_offset + s.start)
         bias[s].sub_(grad_bias, alpha=lr)
 
     return _pass(features, weight, index, bias, positives, loss, label_offset, active, update)
@@ -117,7 +120,7 @@ def _pass(
         losses, gradient = loss_and_gradient_(logits, (block.label, block.document), loss)
         total += losses.sum(dtype=torch.float64)
         gradient.div_(len(features))
-        grad_weight = torch.zeros_like(weight[s])
+        grad_weight = torch.zeros_like(weight[s], dtype=wide(weight))
         form.backward(gradient.to(features.dtype), s, grad_weight)
         take(s, grad_weight, gradient.sum(1))
     return (total / len(features)).to(wide(features)), form.grad_features()

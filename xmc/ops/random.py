@@ -17,8 +17,26 @@ def random_integers(bound: Tensor, seed: int, step: int, labels: Tensor, counter
     bound: int64 [l], >= 1. labels: int64 [l], global ids. Taking the remainder of 62 bits skews no probability by more
     than bound / 2^62.
     """
-    key = _mix(_mix(torch.tensor(_signed(seed), device=labels.device)) + _signed(step * _GOLDEN))
-    return _shift(_mix(_mix(key + labels) + counter), 2) % bound
+    return _shift(_mix(_mix(stream_key(seed, step) + labels) + counter), 2) % bound
+
+
+def stream_key(seed: int, step: int) -> int:
+    """Where the numbers of a step start, a signed 64-bit integer."""
+    return int(_mix(_mix(torch.tensor(_signed(seed))) + _signed(step * _GOLDEN)))
+
+
+def rounded(values_LK: Tensor, dtype: torch.dtype, rounding: tuple[int, int], first_label: int) -> Tensor:
+    """[l, K] in `dtype`; float32 to bfloat16 goes up or down at random, so that the mean is kept.
+
+    The random bits are a function of seed and step (`rounding`), global label and slot, 16 a number.
+    """
+    if dtype != torch.bfloat16:
+        return values_LK.to(dtype)
+    labels = torch.arange(first_label, first_label + len(values_LK), device=values_LK.device)
+    slots = torch.arange(values_LK.shape[1], device=values_LK.device)
+    bits = _mix(_mix(stream_key(*rounding) + labels)[:, None] + slots) & 0xFFFF
+    raised = values_LK.contiguous().view(torch.int32) + bits.to(torch.int32)
+    return (raised & -0x10000).view(torch.float32).to(torch.bfloat16)
 
 
 def _mix(x: Tensor) -> Tensor:

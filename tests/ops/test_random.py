@@ -1,6 +1,6 @@
 import torch
 
-from xmc.sparsity.random import _mix, random_integers
+from xmc.ops.random import _mix, random_integers, rounded
 
 
 def splitmix64(state: int) -> int:
@@ -38,3 +38,24 @@ def test_every_argument_matters() -> None:
         random_integers(bound, 2**64 - 1, 0, labels, 0),
     ]
     assert len(torch.cat([first, *others]).unique()) == 7000
+
+
+def test_stochastic_rounding_keeps_the_mean() -> None:
+    value = torch.full((4000, 50), 1 + 2**-7 * 0.3)  # three tenths of the way between two neighbours in bfloat16
+    drawn = rounded(value, torch.bfloat16, (0, 1), 0).double()
+    assert set(drawn.unique().tolist()) == {1.0, 1 + 2**-7}
+    assert abs(float(drawn.mean() - value.double().mean())) < 5 * 2**-7 * (0.21 / drawn.numel()) ** 0.5
+
+
+def test_what_bfloat16_holds_stays_and_other_types_are_cast() -> None:
+    exact = torch.tensor([[1.0, -2.5, 0.0, 3e38, -1e-30]]).to(torch.bfloat16)
+    assert torch.equal(rounded(exact.float(), torch.bfloat16, (3, 4), 5), exact)
+    assert rounded(exact.float(), torch.float32, (3, 4), 5).dtype == torch.float32
+
+
+def test_rounding_depends_on_seed_step_label_and_slot_alone() -> None:
+    value = torch.rand(60, 8)
+    whole = rounded(value, torch.bfloat16, (1, 2), 100)
+    assert torch.equal(rounded(value[20:], torch.bfloat16, (1, 2), 120), whole[20:])
+    for other in ((2, 2), (1, 3)):
+        assert not torch.equal(rounded(value, torch.bfloat16, other, 100), whole)

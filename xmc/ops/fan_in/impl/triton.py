@@ -1,0 +1,480 @@
+"""The GPU: logits, loss, gradients and update of a tile of labels x the whole batch in one program.
+
+Features are transposed, so that a connection reads contiguous numbers of the batch, and nothing of L x K x B or B x L
+goes to memory. The gradient of the features is summed by atomic adds of 64-bit integers in a fixed-point scale chosen
+from the inputs: sums of integers do not depend on the order in which programs finish, as those of floats would; the
+price is 8 bytes an atomic instead of 4. A group of labels that share their columns is a small dense product (`tl.dot`)
+and adds once for all of them. Offsets are 64-bit.
+
+Runs on CUDA, and on CPU tensors with TRITON_INTERPRET=1, to check the numerics without a GPU.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from xmc.ops.blocks import group_size
+from xmc.ops.losses import wide
+from xmc.ops.random import stream_key
+from xmc.ops.topk import StreamingTopK
+from xmc.types import LossName, Positives, StepOutput, TopK
+
+# What a program does with the logits of its tile: a loss, or writing them, or reading their gradient from elsewhere.
+MODES = {"bce": 0, "squared_hinge": 1, "logits": 2, "gradient": 3}
+
+_TILE = 512  # labels x documents of a plain tile
+SLOTS = 16  # connections of a group taken at once
+_TOPK_LABELS = 1 << 15  # labels whose logits exist at once while ranking
+_MOST_DOCUMENTS = 1024  # of a tile
+_TYPES = (torch.float32, torch.bfloat16)
+
+
+def lacks(device: torch.device, dtype: torch.dtype, weight_dtype: torch.dtype) -> str | None:
+    """What is missing to serve features and weights of these types on this device, or None."""
+    if device.type != "cuda" and not (device.type == "cpu" and triton.knobs.runtime.interpret):
+        return f"it serves cuda (and cpu if TRITON_INTERPRET=1), not {device.type}"
+    if dtype not in _TYPES or weight_dtype not in _TYPES:
+        return "features and weights must be float32 or bfloat16"
+    return None
+
+
+def linear(features: Tensor, weight: Tensor, index: Tensor, bias: Tensor) -> Tensor:
+    """Logits [B, L], in the precision that losses use."""
+    logits = torch.empty(len(weight), len(features), dtype=torch.float32, device=features.device)
+    for first, part in _documents(features):
+        _launch("logits", part, weight, index, bias, weight.shape[1], logits=logits[:, first : first + len(part)])
+    return logits.T.contiguous()
+
+
+def linear_backward(gradient: Tensor, features: Tensor, weight: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of features, weight and bias from the gradient [B, L] of the logits."""
+    grads = _Gradients(weight)
+    transposed = gradient.T.float().contiguous()
+    largest = transposed.abs().max()
+    for first, part in _documents(features):
+        sums = _FixedPoint(part, weight, largest)
+        rows = transposed[:, first : first + len(part)]
+        with grads.of_a_part() as written:
+            _launch("gradient", part, weight, index, written[1], weight.shape[1], logits=rows, sums=sums, grads=written)
+        grads.features.append(sums.features(features.dtype))
+    return torch.cat(grads.features), grads.weight, grads.bias
+
+
+def loss(
+    features: Tensor,
+    weight: Tensor,
+    index: Tensor,
+    bias: Tensor,
+    positives: Positives,
+    loss: LossName,
+    label_offset: int,
+    active: int,
+) -> StepOutput:
+    """Loss and gradients; see `xmc.ops.fan_in.fan_in_loss`."""
+    grads = _Gradients(weight)
+    total = torch.zeros((), dtype=torch.float64, device=features.device)
+    for first, part in _documents(features):
+        sums = _FixedPoint(part, weight, _largest_gradient(part, weight, bias, loss) / len(features))
+        targets = _Targets(positives, label_offset, len(weight), first, first + len(part))
+        shared: dict[str, Any] = {"targets": targets, "sums": sums, "scale": 1 / len(features)}
+        with grads.of_a_part() as written:
+            total += _launch(loss, part, weight, index, bias, active, grads=written, **shared)
+        grads.features.append(sums.features(features.dtype))
+    mean = (total / len(features)).to(wide(features))
+    return StepOutput(mean, torch.cat(grads.features), grads.weight, grads.bias)
+
+
+def sgd_step(
+    features: Tensor,
+    weight: Tensor,
+    index: Tensor,
+    bias: Tensor,
+    positives: Positives,
+    loss: LossName,
+    lr: float,
+    weight_decay: float,
+    label_offset: int,
+    active: int,
+    rounding: tuple[int, int],
+) -> tuple[Tensor, Tensor]:
+    """Loss and gradient of the features; see `xmc.ops.fan_in.fan_in_sgd_step`."""
+    if len(features) > _MOST_DOCUMENTS:
+        raise ValueError(
+            f"features: the back end triton updates in place with at most {_MOST_DOCUMENTS} documents, got "
+            f"{len(features)}; take a smaller batch, or backend=torch"
+        )
+    sums = _FixedPoint(features, weight, _largest_gradient(features, weight, bias, loss) / len(features))
+    targets = _Targets(positives, label_offset, len(weight), 0, len(features))
+    update = (lr, 1 - lr * weight_decay, stream_key(*rounding), label_offset)
+    launched: dict[str, Any] = {"sums": sums, "scale": 1 / len(features), "update": update}
+    total = _launch(loss, features, weight, index, bias, active, targets=targets, **launched)
+    return (total / len(features)).to(wide(features)), sums.features(features.dtype)
+
+
+def topk(features: Tensor, weight: Tensor, index: Tensor, bias: Tensor, k: int, label_offset: int, active: int) -> TopK:
+    """The k best labels; see `xmc.ops.fan_in.fan_in_topk`."""
+    size = group_size(len(weight), len(index))
+    block = max(1, _TOPK_LABELS // size) * size
+    ranked = []
+    for _, part in _documents(features):
+        best = StreamingTopK(k)
+        for start in range(0, len(weight), block):
+            s, g = slice(start, start + block), slice(start // size, (start + block) // size)
+            logits = torch.empty(len(weight[s]), len(part), dtype=torch.float32, device=features.device)
+            _launch("logits", part, weight[s], index[g], bias[s], active, logits=logits, labels_a_group=size)
+            best.add(logits.T, label_offset + start)
+        ranked.append(best.result())
+    return TopK.cat(ranked)
+
+
+def _documents(features: Tensor) -> list[tuple[int, Tensor]]:
+    """The batch in parts that one tile takes, each with its first row."""
+    return [(i * _MOST_DOCUMENTS, part) for i, part in enumerate(features.split(_MOST_DOCUMENTS))]
+
+
+class _Gradients:
+    """Gradients of weight and bias, float32, summed over the parts of a batch, and those of the features by part."""
+
+    def __init__(self, weight: Tensor) -> None:
+        self.weight = torch.empty_like(weight, dtype=torch.float32)
+        self.bias = weight.new_empty(len(weight), dtype=torch.float32)
+        self.features: list[Tensor] = []
+
+    @contextlib.contextmanager
+    def of_a_part(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Tensors to write the gradients of one part to."""
+        if not self.features:
+            yield self.weight, self.bias
+            return
+        written = torch.empty_like(self.weight), torch.empty_like(self.bias)
+        yield written
+        self.weight += written[0]
+        self.bias += written[1]
+
+
+def _largest_gradient(features: Tensor, weight: Tensor, bias: Tensor, loss: LossName) -> Tensor:
+    """A bound of |d loss / d logit| of one document."""
+    if loss == "bce":
+        return torch.ones((), device=features.device)
+    logit = weight.shape[1] * _largest(weight) * _largest(features) + _largest(bias)
+    return 2 * (1 + logit)
+
+
+def _largest(tensor: Tensor) -> Tensor:
+    low, high = tensor.aminmax()
+    return torch.maximum(-low, high).float()
+
+
+class _FixedPoint:
+    """The gradient of the features [D, B] as 64-bit integers, in a scale in which no sum over all labels overflows."""
+
+    def __init__(self, features: Tensor, weight: Tensor, largest_gradient: Tensor) -> None:
+        bound = weight.numel() * _largest(weight).double() * largest_gradient.double()
+        self.scale = torch.exp2(torch.floor(62 - torch.log2(bound.clamp_min(1e-30)))).float()
+        self.integers = torch.zeros(features.shape[1], len(features), dtype=torch.int64, device=features.device)
+
+    def features(self, dtype: torch.dtype) -> Tensor:
+        """The sums as [B, D]."""
+        return (self.integers.T.double() / self.scale.double()).to(dtype).contiguous()
+
+
+class _Targets:
+    """Distinct positives sorted by label, then document; `starts` finds those of a tile."""
+
+    def __init__(self, positives: Positives, label_offset: int, n_labels: int, first: int, last: int) -> None:
+        local, documents = positives.labels - label_offset, positives.documents()
+        served = (local >= 0) & (local < n_labels) & (documents >= first) & (documents < last)
+        width = last - first
+        pairs = torch.unique(local[served] * width + documents[served] - first)
+        self.labels, self.documents = pairs // width, pairs % width
+
+    def starts(self, n_labels: int, tile: int) -> Tensor:
+        """Where the positives of each tile of labels begin, int64 [tiles + 1]."""
+        bounds = torch.arange(0, n_labels + tile, tile, device=self.labels.device)
+        return torch.searchsorted(self.labels, bounds)
+
+
+def _launch(
+    mode: str,
+    features: Tensor,
+    weight: Tensor,
+    index: Tensor,
+    bias: Tensor,
+    active: int,
+    *,
+    targets: _Targets | None = None,
+    logits: Tensor | None = None,
+    sums: _FixedPoint | None = None,
+    grads: tuple[Tensor, Tensor] | None = None,
+    scale: float = 1.0,
+    update: tuple[float, float, int, int] | None = None,
+    labels_a_group: int | None = None,
+) -> Tensor:
+    """Run the kernel over all labels; returns the loss summed over labels and documents, float64."""
+    (batch, _), (n_labels, fan_in) = features.shape, weight.shape
+    size = labels_a_group or group_size(n_labels, len(index))
+    documents = max(16, triton.next_power_of_2(batch))
+    kernel, rows, num_warps = variant(size, documents, features.dtype)
+    tile = rows if size == 1 else size
+    table = features.T.contiguous()
+    n_tiles = triton.cdiv(n_labels, tile)
+    losses = torch.zeros(n_tiles, dtype=torch.float32, device=features.device)
+    nothing = losses
+    lr, decay, key, label_offset = update or (0.0, 1.0, 0, 0)
+    arguments: tuple[Any, ...] = (
+        *(table, index, weight, bias),
+        targets.starts(n_labels, tile) if targets else nothing,
+        targets.labels if targets else nothing,
+        targets.documents if targets else nothing,
+        nothing if logits is None else logits,
+        logits.stride(0) if logits is not None else 0,
+        sums.integers if sums else nothing,
+        sums.scale if sums else nothing,
+        *(grads or (nothing, nothing)),
+        *(losses, n_labels, batch, fan_in, active, scale, lr, decay, key, label_offset),
+    )
+    shared = {"MODE": MODES[mode], "IN_PLACE": update is not None, "B": documents}
+    if size > 1:
+        arguments, shared["K"] = (*arguments, size), SLOTS
+    kernel[(n_tiles,)](*arguments, **shared, L=rows, num_warps=num_warps, num_stages=1)
+    return losses.sum(dtype=torch.float64)
+
+
+def variant(size: int, documents: int, dtype: torch.dtype) -> tuple[Any, int, int]:
+    """Kernel, labels a tile and warps for groups of `size` labels and a padded number of documents.
+
+    The named configurations: as many labels and as few warps as registers hold without spilling.
+    """
+    if size == 1:
+        return _plain, max(1, (_TILE if dtype == torch.bfloat16 else _TILE // 2) // documents), 4
+    rows = max(16, triton.next_power_of_2(size))
+    numbers = rows * documents
+    if dtype == torch.float32:  # no tensor cores
+        return _grouped, rows, min(16, max(8, numbers // 512))
+    return _grouped, rows, min(16, max(4, numbers // 1024))
+
+
+@triton.jit
+def _loss_and_gradient(z, positive, MODE: tl.constexpr):
+    """As `xmc.ops.losses`: a positive's sign is turned before and after."""
+    m = tl.where(positive, -z, z)
+    if MODE == 0:
+        odds = tl.exp(-tl.abs(m))
+        # log1p(odds) = 2 artanh(s), s = odds / (2 + odds) <= 1/3: exact where odds are tiny, as log(1 + odds) is not
+        s = odds / (2.0 + odds)
+        q = s * s
+        series = 1.0 + q * (1 / 3 + q * (0.2 + q * (1 / 7 + q * (1 / 9 + q * (1 / 11 + q * (1 / 13 + q / 15))))))
+        loss = tl.where(m > 0, m, 0.0) + 2.0 * s * series + (m - m)
+        gradient = tl.where(m > 0, 1.0 / (1.0 + odds), odds / (1.0 + odds))
+    else:
+        margin = tl.where(m < -1.0, 0.0, m + 1.0)
+        loss = margin * margin
+        gradient = 2.0 * margin
+    return loss, tl.where(positive, -gradient, gradient)
+
+
+@triton.jit
+def _is_positive(starts, labels, documents, tile, first, L: tl.constexpr, B: tl.constexpr):
+    """Mask [L, B] of the positives of a tile that begins at label `first`."""
+    rows, columns = tl.arange(0, L)[:, None], tl.arange(0, B)[None, :]
+    mask = tl.zeros([L, B], dtype=tl.int32)
+    for p in range(tl.load(starts + tile), tl.load(starts + tile + 1)):
+        row, column = tl.load(labels + p) - first, tl.load(documents + p)
+        mask += ((rows == row) & (columns == column)).to(tl.int32)
+    return mask > 0
+
+
+@triton.jit
+def _mix(x):
+    """splitmix64, as in `xmc.ops.random`."""
+    x = x + 0x9E3779B97F4A7C15
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EB
+    return x ^ (x >> 31)
+
+
+@triton.jit
+def _rounded(value, key, label, slot, WEIGHT: tl.constexpr):
+    """`value` in the type of the weights; bfloat16 rounds stochastically, as `xmc.ops.random.rounded`."""
+    if tl.bfloat16 == WEIGHT:
+        bits = _mix(_mix(key.to(tl.uint64) + label.to(tl.uint64)) + slot.to(tl.uint64)) & 0xFFFF
+        raised = (value.to(tl.int32, bitcast=True) + bits.to(tl.int32)) & -0x10000
+        result = raised.to(tl.float32, bitcast=True).to(tl.bfloat16)
+    else:
+        result = value
+    return result
+
+
+@triton.jit
+def _plain(
+    table,
+    index,
+    weight,
+    bias,
+    starts,
+    positive_labels,
+    positive_documents,
+    logits,
+    logits_stride,
+    sums,
+    sums_scale,
+    grad_weight,
+    grad_bias,
+    losses,
+    n_labels,
+    batch,
+    fan_in,
+    active,
+    scale,
+    lr,
+    decay,
+    key,
+    label_offset,
+    MODE: tl.constexpr,
+    IN_PLACE: tl.constexpr,
+    L: tl.constexpr,
+    B: tl.constexpr,
+):
+    """A tile of L labels with columns of their own, and all documents."""
+    tile = tl.program_id(0).to(tl.int64)
+    label = tile * L + tl.arange(0, L)
+    document = tl.arange(0, B)
+    lives = label < n_labels
+    inside = lives[:, None] & (document < batch)[None, :]
+    row = label * fan_in
+    z = tl.zeros([L, B], dtype=tl.float32)
+    if MODE != 3:
+        z += tl.load(bias + label, mask=lives, other=0.0).to(tl.float32)[:, None]
+        for k in range(active):
+            column = tl.load(index + row + k, mask=lives, other=0).to(tl.int64)
+            w = tl.load(weight + row + k, mask=lives, other=0.0).to(tl.float32)
+            z += w[:, None] * tl.load(table + column[:, None] * batch + document[None, :], mask=inside, other=0.0)
+    place = label[:, None] * logits_stride + document[None, :]
+    if MODE == 2:
+        tl.store(logits + place, z, mask=inside)
+    else:
+        if MODE == 3:
+            g = tl.load(logits + place, mask=inside, other=0.0)
+        else:
+            positive = _is_positive(starts, positive_labels, positive_documents, tile, tile * L, L, B)
+            loss, g = _loss_and_gradient(z, positive, MODE)
+            tl.store(losses + tile, tl.sum(tl.where(inside, loss, 0.0)))
+            g = tl.where(inside, g * scale, 0.0)
+        fixed = tl.load(sums_scale)
+        for k in range(fan_in):
+            column = tl.load(index + row + k, mask=lives, other=0).to(tl.int64)
+            w = tl.load(weight + row + k, mask=lives, other=0.0).to(tl.float32)
+            at = column[:, None] * batch + document[None, :]
+            gradient = tl.sum(g * tl.load(table + at, mask=inside, other=0.0), axis=1)
+            if k < active:
+                tl.atomic_add(sums + at, tl.floor(w[:, None] * g * fixed + 0.5).to(tl.int64), mask=inside)
+            if IN_PLACE:
+                stepped = _rounded(
+                    w * decay - lr * gradient, key, label + label_offset, k + label * 0, weight.dtype.element_ty
+                )
+                tl.store(weight + row + k, stepped, mask=lives)
+            else:
+                tl.store(grad_weight + row + k, gradient, mask=lives)
+        total = tl.sum(g, axis=1)
+        if IN_PLACE:
+            b = tl.load(bias + label, mask=lives, other=0.0)
+            tl.store(bias + label, b - lr * total, mask=lives)
+        else:
+            tl.store(grad_bias + label, total, mask=lives)
+
+
+@triton.jit
+def _grouped(
+    table,
+    index,
+    weight,
+    bias,
+    starts,
+    positive_labels,
+    positive_documents,
+    logits,
+    logits_stride,
+    sums,
+    sums_scale,
+    grad_weight,
+    grad_bias,
+    losses,
+    n_labels,
+    batch,
+    fan_in,
+    active,
+    scale,
+    lr,
+    decay,
+    key,
+    label_offset,
+    size,
+    MODE: tl.constexpr,
+    IN_PLACE: tl.constexpr,
+    L: tl.constexpr,
+    B: tl.constexpr,
+    K: tl.constexpr,
+):
+    """One group of `size` labels that share their columns, and all documents; K connections at a time."""
+    group = tl.program_id(0).to(tl.int64)
+    first = group * size
+    member = tl.arange(0, L)
+    label = first + member
+    document = tl.arange(0, B)
+    lives = (member < size) & (label < n_labels)
+    reads = document < batch
+    inside = lives[:, None] & reads[None, :]
+    z = tl.zeros([L, B], dtype=tl.float32)
+    if MODE != 3:
+        for start in range(0, active, K):
+            slot = start + tl.arange(0, K)
+            column = tl.load(index + group * fan_in + slot, mask=slot < active, other=0).to(tl.int64)
+            connected = lives[:, None] & (slot < active)[None, :]
+            w = tl.load(weight + label[:, None] * fan_in + slot[None, :], mask=connected, other=0.0)
+            known = (slot < active)[:, None] & reads[None, :]
+            x = tl.load(table + column[:, None] * batch + document[None, :], mask=known, other=0.0)
+            z = tl.dot(w.to(x.dtype), x, acc=z, input_precision="ieee")
+        z += tl.load(bias + label, mask=lives, other=0.0).to(tl.float32)[:, None]
+    place = label[:, None] * logits_stride + document[None, :]
+    if MODE == 2:
+        tl.store(logits + place, z, mask=inside)
+    else:
+        if MODE == 3:
+            g = tl.load(logits + place, mask=inside, other=0.0)
+        else:
+            positive = _is_positive(starts, positive_labels, positive_documents, group, first, L, B)
+            loss, g = _loss_and_gradient(z, positive, MODE)
+            tl.store(losses + group, tl.sum(tl.where(inside, loss, 0.0)))
+            g = tl.where(inside, g * scale, 0.0)
+        fixed = tl.load(sums_scale)
+        for start in range(0, fan_in, K):
+            slot = start + tl.arange(0, K)
+            column = tl.load(index + group * fan_in + slot, mask=slot < fan_in, other=0).to(tl.int64)
+            connected = lives[:, None] & (slot < fan_in)[None, :]
+            place_LK = label[:, None] * fan_in + slot[None, :]
+            w = tl.load(weight + place_LK, mask=connected, other=0.0)
+            known = (slot < fan_in)[:, None] & reads[None, :]
+            at = column[:, None] * batch + document[None, :]
+            x = tl.load(table + at, mask=known, other=0.0)
+            gradient = tl.dot(g.to(x.dtype), tl.trans(x), input_precision="ieee")
+            carried = tl.dot(tl.trans(w).to(x.dtype), g.to(x.dtype), input_precision="ieee")
+            carries = (slot < active)[:, None] & reads[None, :]
+            tl.atomic_add(sums + at, tl.floor(carried * fixed + 0.5).to(tl.int64), mask=carries)
+            if IN_PLACE:
+                stepped = w.to(tl.float32) * decay - lr * gradient
+                slots = slot[None, :] + label[:, None] * 0
+                stepped = _rounded(stepped, key, (label + label_offset)[:, None], slots, weight.dtype.element_ty)
+                tl.store(weight + place_LK, stepped, mask=connected)
+            else:
+                tl.store(grad_weight + place_LK, gradient, mask=connected)
+        total = tl.sum(g, axis=1)
+        if IN_PLACE:
+            b = tl.load(bias + label, mask=lives, other=0.0)
+            tl.store(bias + label, b - lr * total, mask=lives)
+        else:
+            tl.store(grad_bias + label, total, mask=lives)
