@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 _RANGES = 16
 _BUFFER_BYTES = 64 << 20  # of all ranges' feature gradients
-_BLOCK = 16  # labels, where logits are transposed
+_BLOCK = 16  # labels that pass through each stage together
 _FLUSH = 64  # labels whose losses are summed in float32
 
 _forward_64 = simd.forward(labels=1, vectors=4, chains=1)
@@ -218,7 +218,7 @@ def _in_parallel(kernel: Any, run: Callable[..., None], ranges: Iterable[tuple[A
             list(pool.map(lambda arguments: run(*arguments), work))
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, inline="always")  # a call would count references of every array
 def _logits(table, index, weight, bias, row, labels, group, active, logits, into):
     """Logits of `labels` labels of one group, from `row` on, to the rows from `into` on."""
     width, fan_in = table.shape[1], weight.shape[1]
@@ -247,7 +247,7 @@ def _logits(table, index, weight, bias, row, labels, group, active, logits, into
         j += 1
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, inline="always")  # a call would count references of every array
 def _gradients(table, buffer, index, weight, row, labels, group, active, gradient, origin, grad_weight, into):
     """Add the gradients of one group's labels to `buffer` and `grad_weight`."""
     width, fan_in = table.shape[1], weight.shape[1]
@@ -351,22 +351,28 @@ def _pass_range(
     rate,
     decay,
 ):
-    """Labels [first, last): logits, losses, gradients, and the update where `in_place`."""
+    """Labels [first, last): logits, losses, gradients, and the update where `in_place`.
+
+    Each of these is done for a block of labels before the next, so that the processor overlaps neighbouring labels.
+    """
     width, fan_in = table.shape[1], weight.shape[1]
-    rows = np.empty((size, width), np.float32)
+    block = size * max(1, _BLOCK // size)
+    rows = np.empty((block, width), np.float32)
     partial = np.zeros(width, np.float32)
-    scratch = np.empty((size, fan_in), np.float32)
+    sink = np.zeros((block, fan_in), np.float32) if in_place else grad_weight
     positive = np.searchsorted(positive_labels, first)
     unflushed = 0
-    for start in range(first, last, size):
-        labels = min(size, last - start)
-        _logits(table, index, weight, bias, start, labels, start // size, active, rows, 0)
+    for start in range(first, last, block):
+        stop = min(start + block, last)
+        for row in range(start, stop, size):
+            labels = min(size, stop - row)
+            _logits(table, index, weight, bias, row, labels, row // size, active, rows, row - start)
         turned = positive
-        while positive < len(positive_labels) and positive_labels[positive] < start + labels:
+        while positive < len(positive_labels) and positive_labels[positive] < stop:
             j, b = positive_labels[positive] - start, positive_documents[positive]
             rows[j, b] = -rows[j, b]
             positive += 1
-        for j in range(labels):
+        for j in range(stop - start):
             if is_bce:
                 simd.bce(rows, j, width, scale, partial)
             else:
@@ -374,19 +380,22 @@ def _pass_range(
         for i in range(turned, positive):
             j, b = positive_labels[i] - start, positive_documents[i]
             rows[j, b] = -rows[j, b]
-        if in_place:
-            scratch[:labels] = 0
-            _gradients(table, buffer, index, weight, start, labels, start // size, active, rows, 0, scratch, 0)
-            for j in range(labels):
-                for slot in range(fan_in):
-                    weight[start + j, slot] = weight[start + j, slot] * decay - rate * scratch[j, slot]
+        for row in range(start, stop, size):
+            at = row - start
+            into = at if in_place else row
+            if size == 1:  # said apart: a loop over one label that the compiler knows of costs nothing
+                _gradients(table, buffer, index, weight, row, 1, row, active, rows, at, sink, into)
+            else:
+                labels = min(size, stop - row)
+                _gradients(table, buffer, index, weight, row, labels, row // size, active, rows, at, sink, into)
+        for j in range(stop - start):
+            if in_place:
+                simd.sgd_update(weight, start + j, fan_in, sink, j, decay, rate)
                 bias[start + j] -= rate * simd.row_sum(rows, j, width)
-        else:
-            _gradients(table, buffer, index, weight, start, labels, start // size, active, rows, 0, grad_weight, start)
-            for j in range(labels):
+            else:
                 grad_bias[start + j] = simd.row_sum(rows, j, width)
-        unflushed += labels
-        if unflushed >= _FLUSH or start + labels == last:
+        unflushed += stop - start
+        if unflushed >= _FLUSH or stop == last:
             losses += partial
             partial[:] = 0
             unflushed = 0

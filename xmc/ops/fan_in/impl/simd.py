@@ -296,22 +296,54 @@ def _elementwise(
     arguments: Sequence[Any], emit_vector: Callable[[_Emitter, Value, Value], tuple[Value, Value]]
 ) -> Callable[..., Value]:
     def emit(context: Any, builder: Any, signature: Any, values: Any) -> Value:
-        e = _Emitter(context, builder, 8)
-        p_logits, p_scale, p_losses = (e.array(arguments[i], values[i]) for i in (0, 3, 4))
-        p_row = e.element(p_logits, builder.mul(values[1], values[2]))
-
-        def vector(i: Value, _: list[Value]) -> list[Value]:
-            lane = builder.mul(i, _I64(e.lanes))
-            z, scale, losses = (e.element(p, lane) for p in (p_row, p_scale, p_losses))
+        def vectors(e: _Emitter, i: Value, width: Value) -> None:
+            p_logits, p_scale, p_losses = (e.array(arguments[n], values[n]) for n in (0, 3, 4))
+            row = e.element(p_logits, builder.mul(values[1], width))
+            z, scale, losses = (e.element(p, i) for p in (row, p_scale, p_losses))
             loss, gradient = emit_vector(e, e.load(z), e.load(scale))
             e.store(builder.fadd(e.load(losses), loss), losses)
             e.store(gradient, z)
-            return []
 
-        e.loop(_I64(0), builder.sdiv(values[2], _I64(e.lanes)), [], vector)
+        _over_a_row(context, builder, values[2], (LANES, LANES // 2), vectors)
         return context.get_dummy_value()
 
     return emit
+
+
+def _over_a_row(
+    context: Any, builder: Any, width: Value, lanes: Sequence[int], body: Callable[[_Emitter, Value, Value], None]
+) -> None:
+    """body(emitter, first lane, width) over `width` numbers: as many vectors of lanes[0] as fit, then of lanes[1] ..."""
+    done: Value = _I64(0)
+    for count in lanes:
+        e = _Emitter(context, builder, count)
+        fitting = builder.sdiv(builder.sub(width, done), _I64(count))
+
+        def vector(i: Value, _: list[Value], e: _Emitter = e, done: Value = done) -> list[Value]:
+            body(e, builder.add(done, builder.mul(i, _I64(e.lanes))), width)
+            return []
+
+        e.loop(_I64(0), fitting, [], vector)
+        done = builder.add(done, builder.mul(fitting, _I64(count)))
+
+
+@intrinsic
+def sgd_update(typing, weight, row, fan_in, gradient, gradient_row, decay, rate):
+    """One row: weight = decay * weight - rate * gradient; the gradient is zero afterwards."""
+    arguments = (weight, row, fan_in, gradient, gradient_row, decay, rate)
+
+    def emit(context: Any, builder: Any, signature: Any, values: Any) -> Value:
+        def vectors(e: _Emitter, i: Value, width: Value) -> None:
+            p_weight = e.element(e.array(weight, values[0]), builder.mul(values[1], width), i)
+            p_gradient = e.element(e.array(gradient, values[3]), builder.mul(values[4], width), i)
+            step = builder.fmul(e.load(p_gradient), e.splat(builder.fneg(values[6])))
+            e.store(e.fma(e.load(p_weight), e.splat(values[5]), step), p_weight)
+            e.store(e.zero, p_gradient)
+
+        _over_a_row(context, builder, values[2], (LANES, 1), vectors)
+        return context.get_dummy_value()
+
+    return types.void(*arguments), emit
 
 
 def _exp(e: _Emitter, x: Value) -> Value:
