@@ -13,31 +13,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
 from xmc.ops.blocks import group_size
-from xmc.ops.fan_in.impl import simd
+from xmc.ops.fan_in.impl import numba_kernels as kernels
+from xmc.ops.fan_in.impl.vectors import LANES
 from xmc.types import LossName, Positives, StepOutput, TopK
 
 logger = logging.getLogger(__name__)
 
 _RANGES = 16
 _BUFFER_BYTES = 64 << 20  # of all ranges' feature gradients
-_BLOCK = 16  # labels that pass through each stage together
-_FLUSH = 64  # labels whose losses are summed in float32
-
-_forward_64 = simd.forward(labels=1, vectors=4, chains=1)
-_forward_32 = simd.forward(labels=1, vectors=2, chains=2)
-_forward_16 = simd.forward(labels=1, vectors=1, chains=4)
-_forward_8 = simd.forward(labels=1, vectors=1, chains=8, lanes=8)
-_forward_4x32 = simd.forward(labels=4, vectors=2, chains=1)
-_forward_4x16 = simd.forward(labels=4, vectors=1, chains=1)
-_backward_64 = simd.backward(vectors=4)
-_backward_32 = simd.backward(vectors=2)
-_backward_16 = simd.backward(vectors=1)
-_backward_8 = simd.backward(vectors=1, lanes=8)
 
 
 def lacks(device: torch.device, dtype: torch.dtype, weight_dtype: torch.dtype) -> str | None:
@@ -54,9 +41,9 @@ def linear(features: Tensor, weight: Tensor, index: Tensor, bias: Tensor) -> Ten
     size = group_size(len(weight), len(index))
 
     def run(first: int, last: int) -> None:
-        _linear_range(table, *arrays, size, first, last, logits)
+        kernels.linear_range(table, *arrays, size, first, last, logits)
 
-    _in_parallel(_linear_range, run, _ranges(len(weight), size * max(1, _BLOCK // size), _RANGES))
+    _in_parallel(kernels.linear_range, run, _ranges(len(weight), size * max(1, kernels.BLOCK // size), _RANGES))
     return torch.from_numpy(logits)
 
 
@@ -65,16 +52,16 @@ def linear_backward(gradient: Tensor, features: Tensor, weight: Tensor, index: T
     table = _table(features)
     grad_weight, grad_bias = torch.zeros_like(weight), torch.empty(len(weight))
     gradients, size = gradient.contiguous().numpy(), group_size(len(weight), len(index))
-    ranges = _ranges(len(weight), size * max(1, _BLOCK // size), _buffers(table))
+    ranges = _ranges(len(weight), size * max(1, kernels.BLOCK // size), _buffers(table))
     buffers = np.zeros((len(ranges), *table.shape), np.float32)
     arrays = (index.numpy(), weight.numpy())
 
     def run(first: int, last: int, buffer: NDArray[np.float32]) -> None:
-        _linear_backward_range(
+        kernels.linear_backward_range(
             table, buffer, *arrays, size, first, last, gradients, grad_weight.numpy(), grad_bias.numpy()
         )
 
-    _in_parallel(_linear_backward_range, run, ((*r, buffer) for r, buffer in zip(ranges, buffers, strict=True)))
+    _in_parallel(kernels.linear_backward_range, run, ((*r, buffer) for r, buffer in zip(ranges, buffers, strict=True)))
     return _gather(buffers, len(features)), grad_weight, grad_bias
 
 
@@ -121,9 +108,9 @@ def topk(features: Tensor, weight: Tensor, index: Tensor, bias: Tensor, k: int, 
     labels = np.full((len(ranges), len(features), k), -1, np.int64)
 
     def run(first: int, last: int, best_scores: NDArray[np.float32], best_labels: NDArray[np.int64]) -> None:
-        _topk_range(table, *arrays, size, active, first, last, best_scores, best_labels)
+        kernels.topk_range(table, *arrays, size, active, first, last, best_scores, best_labels)
 
-    _in_parallel(_topk_range, run, ((*r, s, i) for r, s, i in zip(ranges, scores, labels, strict=True)))
+    _in_parallel(kernels.topk_range, run, ((*r, s, i) for r, s, i in zip(ranges, scores, labels, strict=True)))
     all_scores, all_labels = (torch.from_numpy(np.concatenate(list(parts), axis=1)) for parts in (scores, labels))
     best, order = all_scores.sort(dim=1, descending=True, stable=True)
     ranked = all_labels.gather(1, order)[:, :k]
@@ -141,7 +128,7 @@ def _pass(
     active: int,
     update: tuple[Any, ...],
 ) -> tuple[Tensor, Tensor]:
-    """Loss and gradient of the features. update: the last five arguments of `_pass_range`."""
+    """Loss and gradient of the features. update: the last five arguments of `kernels.pass_range`."""
     table, batch = _table(features), len(features)
     size = group_size(len(weight), len(index))
     layer = (*_arrays(index, weight, bias), size, active)
@@ -153,16 +140,16 @@ def _pass(
     losses = np.zeros((len(ranges), table.shape[1]))
 
     def run(first: int, last: int, buffer: NDArray[np.float32], range_losses: NDArray[np.float64]) -> None:
-        _pass_range(table, buffer, *layer, first, last, *targets, scale, loss == "bce", range_losses, *update)
+        kernels.pass_range(table, buffer, *layer, first, last, *targets, scale, loss == "bce", range_losses, *update)
 
-    _in_parallel(_pass_range, run, ((*r, b, s) for r, b, s in zip(ranges, buffers, losses, strict=True)))
+    _in_parallel(kernels.pass_range, run, ((*r, b, s) for r, b, s in zip(ranges, buffers, losses, strict=True)))
     return torch.tensor(losses[:, :batch].sum() / batch, dtype=torch.float32), _gather(buffers, batch)
 
 
 def _table(features: Tensor) -> NDArray[np.float32]:
     """Features transposed [D, W], the batch padded with zeros to 8 lanes or a multiple of 16."""
     batch = len(features)
-    width = 8 if batch <= 8 else -(-batch // simd.LANES) * simd.LANES
+    width = 8 if batch <= 8 else -(-batch // LANES) * LANES
     table = np.zeros((features.shape[1], width), np.float32)
     table[:, :batch] = features.detach().numpy().T
     return table
@@ -216,254 +203,3 @@ def _in_parallel(kernel: Any, run: Callable[..., None], ranges: Iterable[tuple[A
     else:
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(lambda arguments: run(*arguments), work))
-
-
-@njit(nogil=True, inline="always")  # a call would count references of every array
-def _logits(table, index, weight, bias, row, labels, group, active, logits, into):
-    """Logits of `labels` labels of one group, from `row` on, to the rows from `into` on."""
-    width, fan_in = table.shape[1], weight.shape[1]
-    last, j = row + labels, row
-    while last - j >= 4 and width >= 16:
-        lane, to = 0, into + j - row
-        while width - lane >= 32:
-            _forward_4x32(table, width, index, group, weight, bias, j, fan_in, active, lane, logits, to)
-            lane += 32
-        if lane < width:
-            _forward_4x16(table, width, index, group, weight, bias, j, fan_in, active, lane, logits, to)
-        j += 4
-    while j < last:
-        lane, to = 0, into + j - row
-        while width - lane >= 64:
-            _forward_64(table, width, index, group, weight, bias, j, fan_in, active, lane, logits, to)
-            lane += 64
-        if width - lane >= 32:
-            _forward_32(table, width, index, group, weight, bias, j, fan_in, active, lane, logits, to)
-            lane += 32
-        if width - lane >= 16:
-            _forward_16(table, width, index, group, weight, bias, j, fan_in, active, lane, logits, to)
-            lane += 16
-        if lane < width:
-            _forward_8(table, width, index, group, weight, bias, j, fan_in, active, lane, logits, to)
-        j += 1
-
-
-@njit(nogil=True, inline="always")  # a call would count references of every array
-def _gradients(table, buffer, index, weight, row, labels, group, active, gradient, origin, grad_weight, into):
-    """Add the gradients of one group's labels to `buffer` and `grad_weight`."""
-    width, fan_in = table.shape[1], weight.shape[1]
-    lane = 0
-    while width - lane >= 64:
-        _backward_64(
-            table,
-            buffer,
-            width,
-            index,
-            group,
-            weight,
-            row,
-            labels,
-            fan_in,
-            active,
-            lane,
-            gradient,
-            origin,
-            grad_weight,
-            into,
-        )
-        lane += 64
-    if width - lane >= 32:
-        _backward_32(
-            table,
-            buffer,
-            width,
-            index,
-            group,
-            weight,
-            row,
-            labels,
-            fan_in,
-            active,
-            lane,
-            gradient,
-            origin,
-            grad_weight,
-            into,
-        )
-        lane += 32
-    if width - lane >= 16:
-        _backward_16(
-            table,
-            buffer,
-            width,
-            index,
-            group,
-            weight,
-            row,
-            labels,
-            fan_in,
-            active,
-            lane,
-            gradient,
-            origin,
-            grad_weight,
-            into,
-        )
-        lane += 16
-    if lane < width:
-        _backward_8(
-            table,
-            buffer,
-            width,
-            index,
-            group,
-            weight,
-            row,
-            labels,
-            fan_in,
-            active,
-            lane,
-            gradient,
-            origin,
-            grad_weight,
-            into,
-        )
-
-
-@njit(nogil=True, cache=True)
-def _pass_range(
-    table,
-    buffer,
-    index,
-    weight,
-    bias,
-    size,
-    active,
-    first,
-    last,
-    positive_labels,
-    positive_documents,
-    scale,
-    is_bce,
-    losses,
-    grad_weight,
-    grad_bias,
-    in_place,
-    rate,
-    decay,
-):
-    """Labels [first, last): logits, losses, gradients, and the update where `in_place`.
-
-    Each of these is done for a block of labels before the next, so that the processor overlaps neighbouring labels.
-    """
-    width, fan_in = table.shape[1], weight.shape[1]
-    block = size * max(1, _BLOCK // size)
-    rows = np.empty((block, width), np.float32)
-    partial = np.zeros(width, np.float32)
-    sink = np.zeros((block, fan_in), np.float32) if in_place else grad_weight
-    positive = np.searchsorted(positive_labels, first)
-    unflushed = 0
-    for start in range(first, last, block):
-        stop = min(start + block, last)
-        for row in range(start, stop, size):
-            labels = min(size, stop - row)
-            _logits(table, index, weight, bias, row, labels, row // size, active, rows, row - start)
-        turned = positive
-        while positive < len(positive_labels) and positive_labels[positive] < stop:
-            j, b = positive_labels[positive] - start, positive_documents[positive]
-            rows[j, b] = -rows[j, b]
-            positive += 1
-        for j in range(stop - start):
-            if is_bce:
-                simd.bce(rows, j, width, scale, partial)
-            else:
-                simd.squared_hinge(rows, j, width, scale, partial)
-        for i in range(turned, positive):
-            j, b = positive_labels[i] - start, positive_documents[i]
-            rows[j, b] = -rows[j, b]
-        for row in range(start, stop, size):
-            at = row - start
-            into = at if in_place else row
-            if size == 1:  # said apart: a loop over one label that the compiler knows of costs nothing
-                _gradients(table, buffer, index, weight, row, 1, row, active, rows, at, sink, into)
-            else:
-                labels = min(size, stop - row)
-                _gradients(table, buffer, index, weight, row, labels, row // size, active, rows, at, sink, into)
-        for j in range(stop - start):
-            if in_place:
-                simd.sgd_update(weight, start + j, fan_in, sink, j, decay, rate)
-                bias[start + j] -= rate * simd.row_sum(rows, j, width)
-            else:
-                grad_bias[start + j] = simd.row_sum(rows, j, width)
-        unflushed += stop - start
-        if unflushed >= _FLUSH or stop == last:
-            losses += partial
-            partial[:] = 0
-            unflushed = 0
-
-
-@njit(nogil=True, cache=True)
-def _topk_range(table, index, weight, bias, size, active, first, last, best_scores, best_labels):
-    """The best labels of [first, last) for each document, in descending order; equal scores by ascending label."""
-    width, (batch, k) = table.shape[1], best_scores.shape
-    rows = np.empty((size, width), np.float32)
-    thresholds = np.full(width, np.inf, np.float32)
-    for start in range(first, last, size):
-        labels = min(size, last - start)
-        _logits(table, index, weight, bias, start, labels, start // size, active, rows, 0)
-        for j in range(labels):
-            seen = start + j - first
-            if seen >= k and not simd.any_above(rows, j, width, thresholds):
-                continue
-            for b in range(batch):
-                score = rows[j, b]
-                if np.isnan(score):
-                    score = np.float32(-np.inf)
-                if seen < k:
-                    place = seen
-                elif score > thresholds[b]:
-                    place = k - 1
-                else:
-                    continue
-                while place > 0 and best_scores[b, place - 1] < score:
-                    best_scores[b, place] = best_scores[b, place - 1]
-                    best_labels[b, place] = best_labels[b, place - 1]
-                    place -= 1
-                best_scores[b, place] = score
-                best_labels[b, place] = start + j
-                if seen >= k - 1:
-                    thresholds[b] = best_scores[b, k - 1]
-
-
-@njit(nogil=True, cache=True)
-def _linear_range(table, index, weight, bias, size, first, last, logits):
-    """Logits of the labels [first, last), transposed into logits [B, L]."""
-    batch, fan_in = logits.shape[0], weight.shape[1]
-    block = size * max(1, _BLOCK // size)
-    rows = np.empty((block, table.shape[1]), np.float32)
-    for start in range(first, last, block):
-        stop = min(start + block, last)
-        for row in range(start, stop, size):
-            _logits(table, index, weight, bias, row, min(size, stop - row), row // size, fan_in, rows, row - start)
-        for b in range(batch):
-            for j in range(stop - start):
-                logits[b, start + j] = rows[j, b]
-
-
-@njit(nogil=True, cache=True)
-def _linear_backward_range(table, buffer, index, weight, size, first, last, gradient, grad_weight, grad_bias):
-    """Gradients of the labels [first, last) from that of the logits [B, L]."""
-    batch, fan_in, width = gradient.shape[0], weight.shape[1], table.shape[1]
-    block = size * max(1, _BLOCK // size)
-    rows = np.zeros((block, width), np.float32)
-    for start in range(first, last, block):
-        stop = min(start + block, last)
-        for b in range(batch):
-            for j in range(stop - start):
-                rows[j, b] = gradient[b, start + j]
-        for row in range(start, stop, size):
-            labels = min(size, stop - row)
-            _gradients(
-                table, buffer, index, weight, row, labels, row // size, fan_in, rows, row - start, grad_weight, row
-            )
-        for j in range(stop - start):
-            grad_bias[start + j] = simd.row_sum(rows, j, width)

@@ -1,0 +1,308 @@
+"""The numba kernels: ranges of labels; see `numba.py`.
+
+Every array is C-contiguous: table and buffer [D, W], the features transposed and the batch padded to W lanes; index
+[G, K]; weight and grad_weight [L, K]; rows [n, W] of logits, then of their gradients. `size` is the labels of a group.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numba import config, njit
+
+from xmc.ops.fan_in.impl import microkernels, vectors
+
+BLOCK = 16  # labels that pass through each stage together
+_FLUSH = 64  # labels whose losses are summed in float32
+
+
+def _cache_folder() -> Path:
+    """Where compiled kernels are kept: under a digest of their sources, of which numba itself heeds this file alone."""
+    sources = (__file__, microkernels.__file__, vectors.__file__)
+    digest = hashlib.blake2b(b"".join(Path(source).read_bytes() for source in sources), digest_size=8).hexdigest()
+    for parent in (Path.home() / ".cache" / "xmc", Path(tempfile.gettempdir()) / "xmc"):
+        folder = Path(config.CACHE_DIR or parent) / f"numba-{digest}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        return folder
+    return Path(tempfile.mkdtemp(prefix="xmc-numba-"))
+
+
+_CACHE = str(_cache_folder())
+
+
+def _kernel(function: Callable[..., Any]) -> Any:
+    """Compiled on first use, without the interpreter's lock, and kept on disk."""
+    others, config.CACHE_DIR = config.CACHE_DIR, _CACHE
+    try:
+        return njit(nogil=True, cache=True)(function)
+    finally:
+        config.CACHE_DIR = others
+
+
+_forward_64 = microkernels.forward(labels=1, vectors=4, chains=1)
+_forward_32 = microkernels.forward(labels=1, vectors=2, chains=2)
+_forward_16 = microkernels.forward(labels=1, vectors=1, chains=4)
+_forward_8 = microkernels.forward(labels=1, vectors=1, chains=8, lanes=8)
+_forward_4x32 = microkernels.forward(labels=4, vectors=2, chains=1)
+_forward_4x16 = microkernels.forward(labels=4, vectors=1, chains=1)
+_backward_64 = microkernels.backward(vectors=4)
+_backward_32 = microkernels.backward(vectors=2)
+_backward_16 = microkernels.backward(vectors=1)
+_backward_8 = microkernels.backward(vectors=1, lanes=8)
+
+
+@njit(nogil=True, inline="always")  # a call would count references of every array
+def _logits(table, index, weight, bias, row, labels, group, active, logits, into):
+    """Logits of `labels` labels of one group, from `row` on, to the rows from `into` on."""
+    width, fan_in = table.shape[1], weight.shape[1]
+    last, j = row + labels, row
+    while last - j >= 4 and width >= 16:
+        lane, to = 0, into + j - row
+        while width - lane >= 32:
+            _forward_4x32(table, width, index, group, weight, bias, j, fan_in, active, lane, logits, to)
+            lane += 32
+        if lane < width:
+            _forward_4x16(table, width, index, group, weight, bias, j, fan_in, active, lane, logits, to)
+        j += 4
+    while j < last:
+        lane, to = 0, into + j - row
+        while width - lane >= 64:
+            _forward_64(table, width, index, group, weight, bias, j, fan_in, active, lane, logits, to)
+            lane += 64
+        if width - lane >= 32:
+            _forward_32(table, width, index, group, weight, bias, j, fan_in, active, lane, logits, to)
+            lane += 32
+        if width - lane >= 16:
+            _forward_16(table, width, index, group, weight, bias, j, fan_in, active, lane, logits, to)
+            lane += 16
+        if lane < width:
+            _forward_8(table, width, index, group, weight, bias, j, fan_in, active, lane, logits, to)
+        j += 1
+
+
+@njit(nogil=True, inline="always")  # a call would count references of every array
+def _gradients(table, buffer, index, weight, row, labels, group, active, gradient, origin, grad_weight, into):
+    """Add the gradients of one group's labels to `buffer` and `grad_weight`."""
+    width, fan_in = table.shape[1], weight.shape[1]
+    lane = 0
+    while width - lane >= 64:
+        _backward_64(
+            table,
+            buffer,
+            width,
+            index,
+            group,
+            weight,
+            row,
+            labels,
+            fan_in,
+            active,
+            lane,
+            gradient,
+            origin,
+            grad_weight,
+            into,
+        )
+        lane += 64
+    if width - lane >= 32:
+        _backward_32(
+            table,
+            buffer,
+            width,
+            index,
+            group,
+            weight,
+            row,
+            labels,
+            fan_in,
+            active,
+            lane,
+            gradient,
+            origin,
+            grad_weight,
+            into,
+        )
+        lane += 32
+    if width - lane >= 16:
+        _backward_16(
+            table,
+            buffer,
+            width,
+            index,
+            group,
+            weight,
+            row,
+            labels,
+            fan_in,
+            active,
+            lane,
+            gradient,
+            origin,
+            grad_weight,
+            into,
+        )
+        lane += 16
+    if lane < width:
+        _backward_8(
+            table,
+            buffer,
+            width,
+            index,
+            group,
+            weight,
+            row,
+            labels,
+            fan_in,
+            active,
+            lane,
+            gradient,
+            origin,
+            grad_weight,
+            into,
+        )
+
+
+@_kernel
+def pass_range(
+    table,
+    buffer,
+    index,
+    weight,
+    bias,
+    size,
+    active,
+    first,
+    last,
+    positive_labels,
+    positive_documents,
+    scale,
+    is_bce,
+    losses,
+    grad_weight,
+    grad_bias,
+    in_place,
+    rate,
+    decay,
+):
+    """Labels [first, last): logits, losses, gradients, and the update where `in_place`.
+
+    Each of these is done for a block of labels before the next, so that the processor overlaps neighbouring labels.
+    """
+    width, fan_in = table.shape[1], weight.shape[1]
+    block = size * max(1, BLOCK // size)
+    rows = np.empty((block, width), np.float32)
+    partial = np.zeros(width, np.float32)
+    sink = np.zeros((block, fan_in), np.float32) if in_place else grad_weight
+    positive = np.searchsorted(positive_labels, first)
+    unflushed = 0
+    for start in range(first, last, block):
+        stop = min(start + block, last)
+        for row in range(start, stop, size):
+            labels = min(size, stop - row)
+            _logits(table, index, weight, bias, row, labels, row // size, active, rows, row - start)
+        turned = positive
+        while positive < len(positive_labels) and positive_labels[positive] < stop:
+            j, b = positive_labels[positive] - start, positive_documents[positive]
+            rows[j, b] = -rows[j, b]
+            positive += 1
+        for j in range(stop - start):
+            if is_bce:
+                microkernels.bce(rows, j, width, scale, partial)
+            else:
+                microkernels.squared_hinge(rows, j, width, scale, partial)
+        for i in range(turned, positive):
+            j, b = positive_labels[i] - start, positive_documents[i]
+            rows[j, b] = -rows[j, b]
+        for row in range(start, stop, size):
+            at = row - start
+            into = at if in_place else row
+            if size == 1:  # said apart: a loop over one label that the compiler knows of costs nothing
+                _gradients(table, buffer, index, weight, row, 1, row, active, rows, at, sink, into)
+            else:
+                labels = min(size, stop - row)
+                _gradients(table, buffer, index, weight, row, labels, row // size, active, rows, at, sink, into)
+        for j in range(stop - start):
+            if in_place:
+                microkernels.sgd_update(weight, start + j, fan_in, sink, j, decay, rate)
+                bias[start + j] -= rate * microkernels.row_sum(rows, j, width)
+            else:
+                grad_bias[start + j] = microkernels.row_sum(rows, j, width)
+        unflushed += stop - start
+        if unflushed >= _FLUSH or stop == last:
+            losses += partial
+            partial[:] = 0
+            unflushed = 0
+
+
+@_kernel
+def topk_range(table, index, weight, bias, size, active, first, last, best_scores, best_labels):
+    """The best labels of [first, last) for each document, in descending order; equal scores by ascending label."""
+    width, (batch, k) = table.shape[1], best_scores.shape
+    rows = np.empty((size, width), np.float32)
+    thresholds = np.full(width, np.inf, np.float32)
+    for start in range(first, last, size):
+        labels = min(size, last - start)
+        _logits(table, index, weight, bias, start, labels, start // size, active, rows, 0)
+        for j in range(labels):
+            seen = start + j - first
+            if seen >= k and not microkernels.any_above(rows, j, width, thresholds):
+                continue
+            for b in range(batch):
+                score = rows[j, b]
+                if np.isnan(score):
+                    score = np.float32(-np.inf)
+                if seen < k:
+                    place = seen
+                elif score > thresholds[b]:
+                    place = k - 1
+                else:
+                    continue
+                while place > 0 and best_scores[b, place - 1] < score:
+                    best_scores[b, place] = best_scores[b, place - 1]
+                    best_labels[b, place] = best_labels[b, place - 1]
+                    place -= 1
+                best_scores[b, place] = score
+                best_labels[b, place] = start + j
+                if seen >= k - 1:
+                    thresholds[b] = best_scores[b, k - 1]
+
+
+@_kernel
+def linear_range(table, index, weight, bias, size, first, last, logits):
+    """Logits of the labels [first, last), transposed into logits [B, L]."""
+    batch, fan_in = logits.shape[0], weight.shape[1]
+    block = size * max(1, BLOCK // size)
+    rows = np.empty((block, table.shape[1]), np.float32)
+    for start in range(first, last, block):
+        stop = min(start + block, last)
+        for row in range(start, stop, size):
+            _logits(table, index, weight, bias, row, min(size, stop - row), row // size, fan_in, rows, row - start)
+        for b in range(batch):
+            for j in range(stop - start):
+                logits[b, start + j] = rows[j, b]
+
+
+@_kernel
+def linear_backward_range(table, buffer, index, weight, size, first, last, gradient, grad_weight, grad_bias):
+    """Gradients of the labels [first, last) from that of the logits [B, L]."""
+    batch, fan_in, width = gradient.shape[0], weight.shape[1], table.shape[1]
+    block = size * max(1, BLOCK // size)
+    rows = np.zeros((block, width), np.float32)
+    for start in range(first, last, block):
+        stop = min(start + block, last)
+        for b in range(batch):
+            for j in range(stop - start):
+                rows[j, b] = gradient[b, start + j]
+        for row in range(start, stop, size):
+            labels = min(size, stop - row)
+            _gradients(
+                table, buffer, index, weight, row, labels, row // size, fan_in, rows, row - start, grad_weight, row
+            )
+        for j in range(stop - start):
+            grad_bias[start + j] = microkernels.row_sum(rows, j, width)
