@@ -307,7 +307,9 @@ def plot(rows: list[Row], path: Path) -> None:
     batch = max(r.shape.B for r in rows)
     largest = max(r.shape.L for r in rows)
     functions = list(dict.fromkeys(r.function for r in rows))
-    figure, axes = plt.subplots(2, len(functions), figsize=(3.6 * len(functions), 6), layout="constrained")
+    figure, axes = plt.subplots(
+        2, len(functions), figsize=(3.6 * len(functions), 6), layout="constrained", squeeze=False
+    )
     for column, function in enumerate(functions):
         shown = [r for r in rows if r.function == function and batch == r.shape.B and r.milliseconds is not None]
         labels = [f"{r.contender}{', groups' if r.shape.group > 1 else ''}" for r in shown]
