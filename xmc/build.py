@@ -1,11 +1,12 @@
 """The one place where configuration becomes objects."""
 
+import functools
 import hashlib
 import json
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -107,8 +108,13 @@ def build_training(config: c.TrainConfig, corpus: Corpus, device: torch.device) 
     encoder = _build_encoder(config, corpus)
     intermediate = build_intermediate(in_features=encoder.width, **config.intermediate.model_dump())
     batches = build_batches(config, corpus, "train", encoder, config.trainer.batch_size)
-    features = _LabelFeatures(batches, len(encoder.tokenizer))
-    classifier = _build_classifier(config, intermediate.width, features, device, generator)
+
+    @functools.cache
+    def features() -> csr_matrix:
+        """What labels are clustered by, [L, V]: TF-IDF over the encoder's own tokens."""
+        return label_features(tfidf(*batches.flat_tokens(), len(encoder.tokenizer)), batches.labels)
+
+    classifier = _build_classifier(config, intermediate.width, len(corpus.label_ids), features, device, generator)
     counts = torch.from_numpy(corpus.label_counts("train"))
     classifier.init_bias(counts, len(train), config.loss)
     model = XMCModel(
@@ -203,11 +209,12 @@ def _build_bag(config: c.TrainConfig, section: c.BagEncoder, corpus: Corpus) -> 
 def _build_classifier(
     config: c.TrainConfig,
     in_features: int,
-    features: "_LabelFeatures",
+    num_labels: int,
+    features: Callable[[], csr_matrix],
     device: torch.device,
     generator: torch.Generator,
 ) -> Classifier:
-    section, num_labels = config.classifier, features.num_labels
+    section = config.classifier
     if isinstance(section, c.DenseClassifier):
         return Dense(in_features, num_labels, generator=generator)
     if section.fan_in > in_features:
@@ -220,33 +227,17 @@ def _build_classifier(
     logger.info("classifier back end: %s%s", backend, reasons)
     order = None
     if section.group_size > 1:
-        order = torch.from_numpy(order_by_group(features.matrix, section.group_size, config.seed))
+        order = torch.from_numpy(order_by_group(features(), section.group_size, config.seed))
     index = init_index(math.ceil(num_labels / section.group_size), section.fan_in, in_features, config.seed)
     return FixedFanIn(in_features, index, backend=backend, generator=generator, order_L=order)
 
 
-class _LabelFeatures:
-    """What labels are clustered by: TF-IDF over the encoder's own tokens, computed when it is first asked for."""
-
-    def __init__(self, batches: Batches, vocab_size: int) -> None:
-        self._batches, self._vocab_size = batches, vocab_size
-
-    @property
-    def num_labels(self) -> int:
-        return int(self._batches.labels.shape[1])
-
-    @cached_property
-    def matrix(self) -> csr_matrix:
-        """CSR [L, V]."""
-        return label_features(tfidf(*self._batches.flat_tokens(), self._vocab_size), self._batches.labels)
-
-
 def _build_auxiliary(
-    config: c.TrainConfig, model: XMCModel, features: "_LabelFeatures", generator: torch.Generator
+    config: c.TrainConfig, model: XMCModel, features: Callable[[], csr_matrix], generator: torch.Generator
 ) -> ClusterHead | None:
     if isinstance(config.auxiliary, c.NoAuxiliary):
         return None
-    clusters = cluster_labels(features.matrix, config.auxiliary.leaf_size, config.seed)
+    clusters = cluster_labels(features(), config.auxiliary.leaf_size, config.seed)
     return ClusterHead(model.classifier.in_features, torch.from_numpy(clusters), generator=generator).to(model.device)
 
 

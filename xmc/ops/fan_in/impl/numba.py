@@ -43,7 +43,7 @@ def linear(features: Tensor, weight: Tensor, index: Tensor, bias: Tensor) -> Ten
     def run(first: int, last: int) -> None:
         kernels.linear_range(table, *arrays, size, first, last, logits)
 
-    _in_parallel(kernels.linear_range, run, _ranges(len(weight), size * max(1, kernels.BLOCK // size), _RANGES))
+    _in_parallel(kernels.linear_range, run, _ranges(len(weight), kernels.block_of(size), _RANGES))
     return torch.from_numpy(logits)
 
 
@@ -52,7 +52,7 @@ def linear_backward(gradient: Tensor, features: Tensor, weight: Tensor, index: T
     table = _table(features)
     grad_weight, grad_bias = torch.zeros_like(weight), torch.empty(len(weight))
     gradients, size = gradient.contiguous().numpy(), group_size(len(weight), len(index))
-    ranges = _ranges(len(weight), size * max(1, kernels.BLOCK // size), _buffers(table))
+    ranges = _ranges(len(weight), kernels.block_of(size), _buffers(table))
     buffers = np.zeros((len(ranges), *table.shape), np.float32)
     arrays = (index.numpy(), weight.numpy())
 

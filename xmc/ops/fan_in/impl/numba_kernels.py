@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 from numba import config, njit
+from numba.extending import register_jitable
 
 from xmc.ops.fan_in.impl import microkernels, vectors
 
-BLOCK = 16  # labels that pass through each stage together
+_BLOCK = 16  # labels that pass through each stage together, about
 _FLUSH = 64  # labels whose losses are summed in float32
 
 
@@ -57,6 +58,12 @@ _backward_16 = microkernels.backward(vectors=1)
 _backward_8 = microkernels.backward(vectors=1, lanes=8)
 
 
+@register_jitable
+def block_of(size):
+    """Labels that pass through each stage together: whole groups of `size`."""
+    return size * max(1, _BLOCK // size)
+
+
 @njit(nogil=True, inline="always")  # a call would count references of every array
 def _logits(table, index, weight, bias, row, labels, group, active, logits, into):
     """Logits of `labels` labels of one group, from `row` on, to the rows from `into` on."""
@@ -87,84 +94,28 @@ def _logits(table, index, weight, bias, row, labels, group, active, logits, into
 
 
 @njit(nogil=True, inline="always")  # a call would count references of every array
-def _gradients(table, buffer, index, weight, row, labels, group, active, gradient, origin, grad_weight, into):
-    """Add the gradients of one group's labels to `buffer` and `grad_weight`."""
+def _gradients(table, buffer, index, weight, row, labels, group, active, rows, origin, sink, into):
+    """Add the gradients of one group's labels, whose logits' are `rows` from `origin` on, to `buffer` and `sink`."""
     width, fan_in = table.shape[1], weight.shape[1]
     lane = 0
     while width - lane >= 64:
         _backward_64(
-            table,
-            buffer,
-            width,
-            index,
-            group,
-            weight,
-            row,
-            labels,
-            fan_in,
-            active,
-            lane,
-            gradient,
-            origin,
-            grad_weight,
-            into,
+            table, buffer, width, index, group, weight, row, labels, fan_in, active, lane, rows, origin, sink, into
         )
         lane += 64
     if width - lane >= 32:
         _backward_32(
-            table,
-            buffer,
-            width,
-            index,
-            group,
-            weight,
-            row,
-            labels,
-            fan_in,
-            active,
-            lane,
-            gradient,
-            origin,
-            grad_weight,
-            into,
+            table, buffer, width, index, group, weight, row, labels, fan_in, active, lane, rows, origin, sink, into
         )
         lane += 32
     if width - lane >= 16:
         _backward_16(
-            table,
-            buffer,
-            width,
-            index,
-            group,
-            weight,
-            row,
-            labels,
-            fan_in,
-            active,
-            lane,
-            gradient,
-            origin,
-            grad_weight,
-            into,
+            table, buffer, width, index, group, weight, row, labels, fan_in, active, lane, rows, origin, sink, into
         )
         lane += 16
     if lane < width:
         _backward_8(
-            table,
-            buffer,
-            width,
-            index,
-            group,
-            weight,
-            row,
-            labels,
-            fan_in,
-            active,
-            lane,
-            gradient,
-            origin,
-            grad_weight,
-            into,
+            table, buffer, width, index, group, weight, row, labels, fan_in, active, lane, rows, origin, sink, into
         )
 
 
@@ -195,7 +146,7 @@ def pass_range(
     Each of these is done for a block of labels before the next, so that the processor overlaps neighbouring labels.
     """
     width, fan_in = table.shape[1], weight.shape[1]
-    block = size * max(1, BLOCK // size)
+    block = block_of(size)
     rows = np.empty((block, width), np.float32)
     partial = np.zeros(width, np.float32)
     sink = np.zeros((block, fan_in), np.float32) if in_place else grad_weight
@@ -277,7 +228,7 @@ def topk_range(table, index, weight, bias, size, active, first, last, best_score
 def linear_range(table, index, weight, bias, size, first, last, logits):
     """Logits of the labels [first, last), transposed into logits [B, L]."""
     batch, fan_in = logits.shape[0], weight.shape[1]
-    block = size * max(1, BLOCK // size)
+    block = block_of(size)
     rows = np.empty((block, table.shape[1]), np.float32)
     for start in range(first, last, block):
         stop = min(start + block, last)
@@ -292,7 +243,7 @@ def linear_range(table, index, weight, bias, size, first, last, logits):
 def linear_backward_range(table, buffer, index, weight, size, first, last, gradient, grad_weight, grad_bias):
     """Gradients of the labels [first, last) from that of the logits [B, L]."""
     batch, fan_in, width = gradient.shape[0], weight.shape[1], table.shape[1]
-    block = size * max(1, BLOCK // size)
+    block = block_of(size)
     rows = np.zeros((block, width), np.float32)
     for start in range(first, last, block):
         stop = min(start + block, last)
