@@ -64,6 +64,9 @@ class Encoder(nn.Module):
     def save_pretrained(self, folder: Path) -> None:
         """Write backbone and tokenizer in Hugging Face layout, and the pooling beside them."""
         self.backbone.save_pretrained(folder)
+        if self.tokenizer.is_fast:  # each call sets them anew; saved, they would tell whether this process tokenised
+            self.tokenizer.backend_tokenizer.no_truncation()
+            self.tokenizer.backend_tokenizer.no_padding()
         self.tokenizer.save_pretrained(folder)
         pooling = {"pooling": self.pooling, "max_length": self.max_length, "dropout": self.dropout.p}
         (folder / "pooling.json").write_text(json.dumps(pooling, indent=2) + "\n")
