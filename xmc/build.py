@@ -173,7 +173,7 @@ def _build_encoder(config: c.TrainConfig, corpus: Corpus) -> Encoder:
     section = config.encoder
     if isinstance(section, c.BagEncoder):
         return _build_bag(config, section, corpus)
-    backbone, tokenizer = load_backbone(section.name)
+    backbone, tokenizer = load_backbone(section.name, section.backbone_dropout)
     if section.activation_checkpointing:
         backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return Encoder(

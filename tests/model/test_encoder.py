@@ -47,6 +47,18 @@ def test_round_trip(bert_folder: Path, tmp_path: Path) -> None:
     assert torch.equal(encoder(*inputs), again(*inputs))
 
 
+def test_dropout_inside_the_backbone(bert_folder: Path, tmp_path: Path) -> None:
+    own, tokenizer = load_backbone(str(bert_folder))
+    inputs = encode(tokenizer, ["open a file", "module"])
+    noisy = Encoder(own, tokenizer, pooling="mean", max_length=8).train()
+    assert not torch.equal(noisy(*inputs), noisy(*inputs))
+    encoder = Encoder(load_backbone(str(bert_folder), dropout=0.0)[0], tokenizer, pooling="mean", max_length=8).train()
+    assert torch.equal(encoder(*inputs), encoder(*inputs))
+    encoder.save_pretrained(tmp_path / "encoder")
+    again = Encoder.from_pretrained(tmp_path / "encoder").train()
+    assert torch.equal(again(*inputs), encoder(*inputs))
+
+
 def test_frozen(bert_folder: Path) -> None:
     backbone, tokenizer = load_backbone(str(bert_folder))
     encoder = Encoder(backbone, tokenizer, pooling="mean", max_length=8, frozen=True).train()

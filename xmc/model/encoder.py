@@ -79,21 +79,31 @@ class Encoder(nn.Module):
         return cls(backbone, tokenizer, **pooling)
 
 
-def load_backbone(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_backbone(name: str, dropout: float | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A Hugging Face model and its tokenizer by hub id or folder; safetensors only, no foreign code.
+
+    dropout: of every part of the backbone that has one; None: as its own configuration says.
 
     Raises:
         XMCError: there is no such model, or its weights are not in safetensors.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
-        backbone = AutoModel.from_pretrained(name, use_safetensors=True, dtype=torch.float32)
+        config = AutoConfig.from_pretrained(name)
+        if dropout is not None:
+            config.update({key: dropout for key, value in vars(config).items() if _is_dropout(key, value)})
+        backbone = AutoModel.from_pretrained(name, config=config, use_safetensors=True, dtype=torch.float32)
     except (OSError, ValueError, KeyError) as error:
         raise XMCError(
             f"encoder {name!r} cannot be loaded: {error}\n"
             "give encoder.name a Hugging Face hub id or a folder with config.json, model.safetensors and a tokenizer"
         ) from None
     return backbone, tokenizer
+
+
+def _is_dropout(key: str, value: object) -> bool:
+    """Whether an entry of a model's configuration is a dropout probability; each family has its own names for them."""
+    return "dropout" in key and isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def pool(states_BTD: Tensor, attention_mask_BT: Tensor, pooling: Pooling) -> Tensor:
