@@ -5,7 +5,8 @@ stay in registers, and the order of every sum is written down, so it depends on 
 splits a vector of 16 where the machine's registers are narrower.
 
 Arrays, all C-contiguous: table [D, W], the features transposed, each column of the batch padded to W lanes; index
-[G, K] int16 or int32; weight [L, K]; rows of logits or gradients [n, W]. `lane` is the first lane of a tile.
+[G, K] int16 or int32; weight [L, K]; rows of logits or gradients [n, W]. numba counts the references to an array
+whenever one of its functions hands it to another, at 5 ns a count; so whole loops stand here, to the last ragged tile.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,124 +16,110 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from xmc.ops.fan_in.impl.vectors import LANES, Emitter, Value, exp, over_a_row
+from xmc.ops.fan_in.impl.vectors import LANES, Emitter, Value, exp, loop, repeat
 
 _I64 = ir.IntType(64)
 
 
-def forward(labels: int, vectors: int, chains: int, lanes: int = LANES) -> Any:
-    """Logits of `labels` rows that share their columns, for a tile of `vectors` * `lanes` documents.
+@intrinsic
+def forward(typing, table, index, group, weight, bias, row, labels, fan_in, active, logits, into):
+    """Logits of `labels` labels from `row` on, which share the columns of a group, to the rows from `into` on."""
+    arguments = (table, index, group, weight, bias, row, labels, fan_in, active, logits, into)
 
-    (table, width, index, group, weight, bias, row, fan_in, active, lane, logits, into): the logits of the labels from
-    `row` on go to the rows from `into` on. chains: independent sums a vector, to hide the latency of the multiply-adds
-    where the vectors are few.
-    """
+    def emit(context: Any, builder: Any, signature: Any, values: Any) -> Value:
+        b, mul = builder, builder.mul
+        v_group, v_row, v_labels, v_fan_in, v_active, v_into = (values[i] for i in (2, 5, 6, 7, 8, 10))
+        width = _width(context, builder, table, values[0])
 
-    @intrinsic
-    def kernel(typing, table, width, index, group, weight, bias, row, fan_in, active, lane, logits, into):
-        arguments = (table, width, index, group, weight, bias, row, fan_in, active, lane, logits, into)
+        def rows(first: Value, count: int, shapes: Sequence[tuple[int, int, int]]) -> None:
+            """`count` labels together. shapes: see `_tiles`; chains are sums that run side by side."""
 
-        def emit(context: Any, builder: Any, signature: Any, values: Any) -> Value:
-            e = Emitter(context, builder, lanes)
-            b, mul = builder, builder.mul
-            p_table, p_index, p_weight, p_bias, p_logits = (e.array(arguments[i], values[i]) for i in (0, 2, 4, 5, 10))
-            v_width, v_group, v_row, v_fan_in, v_active, v_lane, v_into = (values[i] for i in (1, 3, 6, 7, 8, 9, 11))
+            def tile(e: Emitter, vectors: int, chains: int, lane: Value) -> None:
+                p_table, p_index, p_weight, p_bias, p_logits = (
+                    e.array(arguments[i], values[i]) for i in (0, 1, 3, 4, 9)
+                )
+                sums_a_chain = count * vectors
 
-            def connection(slot: Value, sums: list[Value]) -> list[Value]:
-                column = b.sext(b.load(e.element(p_index, mul(v_group, v_fan_in), slot)), _I64)
-                source = e.element(p_table, mul(column, v_width), v_lane)
-                features = [e.load(source, v) for v in range(vectors)]
-                new = []
-                for label in range(labels):
-                    at = mul(b.add(v_row, _I64(label)), v_fan_in)
-                    scale = e.splat(b.load(e.element(p_weight, at, slot)))
-                    new += [e.fma(features[v], scale, sums[label * vectors + v]) for v in range(vectors)]
-                return new
+                def connection(slot: Value, sums: list[Value]) -> list[Value]:
+                    column = b.sext(b.load(e.element(p_index, mul(v_group, v_fan_in), slot)), _I64)
+                    source = e.element(p_table, mul(column, width), lane)
+                    features = [e.load(source, v) for v in range(vectors)]
+                    new = []
+                    for label in range(count):
+                        at = mul(b.add(b.add(v_row, first), _I64(label)), v_fan_in)
+                        scale = e.splat(b.load(e.element(p_weight, at, slot)))
+                        new += [e.fma(features[v], scale, sums[label * vectors + v]) for v in range(vectors)]
+                    return new
 
-            width_ = labels * vectors
+                def several(i: Value, sums: list[Value]) -> list[Value]:
+                    slot, new = mul(i, _I64(chains)), []
+                    for chain in range(chains):
+                        part = sums[chain * sums_a_chain : (chain + 1) * sums_a_chain]
+                        new += connection(b.add(slot, _I64(chain)), part)
+                    return new
 
-            def several(i: Value, sums: list[Value]) -> list[Value]:
-                first = mul(i, _I64(chains))
-                return [
-                    value
-                    for chain in range(chains)
-                    for value in connection(b.add(first, _I64(chain)), sums[chain * width_ : (chain + 1) * width_])
+                start = [
+                    e.splat(b.load(e.element(p_bias, b.add(v_row, first), _I64(label))))
+                    for label in range(count)
+                    for _ in range(vectors)
                 ]
+                rounds = b.sdiv(v_active, _I64(chains))
+                sums = loop(builder, _I64(0), rounds, start + [e.zero] * (sums_a_chain * (chains - 1)), several)
+                total = sums[:sums_a_chain]
+                for chain in range(1, chains):
+                    part = sums[chain * sums_a_chain : (chain + 1) * sums_a_chain]
+                    total = [b.fadd(x, y) for x, y in zip(total, part, strict=True)]
+                if chains > 1:
+                    total = loop(builder, mul(rounds, _I64(chains)), v_active, total, connection)
+                for label in range(count):
+                    target = e.element(p_logits, mul(b.add(b.add(v_into, first), _I64(label)), width), lane)
+                    for v in range(vectors):
+                        e.store(total[label * vectors + v], target, v)
 
-            start = [
-                e.splat(b.load(e.element(p_bias, v_row, _I64(label))))
-                for label in range(labels)
-                for _ in range(vectors)
-            ]
-            rounds = b.sdiv(v_active, _I64(chains))
-            sums = e.loop(_I64(0), rounds, start + [e.zero] * (width_ * (chains - 1)), several)
-            total = sums[:width_]
-            for chain in range(1, chains):
-                total = [b.fadd(x, y) for x, y in zip(total, sums[chain * width_ : (chain + 1) * width_], strict=True)]
-            if chains > 1:
-                total = e.loop(mul(rounds, _I64(chains)), v_active, total, connection)
-            for label in range(labels):
-                target = e.element(p_logits, mul(b.add(v_into, _I64(label)), v_width), v_lane)
-                for v in range(vectors):
-                    e.store(total[label * vectors + v], target, v)
-            return context.get_dummy_value()
+            _tiles(context, builder, width, shapes, tile)
 
-        return types.void(*arguments), emit
+        quads = b.sdiv(v_labels, _I64(4))
+        four, one = ((16, 2, 1), (16, 1, 1), (8, 1, 1)), ((16, 4, 1), (16, 2, 2), (16, 1, 4), (8, 1, 8))
+        repeat(builder, _I64(0), quads, lambda i: rows(mul(i, _I64(4)), 4, four))
+        repeat(builder, mul(quads, _I64(4)), v_labels, lambda i: rows(i, 1, one))
+        return context.get_dummy_value()
 
-    return kernel
+    return types.void(*arguments), emit
 
 
-def backward(vectors: int, lanes: int = LANES) -> Any:
-    """Gradients of a group of labels that share their columns, for a tile of `vectors` * `lanes` documents.
+@intrinsic
+def backward(
+    typing, table, grad_table, index, group, weight, row, labels, fan_in, active, gradient, origin, grad_weight, into
+):
+    """Gradients of `labels` labels from `row` on, which share the columns of a group.
 
-    (table, grad_table, width, index, group, weight, row, labels, fan_in, active, lane, gradient, origin, grad_weight,
-    into): from the gradient of the logits in the rows from `origin` on, the gradient of the weights is added to the
-    rows from `into` on, for all slots, and that of the features to grad_table, for the first `active` ones.
+    From the gradient of their logits in the rows from `origin` on, the gradient of the weights is added to the rows
+    from `into` on, for all slots, and that of the features to grad_table, for the first `active` ones.
     """
+    arguments = (
+        *(table, grad_table, index, group, weight, row, labels, fan_in, active),
+        *(gradient, origin, grad_weight, into),
+    )
 
-    @intrinsic
-    def kernel(
-        typing,
-        table,
-        grad_table,
-        width,
-        index,
-        group,
-        weight,
-        row,
-        labels,
-        fan_in,
-        active,
-        lane,
-        gradient,
-        origin,
-        grad_weight,
-        into,
-    ):
-        arguments = (
-            *(table, grad_table, width, index, group, weight, row, labels, fan_in, active, lane),
-            *(gradient, origin, grad_weight, into),
-        )
+    def emit(context: Any, builder: Any, signature: Any, values: Any) -> Value:
+        b, mul = builder, builder.mul
+        v_group, v_row, v_labels, v_fan_in, v_active, v_origin, v_into = (values[i] for i in (3, 5, 6, 7, 8, 10, 12))
+        width = _width(context, builder, table, values[0])
 
-        def emit(context: Any, builder: Any, signature: Any, values: Any) -> Value:
-            e = Emitter(context, builder, lanes)
-            b, mul = builder, builder.mul
+        def tile(e: Emitter, vectors: int, _: int, lane: Value) -> None:
             p_table, p_grad_table, p_index, p_weight, p_gradient, p_grad_weight = (
-                e.array(arguments[i], values[i]) for i in (0, 1, 3, 5, 11, 13)
-            )
-            v_width, v_group, v_row, v_labels, v_fan_in, v_active, v_lane, v_origin, v_into = (
-                values[i] for i in (2, 4, 6, 7, 8, 9, 10, 12, 14)
+                e.array(arguments[i], values[i]) for i in (0, 1, 2, 4, 9, 11)
             )
 
             def slots(with_features: bool) -> Callable[[Value, list[Value]], list[Value]]:
                 def connection(slot: Value, _: list[Value]) -> list[Value]:
                     column = b.sext(b.load(e.element(p_index, mul(v_group, v_fan_in), slot)), _I64)
-                    offset = b.add(mul(column, v_width), v_lane)
+                    offset = b.add(mul(column, width), lane)
                     source, sink = e.element(p_table, offset), e.element(p_grad_table, offset)
                     features = [e.load(source, v) for v in range(vectors)]
 
                     def label(j: Value, sums: list[Value]) -> list[Value]:
-                        row_gradient = e.element(p_gradient, mul(b.add(v_origin, j), v_width), v_lane)
+                        row_gradient = e.element(p_gradient, mul(b.add(v_origin, j), width), lane)
                         gradients = [e.load(row_gradient, v) for v in range(vectors)]
                         product = b.fmul(features[0], gradients[0])
                         for v in range(1, vectors):
@@ -146,19 +133,55 @@ def backward(vectors: int, lanes: int = LANES) -> Any:
                         return [e.fma(g, scale, s) for g, s in zip(gradients, sums, strict=True)]
 
                     sums = [e.load(sink, v) for v in range(vectors)] if with_features else []
-                    for v, value in enumerate(e.loop(_I64(0), v_labels, sums, label)):
+                    for v, value in enumerate(loop(builder, _I64(0), v_labels, sums, label)):
                         e.store(value, sink, v)
                     return []
 
                 return connection
 
-            e.loop(_I64(0), v_active, [], slots(True))
-            e.loop(v_active, v_fan_in, [], slots(False))
-            return context.get_dummy_value()
+            loop(builder, _I64(0), v_active, [], slots(True))
+            loop(builder, v_active, v_fan_in, [], slots(False))
 
-        return types.void(*arguments), emit
+        _tiles(context, builder, width, ((16, 4, 1), (16, 2, 1), (16, 1, 1), (8, 1, 1)), tile)
+        return context.get_dummy_value()
 
-    return kernel
+    return types.void(*arguments), emit
+
+
+def _tiles(
+    context: Any,
+    builder: Any,
+    width: Value,
+    shapes: Sequence[tuple[int, int, int]],
+    emit_tile: Callable[[Emitter, int, int, Value], None],
+) -> None:
+    """emit_tile(emitter, vectors, chains, first lane) over `width` lanes, in tiles as large as fit.
+
+    shapes: lanes a vector, vectors a tile and chains, of the largest tile first.
+    """
+    done: Value = _I64(0)
+    for lanes, vectors, chains in shapes:
+        e, tile = Emitter(context, builder, lanes), _I64(lanes * vectors)
+        fitting = builder.sdiv(builder.sub(width, done), tile)
+
+        def emit(i: Value, e: Emitter = e, vectors: int = vectors, chains: int = chains, done: Value = done) -> None:
+            emit_tile(e, vectors, chains, builder.add(done, builder.mul(i, _I64(e.lanes * vectors))))
+
+        repeat(builder, _I64(0), fitting, emit)
+        done = builder.add(done, builder.mul(fitting, tile))
+
+
+def _over_a_row(
+    context: Any, builder: Any, width: Value, lanes: Sequence[int], body: Callable[[Emitter, Value], None]
+) -> None:
+    """body(emitter, first lane) over `width` numbers: vectors of lanes[0] while they fit, then of lanes[1]."""
+    _tiles(context, builder, width, [(n, 1, 1) for n in lanes], lambda e, _vectors, _chains, lane: body(e, lane))
+
+
+def _width(context: Any, builder: Any, table: Any, value: Value) -> Value:
+    """W of a table [D, W]."""
+    shape = context.make_array(table)(context, builder, value).shape
+    return builder.extract_value(shape, 1)
 
 
 @intrinsic
@@ -203,15 +226,15 @@ def _elementwise(
     arguments: Sequence[Any], emit_vector: Callable[[Emitter, Value, Value], tuple[Value, Value]]
 ) -> Callable[..., Value]:
     def emit(context: Any, builder: Any, signature: Any, values: Any) -> Value:
-        def vectors(e: Emitter, i: Value, width: Value) -> None:
+        def vectors(e: Emitter, i: Value) -> None:
             p_logits, p_scale, p_losses = (e.array(arguments[n], values[n]) for n in (0, 3, 4))
-            row = e.element(p_logits, builder.mul(values[1], width))
+            row = e.element(p_logits, builder.mul(values[1], values[2]))
             z, scale, losses = (e.element(p, i) for p in (row, p_scale, p_losses))
             loss, gradient = emit_vector(e, e.load(z), e.load(scale))
             e.store(builder.fadd(e.load(losses), loss), losses)
             e.store(gradient, z)
 
-        over_a_row(context, builder, values[2], (LANES, LANES // 2), vectors)
+        _over_a_row(context, builder, values[2], (LANES, LANES // 2), vectors)
         return context.get_dummy_value()
 
     return emit
@@ -223,14 +246,14 @@ def sgd_update(typing, weight, row, fan_in, gradient, gradient_row, decay, rate)
     arguments = (weight, row, fan_in, gradient, gradient_row, decay, rate)
 
     def emit(context: Any, builder: Any, signature: Any, values: Any) -> Value:
-        def vectors(e: Emitter, i: Value, width: Value) -> None:
-            p_weight = e.element(e.array(weight, values[0]), builder.mul(values[1], width), i)
-            p_gradient = e.element(e.array(gradient, values[3]), builder.mul(values[4], width), i)
+        def vectors(e: Emitter, i: Value) -> None:
+            p_weight = e.element(e.array(weight, values[0]), builder.mul(values[1], values[2]), i)
+            p_gradient = e.element(e.array(gradient, values[3]), builder.mul(values[4], values[2]), i)
             step = builder.fmul(e.load(p_gradient), e.splat(builder.fneg(values[6])))
             e.store(e.fma(e.load(p_weight), e.splat(values[5]), step), p_weight)
             e.store(e.zero, p_gradient)
 
-        over_a_row(context, builder, values[2], (LANES, 1), vectors)
+        _over_a_row(context, builder, values[2], (LANES, 1), vectors)
         return context.get_dummy_value()
 
     return types.void(*arguments), emit
@@ -248,7 +271,7 @@ def row_sum(typing, rows, row, width):
         def vector(i: Value, sums: list[Value]) -> list[Value]:
             return [builder.fadd(sums[0], e.load(e.element(start, builder.mul(i, _I64(e.lanes)))))]
 
-        return e.sum(*e.loop(_I64(0), builder.sdiv(values[2], _I64(e.lanes)), [e.zero], vector))
+        return e.sum(*loop(builder, _I64(0), builder.sdiv(values[2], _I64(e.lanes)), [e.zero], vector))
 
     return types.float32(*arguments), emit
 
@@ -268,7 +291,7 @@ def any_above(typing, rows, row, width, thresholds):
             above = builder.fcmp_ordered(">", e.load(e.element(start, lane)), e.load(e.element(limits, lane)))
             return [builder.or_(found[0], builder.bitcast(above, bits))]
 
-        (found,) = e.loop(_I64(0), builder.sdiv(values[2], _I64(e.lanes)), [bits(0)], vector)
+        (found,) = loop(builder, _I64(0), builder.sdiv(values[2], _I64(e.lanes)), [bits(0)], vector)
         return builder.icmp_unsigned("!=", found, bits(0))
 
     return types.boolean(*arguments), emit

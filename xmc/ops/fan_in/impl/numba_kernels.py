@@ -1,7 +1,7 @@
 """The numba kernels: ranges of labels; see `numba.py`.
 
 Every array is C-contiguous: table and buffer [D, W], the features transposed and the batch padded to W lanes; index
-[G, K]; weight and grad_weight [L, K]; rows [n, W] of logits, then of their gradients. `size` is the labels of a group.
+[G, K]; weight and grad_weight [L, K]; rows [n, W] hold logits, then their gradients. `size` is the labels of a group.
 """
 
 import hashlib
@@ -46,83 +46,17 @@ def _kernel(function: Callable[..., Any]) -> Any:
         config.CACHE_DIR = others
 
 
-_forward_64 = microkernels.forward(labels=1, vectors=4, chains=1)
-_forward_32 = microkernels.forward(labels=1, vectors=2, chains=2)
-_forward_16 = microkernels.forward(labels=1, vectors=1, chains=4)
-_forward_8 = microkernels.forward(labels=1, vectors=1, chains=8, lanes=8)
-_forward_4x32 = microkernels.forward(labels=4, vectors=2, chains=1)
-_forward_4x16 = microkernels.forward(labels=4, vectors=1, chains=1)
-_backward_64 = microkernels.backward(vectors=4)
-_backward_32 = microkernels.backward(vectors=2)
-_backward_16 = microkernels.backward(vectors=1)
-_backward_8 = microkernels.backward(vectors=1, lanes=8)
-
-
 @register_jitable
 def block_of(size):
     """Labels that pass through each stage together: whole groups of `size`."""
     return size * max(1, _BLOCK // size)
 
 
-@njit(nogil=True, inline="always")  # a call would count references of every array
-def _logits(table, index, weight, bias, row, labels, group, active, logits, into):
-    """Logits of `labels` labels of one group, from `row` on, to the rows from `into` on."""
-    width, fan_in = table.shape[1], weight.shape[1]
-    last, j = row + labels, row
-    while last - j >= 4 and width >= 16:
-        lane, to = 0, into + j - row
-        while width - lane >= 32:
-            _forward_4x32(table, width, index, group, weight, bias, j, fan_in, active, lane, logits, to)
-            lane += 32
-        if lane < width:
-            _forward_4x16(table, width, index, group, weight, bias, j, fan_in, active, lane, logits, to)
-        j += 4
-    while j < last:
-        lane, to = 0, into + j - row
-        while width - lane >= 64:
-            _forward_64(table, width, index, group, weight, bias, j, fan_in, active, lane, logits, to)
-            lane += 64
-        if width - lane >= 32:
-            _forward_32(table, width, index, group, weight, bias, j, fan_in, active, lane, logits, to)
-            lane += 32
-        if width - lane >= 16:
-            _forward_16(table, width, index, group, weight, bias, j, fan_in, active, lane, logits, to)
-            lane += 16
-        if lane < width:
-            _forward_8(table, width, index, group, weight, bias, j, fan_in, active, lane, logits, to)
-        j += 1
-
-
-@njit(nogil=True, inline="always")  # a call would count references of every array
-def _gradients(table, buffer, index, weight, row, labels, group, active, rows, origin, sink, into):
-    """Add the gradients of one group's labels, whose logits' are `rows` from `origin` on, to `buffer` and `sink`."""
-    width, fan_in = table.shape[1], weight.shape[1]
-    lane = 0
-    while width - lane >= 64:
-        _backward_64(
-            table, buffer, width, index, group, weight, row, labels, fan_in, active, lane, rows, origin, sink, into
-        )
-        lane += 64
-    if width - lane >= 32:
-        _backward_32(
-            table, buffer, width, index, group, weight, row, labels, fan_in, active, lane, rows, origin, sink, into
-        )
-        lane += 32
-    if width - lane >= 16:
-        _backward_16(
-            table, buffer, width, index, group, weight, row, labels, fan_in, active, lane, rows, origin, sink, into
-        )
-        lane += 16
-    if lane < width:
-        _backward_8(
-            table, buffer, width, index, group, weight, row, labels, fan_in, active, lane, rows, origin, sink, into
-        )
-
-
 @_kernel
 def pass_range(
     table,
     buffer,
+    rows,
     index,
     weight,
     bias,
@@ -147,7 +81,6 @@ def pass_range(
     """
     width, fan_in = table.shape[1], weight.shape[1]
     block = block_of(size)
-    rows = np.empty((block, width), np.float32)
     partial = np.zeros(width, np.float32)
     sink = np.zeros((block, fan_in), np.float32) if in_place else grad_weight
     positive = np.searchsorted(positive_labels, first)
@@ -156,7 +89,9 @@ def pass_range(
         stop = min(start + block, last)
         for row in range(start, stop, size):
             labels = min(size, stop - row)
-            _logits(table, index, weight, bias, row, labels, row // size, active, rows, row - start)
+            microkernels.forward(
+                table, index, row // size, weight, bias, row, labels, fan_in, active, rows, row - start
+            )
         turned = positive
         while positive < len(positive_labels) and positive_labels[positive] < stop:
             j, b = positive_labels[positive] - start, positive_documents[positive]
@@ -174,10 +109,12 @@ def pass_range(
             at = row - start
             into = at if in_place else row
             if size == 1:  # said apart: a loop over one label that the compiler knows of costs nothing
-                _gradients(table, buffer, index, weight, row, 1, row, active, rows, at, sink, into)
+                microkernels.backward(table, buffer, index, row, weight, row, 1, fan_in, active, rows, at, sink, into)
             else:
                 labels = min(size, stop - row)
-                _gradients(table, buffer, index, weight, row, labels, row // size, active, rows, at, sink, into)
+                microkernels.backward(
+                    table, buffer, index, row // size, weight, row, labels, fan_in, active, rows, at, sink, into
+                )
         for j in range(stop - start):
             if in_place:
                 microkernels.sgd_update(weight, start + j, fan_in, sink, j, decay, rate)
@@ -192,14 +129,13 @@ def pass_range(
 
 
 @_kernel
-def topk_range(table, index, weight, bias, size, active, first, last, best_scores, best_labels):
+def topk_range(table, rows, index, weight, bias, size, active, first, last, best_scores, best_labels):
     """The best labels of [first, last) for each document, in descending order; equal scores by ascending label."""
-    width, (batch, k) = table.shape[1], best_scores.shape
-    rows = np.empty((size, width), np.float32)
+    width, fan_in, (batch, k) = table.shape[1], weight.shape[1], best_scores.shape
     thresholds = np.full(width, np.inf, np.float32)
     for start in range(first, last, size):
         labels = min(size, last - start)
-        _logits(table, index, weight, bias, start, labels, start // size, active, rows, 0)
+        microkernels.forward(table, index, start // size, weight, bias, start, labels, fan_in, active, rows, 0)
         for j in range(labels):
             seen = start + j - first
             if seen >= k and not microkernels.any_above(rows, j, width, thresholds):
@@ -226,34 +162,38 @@ def topk_range(table, index, weight, bias, size, active, first, last, best_score
 
 @_kernel
 def linear_range(table, index, weight, bias, size, first, last, logits):
-    """Logits of the labels [first, last), transposed into logits [B, L]."""
-    batch, fan_in = logits.shape[0], weight.shape[1]
-    block = block_of(size)
-    rows = np.empty((block, table.shape[1]), np.float32)
-    for start in range(first, last, block):
-        stop = min(start + block, last)
-        for row in range(start, stop, size):
-            _logits(table, index, weight, bias, row, min(size, stop - row), row // size, fan_in, rows, row - start)
-        for b in range(batch):
-            for j in range(stop - start):
-                logits[b, start + j] = rows[j, b]
+    """Logits of the labels [first, last), one row [W] each."""
+    fan_in = weight.shape[1]
+    for row in range(first, last, size):
+        labels = min(size, last - row)
+        microkernels.forward(table, index, row // size, weight, bias, row, labels, fan_in, fan_in, logits, row)
 
 
 @_kernel
-def linear_backward_range(table, buffer, index, weight, size, first, last, gradient, grad_weight, grad_bias):
-    """Gradients of the labels [first, last) from that of the logits [B, L]."""
-    batch, fan_in, width = gradient.shape[0], weight.shape[1], table.shape[1]
+def linear_backward_range(table, buffer, rows, index, weight, size, first, last, gradient, grad_weight, grad_bias):
+    """Gradients of the labels [first, last) from those of their logits, [L, B]."""
+    batch, fan_in, width = gradient.shape[1], weight.shape[1], table.shape[1]
     block = block_of(size)
-    rows = np.zeros((block, width), np.float32)
     for start in range(first, last, block):
         stop = min(start + block, last)
-        for b in range(batch):
-            for j in range(stop - start):
-                rows[j, b] = gradient[b, start + j]
+        for j in range(stop - start):
+            rows[j, :batch] = gradient[start + j]
         for row in range(start, stop, size):
             labels = min(size, stop - row)
-            _gradients(
-                table, buffer, index, weight, row, labels, row // size, fan_in, rows, row - start, grad_weight, row
+            microkernels.backward(
+                table,
+                buffer,
+                index,
+                row // size,
+                weight,
+                row,
+                labels,
+                fan_in,
+                fan_in,
+                rows,
+                row - start,
+                grad_weight,
+                row,
             )
         for j in range(stop - start):
             grad_bias[start + j] = microkernels.row_sum(rows, j, width)

@@ -79,45 +79,39 @@ class Emitter:
             value = self.b.fadd(*halves)
         return self.b.extract_element(value, _I32(0))
 
-    def loop(
-        self, start: Value, stop: Value, carried: list[Value], body: Callable[[Value, list[Value]], list[Value]]
-    ) -> list[Value]:
-        """For i in [start, stop): carried = body(i, carried). Returns what is carried at the end."""
-        b, before = self.b, self.b.block
-        head, inside, after = (b.append_basic_block(name) for name in ("head", "body", "after"))
-        b.branch(head)
-        b.position_at_end(head)
-        i = b.phi(_I64)
-        i.add_incoming(start, before)
-        phis = [b.phi(value.type) for value in carried]
-        for phi, value in zip(phis, carried, strict=True):
-            phi.add_incoming(value, before)
-        b.cbranch(b.icmp_signed("<", i, stop), inside, after)
-        b.position_at_end(inside)
-        new = body(i, phis)
-        i.add_incoming(b.add(i, _I64(1)), b.block)
-        for phi, value in zip(phis, new, strict=True):
-            phi.add_incoming(value, b.block)
-        b.branch(head)
-        b.position_at_end(after)
-        return phis
+
+def repeat(builder: Any, start: Value, stop: Value, body: Callable[[Value], None]) -> None:
+    """For i in [start, stop): body(i)."""
+
+    def carry_nothing(i: Value, _: list[Value]) -> list[Value]:
+        body(i)
+        return []
+
+    loop(builder, start, stop, [], carry_nothing)
 
 
-def over_a_row(
-    context: Any, builder: Any, width: Value, lanes: Sequence[int], body: Callable[[Emitter, Value, Value], None]
-) -> None:
-    """body(emitter, first lane, width) over `width` numbers: vectors of lanes[0] while they fit, then of lanes[1]."""
-    done: Value = _I64(0)
-    for count in lanes:
-        e = Emitter(context, builder, count)
-        fitting = builder.sdiv(builder.sub(width, done), _I64(count))
-
-        def vector(i: Value, _: list[Value], e: Emitter = e, done: Value = done) -> list[Value]:
-            body(e, builder.add(done, builder.mul(i, _I64(e.lanes))), width)
-            return []
-
-        e.loop(_I64(0), fitting, [], vector)
-        done = builder.add(done, builder.mul(fitting, _I64(count)))
+def loop(
+    b: Any, start: Value, stop: Value, carried: list[Value], body: Callable[[Value, list[Value]], list[Value]]
+) -> list[Value]:
+    """For i in [start, stop): carried = body(i, carried). Returns what is carried at the end."""
+    before = b.block
+    head, inside, after = (b.append_basic_block(name) for name in ("head", "body", "after"))
+    b.branch(head)
+    b.position_at_end(head)
+    i = b.phi(_I64)
+    i.add_incoming(start, before)
+    phis = [b.phi(value.type) for value in carried]
+    for phi, value in zip(phis, carried, strict=True):
+        phi.add_incoming(value, before)
+    b.cbranch(b.icmp_signed("<", i, stop), inside, after)
+    b.position_at_end(inside)
+    new = body(i, phis)
+    i.add_incoming(b.add(i, _I64(1)), b.block)
+    for phi, value in zip(phis, new, strict=True):
+        phi.add_incoming(value, b.block)
+    b.branch(head)
+    b.position_at_end(after)
+    return phis
 
 
 def exp(e: Emitter, x: Value) -> Value:
