@@ -20,6 +20,8 @@ from triton.backends.nvidia.compiler import get_ptxas
 from triton.compiler import ASTSource, CompiledKernel
 
 from xmc.ops.fan_in.impl import triton as back_end
+from xmc.ops.fan_in.impl import triton_kernels
+from xmc.ops.fan_in.impl.tuning import Configuration
 
 INTEGERS = {"n_labels": "i32", "batch": "i32", "fan_in": "i32", "active": "i32", "key": "i64", "label_offset": "i64"}
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -40,19 +42,20 @@ POINTERS = {
 
 
 def compile_kernel(
-    capability: int, weight: str, mode: str, in_place: bool, group: int, documents: int
+    capability: int, weight: str, mode: str, in_place: bool, group: int, documents: int, configuration: Configuration
 ) -> CompiledKernel:
-    """One kernel for one GPU, as `_launch` would ask for it. weight: fp32 or bf16, of the features too."""
+    """One kernel for one GPU, as the back end would ask for it. weight: fp32 or bf16, of the features too."""
     signature = POINTERS | INTEGERS | dict.fromkeys(FLOATS, "fp32")
     signature |= {"table": f"*{weight}", "weight": f"*{weight}", "logits_stride": "i64"}
     constants: dict[str, Any] = {"MODE": back_end.MODES[mode], "IN_PLACE": in_place, "B": documents}
-    kernel, constants["L"], num_warps = back_end.variant(group, documents, TYPES[weight])
+    constants["L"] = configuration.labels
+    kernel = triton_kernels.plain if group == 1 else triton_kernels.grouped
     if group > 1:
         signature["size"], constants["K"] = "i32", back_end.SLOTS
     ordered = {name: signature.get(name, "constexpr") for name in kernel.arg_names}
     source = ASTSource(kernel, ordered, constexprs={(kernel.arg_names.index(n),): v for n, v in constants.items()})
     return triton.compile(
-        source, target=GPUTarget("cuda", capability, 32), options={"num_warps": num_warps, "num_stages": 1}
+        source, target=GPUTarget("cuda", capability, 32), options={"num_warps": configuration.warps, "num_stages": 1}
     )
 
 
@@ -78,17 +81,21 @@ def main() -> None:
     parser.add_argument("--batch", nargs="+", type=int, default=[64, 128])
     options = parser.parse_args()
     spilled = False
-    print("| sm | group | B | weights | mode | in place | registers | spills | shared bytes |\n|" + "---|" * 9)
+    print(
+        "| sm | group | B | weights | mode | in place | configuration | registers | spills | shared bytes |\n|"
+        + "---|" * 10
+    )
     for capability in options.capability:
         for group in options.group:
             for documents in options.batch:
                 for weight in ("fp32", "bf16"):
                     for mode, in_place in (("bce", True), ("bce", False), ("squared_hinge", True), ("logits", False)):
-                        kernel = compile_kernel(capability, weight, mode, in_place, group, documents)
-                        registers, spills, shared = resources(kernel)
-                        cells = (capability, group, documents, weight, mode, in_place, registers, spills, shared)
-                        print("| " + " | ".join(map(str, cells)) + " |", flush=True)
-                        spilled |= spills > 0
+                        for configuration in back_end.configurations(group, documents, TYPES[weight]):
+                            launch = (capability, weight, mode, in_place, group, documents, configuration)
+                            registers, spills, shared = resources(compile_kernel(*launch))
+                            cells = (capability, group, documents, weight, mode, in_place, configuration.name)
+                            print("| " + " | ".join(map(str, (*cells, registers, spills, shared))) + " |", flush=True)
+                            spilled |= spills > 0
     if spilled:
         sys.exit("a kernel spills registers")
 

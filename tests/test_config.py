@@ -82,3 +82,14 @@ def test_all_mistakes_are_told_at_once() -> None:
 def test_micro_batch_beyond_batch() -> None:
     with pytest.raises(XMCError, match=r"trainer.micro_batch_size=128 is larger than trainer.batch_size=64"):
         parse(TrainConfig, composed("trainer.micro_batch_size=128", "trainer.batch_size=64"))
+
+
+def test_weights_of_bfloat16_need_sgd_in_place() -> None:
+    wanted = "classifier.weight_dtype=bfloat16"
+    parse(TrainConfig, composed(wanted, "classifier/optimizer=sgd"))
+    for optimizer in (
+        ["classifier/optimizer=sgd", "classifier.optimizer.momentum=0.9"],
+        ["classifier/optimizer=adamw"],
+    ):
+        with pytest.raises(XMCError, match=f"{wanted} needs an update that rounds stochastically.*momentum=0"):
+            parse(TrainConfig, composed(wanted, *optimizer))

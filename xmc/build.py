@@ -222,14 +222,15 @@ def _build_classifier(
             f"classifier.fan_in={section.fan_in} exceeds the {in_features} features it can choose from; "
             f"set it to at most {in_features}, or widen the encoder or the intermediate layer"
         )
-    backend, passed_over = resolve_backend(device, requested=section.backend)
+    dtype = getattr(torch, section.weight_dtype)
+    backend, passed_over = resolve_backend(device, requested=section.backend, weight_dtype=dtype)
     reasons = "".join(f"; not {name}: {reason}" for name, reason in passed_over.items())
     logger.info("classifier back end: %s%s", backend, reasons)
     order = None
     if section.group_size > 1:
         order = torch.from_numpy(order_by_group(features(), section.group_size, config.seed))
     index = init_index(math.ceil(num_labels / section.group_size), section.fan_in, in_features, config.seed)
-    return FixedFanIn(in_features, index, backend=backend, generator=generator, order_L=order)
+    return FixedFanIn(in_features, index, backend=backend, generator=generator, order_L=order, dtype=dtype)
 
 
 def _build_auxiliary(
@@ -252,7 +253,7 @@ def _build_optimizers(config: c.TrainConfig, model: XMCModel, auxiliary: Cluster
         parts["encoder"] = AdamW(_decay_groups(dense, encoder.weight_decay), lr=encoder.lr)
     if isinstance(encoder, c.BagEncoder):
         parts["embedding"] = SparseNovoGrad(tables, lr=encoder.embedding_lr)
-    parts |= _classifier_optimizers(config.classifier.optimizer, model.classifier)
+    parts |= _classifier_optimizers(config.classifier.optimizer, model.classifier, config.seed)
     if auxiliary is not None and isinstance(config.auxiliary, c.ClustersAuxiliary):
         parts["auxiliary"] = AdamW(auxiliary.parameters(), lr=config.auxiliary.lr, weight_decay=0.0)
     for optimizer in parts.values():
@@ -261,12 +262,12 @@ def _build_optimizers(config: c.TrainConfig, model: XMCModel, auxiliary: Cluster
     return parts
 
 
-def _classifier_optimizers(section: c.AdamW | c.SGD, classifier: Classifier) -> dict[str, Optimizer]:
+def _classifier_optimizers(section: c.AdamW | c.SGD, classifier: Classifier, seed: int) -> dict[str, Optimizer]:
     weight, bias = [classifier.weight], [classifier.bias]
     if isinstance(section, c.SGD):
         if isinstance(classifier, FixedFanIn) and not section.momentum:
-            optimizer = InPlaceSGD([*weight, *bias], lr=section.lr, weight_decay=section.weight_decay)
-            classifier.in_place = optimizer.rates
+            optimizer = InPlaceSGD([*weight, *bias], lr=section.lr, weight_decay=section.weight_decay, seed=seed)
+            classifier.in_place = optimizer.update
             return {"classifier": optimizer}
         groups = [{"params": weight, "weight_decay": section.weight_decay}, {"params": bias, "weight_decay": 0.0}]
         return {"classifier": SGD(groups, lr=section.lr, momentum=section.momentum)}

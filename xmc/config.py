@@ -110,8 +110,18 @@ class FixedFanInClassifier(Section):
     kind: Literal["fixed_fan_in"]
     fan_in: Count
     group_size: Count
-    backend: Literal["auto", "numba", "torch", "reference"]
+    weight_dtype: Literal["float32", "bfloat16"]
+    backend: Literal["auto", "numba", "triton", "torch", "reference"]
     optimizer: ClassifierOptimizer
+
+    @model_validator(mode="after")
+    def _bfloat16_learns_in_place(self) -> "FixedFanInClassifier":
+        if self.weight_dtype == "bfloat16" and not (isinstance(self.optimizer, SGD) and self.optimizer.momentum == 0):
+            raise ValueError(
+                "classifier.weight_dtype=bfloat16 needs an update that rounds stochastically, which only SGD in place "
+                "has; add classifier/optimizer=sgd with classifier.optimizer.momentum=0, or take float32"
+            )
+        return self
 
 
 class DenseClassifier(Section):

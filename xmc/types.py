@@ -83,6 +83,16 @@ class TopK:
 
 
 @dataclass(frozen=True, slots=True)
+class InPlaceUpdate:
+    """One step of SGD on a classifier. seed and step choose the random numbers that round weights of bfloat16."""
+
+    lr: float
+    weight_decay: float
+    seed: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
 class StepOutput:
     """What one streaming pass over the labels gives back.
 

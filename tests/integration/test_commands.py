@@ -108,6 +108,7 @@ def test_multirun(corpus: Path, tmp_path: Path, xmc: Run) -> None:
         ["classifier.backend=reference", "classifier.fan_in=32", "loss=squared_hinge", "auxiliary=none"],
         ["classifier/optimizer=sgd", "sparsity.drop=threshold", "intermediate=linear", "intermediate.width=64"],
         ["classifier.group_size=4", "classifier/optimizer=sgd", "classifier.optimizer.momentum=0.9"],
+        ["classifier.weight_dtype=bfloat16", "classifier/optimizer=sgd", "classifier.group_size=4"],
         ["classifier=dense", "classifier/optimizer=sgd", "sparsity=static", "trainer.micro_batch_size=5"],
     ],
     ids=" ".join,

@@ -5,7 +5,8 @@ from ops.cases import make_positives
 from xmc.model.classifier import FixedFanIn
 from xmc.ops.fan_in import resolve_backend
 from xmc.sparsity import init_index
-from xmc.types import Positives
+from xmc.train.optim import InPlaceSGD
+from xmc.types import InPlaceUpdate, Positives
 
 BACKEND = resolve_backend("cpu")[0]
 L, D, K, B = 11, 8, 3, 4
@@ -48,7 +49,7 @@ def test_an_order_of_the_labels_does_not_show() -> None:
 def test_a_step_in_place_is_the_gradient_applied(scale: float, group_size: int) -> None:
     order = torch.arange(L).flip(0) if group_size > 1 else None
     ours, theirs = classifier(order, group_size), classifier(order, group_size)
-    ours.in_place = lambda: (0.5, 0.1)
+    ours.in_place = lambda: InPlaceUpdate(0.5, 0.1, seed=0, step=0)
     features, positives = batch()
     loss, grad_features = ours.step(features, positives, "bce", scale)
     expected_loss, expected_grad_features = theirs.step(features, positives, "bce", scale)
@@ -57,3 +58,28 @@ def test_a_step_in_place_is_the_gradient_applied(scale: float, group_size: int) 
     assert ours.weight.grad is None and theirs.weight.grad is not None and theirs.bias.grad is not None
     torch.testing.assert_close(ours.weight, (1 - 0.05) * theirs.weight - 0.5 * theirs.weight.grad)
     torch.testing.assert_close(ours.bias, theirs.bias - 0.5 * theirs.bias.grad)
+
+
+def test_weights_of_bfloat16_learn_in_expectation() -> None:
+    """Updates far smaller than the distance of two bfloat16 neighbours add up, and each step rounds anew."""
+    index = init_index(L, K, D, 0)
+    backend = resolve_backend("cpu", weight_dtype=torch.bfloat16)[0]
+    half, full = (
+        FixedFanIn(D, index, backend=backend, generator=torch.Generator().manual_seed(0), dtype=dtype)
+        for dtype in (torch.bfloat16, torch.float32)
+    )
+    with torch.no_grad():
+        full.weight.copy_(half.weight.fill_(1.0))
+    features, positives = batch()
+    steps = 400
+    for layer in (half, full):
+        optimizer = InPlaceSGD([layer.weight, layer.bias], lr=1e-3, seed=5)
+        layer.in_place = optimizer.update
+        for _ in range(steps):
+            layer.step(features, positives, "bce")
+            optimizer.step()
+    assert half.weight.dtype == torch.bfloat16
+    moved, wanted = 1 - half.weight.float().mean(), 1 - full.weight.mean()
+    torch.testing.assert_close(moved, wanted, rtol=0.15, atol=0.0)
+    largest = (1 - full.weight).abs().max() / steps
+    assert largest < 2**-9  # rounding to nearest would never have moved a weight

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW
 
-from xmc.train.optim import SlotAdamW, SlotState
+from xmc.train.optim import InPlaceSGD, SlotAdamW, SlotState
+from xmc.types import InPlaceUpdate
 
 
 def train(parameter: nn.Parameter, optimizer: torch.optim.Optimizer, steps: int, seed: int = 0) -> None:
@@ -90,6 +91,16 @@ def test_sgd(momentum: float) -> None:
         buffer = optimizer.state[parameter]["momentum_buffer"]
         assert buffer[0, 0] == 0
         assert (buffer.flatten()[1:] != 0).all()
+
+
+def test_sgd_in_place_only_counts() -> None:
+    parameter = nn.Parameter(torch.zeros(2))
+    optimizer = InPlaceSGD([parameter], lr=0.1, weight_decay=0.2, seed=3)
+    assert optimizer.update() == InPlaceUpdate(0.1, 0.2, seed=3, step=0)
+    optimizer.step()
+    SlotState([optimizer]).reset(parameter, torch.tensor([True, False]))
+    assert optimizer.update() == InPlaceUpdate(0.1, 0.2, seed=3, step=1)
+    assert parameter.tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("kind", [Adam, AdamW])

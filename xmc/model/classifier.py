@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from xmc.ops.dense import dense_loss, dense_topk
 from xmc.ops.fan_in import fan_in_loss, fan_in_sgd_step, fan_in_topk
-from xmc.types import LossName, Positives, StepOutput, TopK
+from xmc.types import InPlaceUpdate, LossName, Positives, StepOutput, TopK
 
 
 class Classifier(nn.Module):
@@ -62,8 +62,9 @@ class FixedFanIn(Classifier):
 
     Weights start uniform in +-1/sqrt(K) ("Navigating Extremes", NeurIPS 2024, section 3.1). Where groups of labels
     share a row of the index, weight and bias stand in the order `order` [L] of the labels, which makes each group a
-    run; labels that come in or go out are always the caller's. `in_place`, if set, gives the learning rate and weight
-    decay of the step of SGD that `step` then takes itself, while the labels stream by, and no gradient is left.
+    run; labels that come in or go out are always the caller's. `in_place`, if set, gives the step of SGD that `step`
+    then takes itself, while the labels stream by, and no gradient is left. dtype: of the weights; those of bfloat16
+    learn in place only, where the update is rounded stochastically.
     """
 
     kind = "fixed_fan_in"
@@ -79,16 +80,18 @@ class FixedFanIn(Classifier):
         backend: str,
         generator: torch.Generator,
         order_L: Tensor | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         n_groups, fan_in = index_GK.shape
         num_labels = n_groups if order_L is None else len(order_L)
         bound = 1 / math.sqrt(fan_in)
-        super().__init__(in_features, torch.empty(num_labels, fan_in).uniform_(-bound, bound, generator=generator))
+        weight = torch.empty(num_labels, fan_in).uniform_(-bound, bound, generator=generator)
+        super().__init__(in_features, weight.to(dtype))
         self.register_buffer("index", index_GK)
         self.register_buffer("order", order_L)
         self.register_buffer("place", None if order_L is None else torch.argsort(order_L), persistent=False)
         self.backend = backend
-        self.in_place: Callable[[], tuple[float, float]] | None = None
+        self.in_place: Callable[[], InPlaceUpdate] | None = None
 
     @property
     def fan_in(self) -> int:
@@ -102,12 +105,14 @@ class FixedFanIn(Classifier):
     ) -> tuple[Tensor, Tensor]:
         if self.in_place is None:
             return super().step(features_BD, positives, loss, scale)
-        lr, weight_decay = self.in_place()
+        update = self.in_place()
         layer = (features_BD, self.weight, self.index, self.bias)
         total, grad_features = fan_in_sgd_step(
             *(*layer, self._placed(positives), loss),
-            lr=lr * scale,
-            weight_decay=weight_decay / scale,
+            lr=update.lr * scale,
+            weight_decay=update.weight_decay / scale,
+            seed=update.seed,
+            step=update.step,
             backend=self.backend,
         )
         return total, grad_features.mul_(scale)

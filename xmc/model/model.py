@@ -168,10 +168,12 @@ def _empty_classifier(card: dict[str, Any], head: dict[str, Tensor], backend: st
     generator = torch.Generator()
     if card["kind"] == "dense":
         return Dense(card["in_features"], head["classifier.weight"].shape[0], generator=generator)
+    dtype = head["classifier.weight"].dtype
     return FixedFanIn(
         card["in_features"],
         head["classifier.index"],
-        backend=resolve_backend(device, requested=backend)[0],
+        backend=resolve_backend(device, requested=backend, weight_dtype=dtype)[0],
         generator=generator,
         order_L=head.get("classifier.order"),
+        dtype=dtype,
     )

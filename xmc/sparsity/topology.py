@@ -95,7 +95,7 @@ def _magnitude(weight: Tensor, size: int) -> Tensor:
     if size == 1:
         return weight.abs()
     missing = -len(weight) % size
-    sums = F.pad(weight.abs(), (0, 0, 0, missing)).view(-1, size, weight.shape[1]).sum(1)
+    sums = F.pad(weight.abs().float(), (0, 0, 0, missing)).view(-1, size, weight.shape[1]).sum(1)
     sums[-1] *= size / (size - missing)
     return sums / size
 

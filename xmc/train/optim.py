@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
 
+from xmc.types import InPlaceUpdate
+
 _LAST_STEP = torch.iinfo(torch.int16).max
 
 
@@ -70,21 +72,26 @@ class SlotAdamW(Optimizer):
 
 
 class InPlaceSGD(Optimizer):
-    """SGD without momentum that a classifier applies to itself while the labels stream by: no gradient and no state.
+    """SGD without momentum that a classifier applies to itself while the labels stream by: no gradient, no moments.
 
-    It carries the learning rate to where the update is made (`rates`); `step` has nothing left to do.
+    It carries to where the update is made (`update`) what the update needs; `step` only counts. seed: of the random
+    numbers by which weights of bfloat16 are rounded; each step has its own.
     """
 
-    def __init__(self, params: Iterable[Tensor], lr: float, weight_decay: float = 0.0) -> None:
+    def __init__(self, params: Iterable[Tensor], lr: float, weight_decay: float = 0.0, seed: int = 0) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+        self._seed = seed
 
-    def rates(self) -> tuple[float, float]:
-        """Learning rate and weight decay now in force."""
+    def update(self) -> InPlaceUpdate:
+        """What is now in force."""
         group = self.param_groups[0]
-        return group["lr"], group["weight_decay"]
+        steps = self.state[group["params"][0]].get("step", 0)
+        return InPlaceUpdate(group["lr"], group["weight_decay"], self._seed, steps)
 
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Nothing: the update was made."""
+        """Count: the update was made."""
+        state = self.state[self.param_groups[0]["params"][0]]
+        state["step"] = state.get("step", 0) + 1
 
 
 class SlotState:
@@ -94,7 +101,7 @@ class SlotState:
     _KNOWN: ClassVar[dict[type[Optimizer], frozenset[str]]] = {
         SlotAdamW: frozenset({"exp_avg", "exp_avg_sq", "slot_step"}),
         SGD: frozenset({"momentum_buffer"}),
-        InPlaceSGD: frozenset(),
+        InPlaceSGD: frozenset({"step"}),
     }
 
     def __init__(self, optimizers: Iterable[Optimizer]) -> None:
@@ -118,7 +125,7 @@ class SlotState:
         for name, value in owner.state[parameter].items():
             if name not in known:
                 raise ValueError(f"{type(owner).__name__} keeps {name!r}, which does not move by slot")
-            if value is not None:
+            if isinstance(value, Tensor):
                 value.masked_fill_(slots, 0)
 
 

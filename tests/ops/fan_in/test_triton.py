@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -29,4 +30,27 @@ def test_numerics_through_the_interpreter() -> None:
 def test_kernels_build_and_do_not_spill(capability: int) -> None:
     table = run("scripts/compile_kernels.py", *f"--capability {capability} --group 1 32 --batch 128".split())
     rows = [line for line in table.splitlines() if line.startswith(f"| {capability} |")]
-    assert len(rows) == 2 * 2 * 4
+    tried = Counter(line.split(" | ")[6] for line in rows)
+    assert tried["plain"] == tried["groups"] == 2 * 4
+    assert tried["plain, twice the warps"] == 2 * 4
+
+
+def test_a_rehearsal_changes_nothing_of_the_work() -> None:
+    """What is timed before the first launch is the same call on copies of the first labels."""
+    import torch
+
+    from xmc.ops.fan_in.impl import triton as back_end
+    from xmc.sparsity import init_index
+
+    n_labels, fan_in, width, batch = back_end._REHEARSED + 70, 3, 20, 4
+    features, weight = torch.randn(batch, width), torch.randn(n_labels, fan_in)
+    index, bias = init_index(-(-n_labels // 32), fan_in, width, 0), torch.zeros(n_labels)
+    sums = back_end._FixedPoint(features, weight, torch.ones(()))
+    grads = torch.zeros(n_labels, fan_in), torch.zeros(n_labels)
+    work = back_end._Work(features, weight, index, bias, fan_in, 32, sums=sums, grads=grads)
+    trial = work.rehearsal()
+    assert len(trial.weight) == back_end._REHEARSED == 32 * len(trial.index)
+    assert trial.sums is not None and trial.grads is not None
+    for written in (trial.weight, trial.bias, trial.sums.integers, *trial.grads):
+        written.fill_(7)
+    assert not any((kept == 7).any() for kept in (weight, bias, sums.integers, *grads))

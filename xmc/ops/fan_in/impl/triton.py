@@ -10,15 +10,20 @@ Runs on CUDA, and on CPU tensors with TRITON_INTERPRET=1, to check the numerics 
 """
 
 import contextlib
+import copy
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 import triton
+import triton.testing
 from torch import Tensor
 
 from xmc.ops.blocks import group_size
 from xmc.ops.fan_in.impl import triton_kernels
+from xmc.ops.fan_in.impl.tuning import Configuration, Tuner
 from xmc.ops.losses import wide
 from xmc.ops.random import stream_key
 from xmc.ops.topk import StreamingTopK
@@ -31,6 +36,8 @@ _TILE = 512  # labels x documents of a plain tile
 SLOTS = 16  # connections of a group taken at once
 _TOPK_LABELS = 1 << 15  # labels whose logits exist at once while ranking
 _MOST_DOCUMENTS = 1024  # of a tile
+_REHEARSED = 1 << 16  # labels on which configurations are timed
+_TUNER = Tuner(Path.home() / ".cache" / "xmc" / f"triton-{triton.__version__}.json")
 _TYPES = (torch.float32, torch.bfloat16)
 
 
@@ -44,11 +51,11 @@ def lacks(device: torch.device, dtype: torch.dtype, weight_dtype: torch.dtype) -
 
 
 def linear(features: Tensor, weight: Tensor, index: Tensor, bias: Tensor) -> Tensor:
-    """Logits [B, L], in the precision that losses use."""
+    """Logits [B, L], with the strides of its transpose, in the precision that losses use."""
     logits = torch.empty(len(weight), len(features), dtype=torch.float32, device=features.device)
     for first, part in _documents(features):
         _launch("logits", part, weight, index, bias, weight.shape[1], logits=logits[:, first : first + len(part)])
-    return logits.T.contiguous()
+    return logits.T
 
 
 def linear_backward(gradient: Tensor, features: Tensor, weight: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -178,6 +185,12 @@ class _FixedPoint:
         self.scale = torch.exp2(torch.floor(62 - torch.log2(bound.clamp_min(1e-30)))).float()
         self.integers = torch.zeros(features.shape[1], len(features), dtype=torch.int64, device=features.device)
 
+    def copy(self) -> "_FixedPoint":
+        """Sums of its own in the same scale."""
+        other = copy.copy(self)
+        other.integers = self.integers.clone()
+        return other
+
     def features(self, dtype: torch.dtype) -> Tensor:
         """The sums as [B, D]."""
         return (self.integers.T.double() / self.scale.double()).to(dtype).contiguous()
@@ -199,6 +212,43 @@ class _Targets:
         return torch.searchsorted(self.labels, bounds)
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What a launch reads and writes. update: learning rate, decay, key of the random numbers, first label's id."""
+
+    features: Tensor
+    weight: Tensor
+    index: Tensor
+    bias: Tensor
+    active: int
+    size: int
+    targets: _Targets | None = None
+    logits: Tensor | None = None
+    sums: _FixedPoint | None = None
+    grads: tuple[Tensor, Tensor] | None = None
+    scale: float = 1.0
+    update: tuple[float, float, int, int] | None = None
+
+    @property
+    def documents(self) -> int:
+        """Of a tile: the batch, padded."""
+        return max(16, int(triton.next_power_of_2(len(self.features))))
+
+    def rehearsal(self) -> "_Work":
+        """The first labels, on copies of all that is written."""
+        groups = min(len(self.index), max(1, _REHEARSED // self.size))
+        n = min(len(self.weight), groups * self.size)
+        return replace(
+            self,
+            weight=self.weight[:n].clone(),
+            index=self.index[:groups],
+            bias=self.bias[:n].clone(),
+            logits=None if self.logits is None else self.logits[:n].clone(),
+            sums=None if self.sums is None else self.sums.copy(),
+            grads=None if self.grads is None else (self.grads[0][:n].clone(), self.grads[1][:n].clone()),
+        )
+
+
 def _launch(
     mode: str,
     features: Tensor,
@@ -207,53 +257,71 @@ def _launch(
     bias: Tensor,
     active: int,
     *,
-    targets: _Targets | None = None,
-    logits: Tensor | None = None,
-    sums: _FixedPoint | None = None,
-    grads: tuple[Tensor, Tensor] | None = None,
-    scale: float = 1.0,
-    update: tuple[float, float, int, int] | None = None,
     labels_a_group: int | None = None,
+    **rest: Any,
 ) -> Tensor:
-    """Run the kernel over all labels; returns the loss summed over labels and documents, float64."""
-    (batch, _), (n_labels, fan_in) = features.shape, weight.shape
-    size = labels_a_group or group_size(n_labels, len(index))
-    documents = max(16, triton.next_power_of_2(batch))
-    kernel, rows, num_warps = variant(size, documents, features.dtype)
-    tile = rows if size == 1 else size
-    table = features.T.contiguous()
+    """Run the kernel over all labels; returns the loss summed over labels and documents, float64. rest: of `_Work`."""
+    size = labels_a_group or group_size(len(weight), len(index))
+    work = _Work(features, weight, index, bias, active, size, **rest)
+    options = configurations(size, work.documents, features.dtype)
+    if not features.is_cuda:
+        return _run(mode, work, options[0])
+    how = "in place" if work.update else "with gradients" if work.grads else "forward"
+    types = f"{features.dtype} features, {weight.dtype} weights".replace("torch.", "")
+    call = f"{mode} {how}, groups of {size}, {work.documents} documents, {types}, {torch.cuda.get_device_name()}"
+
+    def milliseconds(option: Configuration) -> float:
+        trial = work.rehearsal()
+        return float(triton.testing.do_bench(lambda: _run(mode, trial, option), return_mode="median"))
+
+    return _run(mode, work, _TUNER.choose(call, options, milliseconds))
+
+
+def _run(mode: str, work: _Work, configuration: Configuration) -> Tensor:
+    (batch, _), (n_labels, fan_in), size = work.features.shape, work.weight.shape, work.size
+    tile = configuration.labels if size == 1 else size
     n_tiles = triton.cdiv(n_labels, tile)
-    losses = torch.zeros(n_tiles, dtype=torch.float32, device=features.device)
-    nothing = losses
-    lr, decay, key, label_offset = update or (0.0, 1.0, 0, 0)
+    losses = torch.zeros(n_tiles, dtype=torch.float32, device=work.features.device)
+    nothing, targets, logits, sums = losses, work.targets, work.logits, work.sums
+    lr, decay, key, label_offset = work.update or (0.0, 1.0, 0, 0)
     arguments: tuple[Any, ...] = (
-        *(table, index, weight, bias),
+        *(work.features.T.contiguous(), work.index, work.weight, work.bias),
         targets.starts(n_labels, tile) if targets else nothing,
         targets.labels if targets else nothing,
         targets.documents if targets else nothing,
         nothing if logits is None else logits,
-        logits.stride(0) if logits is not None else 0,
+        0 if logits is None else logits.stride(0),
         sums.integers if sums else nothing,
         sums.scale if sums else nothing,
-        *(grads or (nothing, nothing)),
-        *(losses, n_labels, batch, fan_in, active, scale, lr, decay, key, label_offset),
+        *(work.grads or (nothing, nothing)),
+        *(losses, n_labels, batch, fan_in, work.active, work.scale, lr, decay, key, label_offset),
     )
-    shared = {"MODE": MODES[mode], "IN_PLACE": update is not None, "B": documents}
+    shared = {"MODE": MODES[mode], "IN_PLACE": work.update is not None, "B": work.documents, "L": configuration.labels}
+    kernel = triton_kernels.plain
     if size > 1:
-        arguments, shared["K"] = (*arguments, size), SLOTS
-    kernel[(n_tiles,)](*arguments, **shared, L=rows, num_warps=num_warps, num_stages=1)
+        kernel, arguments, shared["K"] = triton_kernels.grouped, (*arguments, size), SLOTS
+    kernel[(n_tiles,)](*arguments, **shared, num_warps=configuration.warps, num_stages=1)
     return losses.sum(dtype=torch.float64)
 
 
-def variant(size: int, documents: int, dtype: torch.dtype) -> tuple[Any, int, int]:
-    """Kernel, labels a tile and warps for groups of `size` labels and a padded number of documents.
+def configurations(size: int, documents: int, dtype: torch.dtype) -> list[Configuration]:
+    """Those worth trying for groups of `size` labels and a padded number of documents; the first is a safe choice.
 
-    The named configurations: as many labels and as few warps as registers hold without spilling.
+    It gives a program as many labels and as few warps as registers hold without spilling.
     """
     if size == 1:
-        return triton_kernels.plain, max(1, (_TILE if dtype == torch.bfloat16 else _TILE // 2) // documents), 4
-    rows = max(16, triton.next_power_of_2(size))
-    numbers = rows * documents
-    if dtype == torch.float32:  # no tensor cores
-        return triton_kernels.grouped, rows, min(16, max(8, numbers // 512))
-    return triton_kernels.grouped, rows, min(16, max(4, numbers // 1024))
+        labels = max(1, (_TILE if dtype == torch.bfloat16 else _TILE // 2) // documents)
+        return [
+            Configuration("plain", labels, 4),
+            Configuration("plain, twice the warps", labels, 8),
+            *([Configuration("plain, twice both", 2 * labels, 8)] if dtype == torch.float32 else []),
+            *([Configuration("plain, half the labels", labels // 2, 4)] if labels > 1 else []),
+        ]
+    labels = max(16, triton.next_power_of_2(size))
+    numbers = labels * documents
+    fewest, a_warp = (8, 512) if dtype == torch.float32 else (4, 1024)  # without tensor cores, and with them
+    warps = min(16, max(fewest, numbers // a_warp))
+    return [
+        Configuration("groups", labels, warps),
+        *([Configuration("groups, twice the warps", labels, 2 * warps)] if warps < 16 else []),
+    ]

@@ -1,0 +1,48 @@
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from xmc.ops.fan_in.impl.tuning import Configuration, Tuner
+
+OPTIONS = [Configuration("narrow", 2, 4), Configuration("wide", 8, 4)]
+
+
+def never(_: Configuration) -> float:
+    raise AssertionError("measured again")
+
+
+def times(configuration: Configuration) -> float:
+    return {"narrow": 3.0, "wide": 2.0}[configuration.name]
+
+
+def test_the_fastest_is_taken_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    assert Tuner(tmp_path / "t.json").choose("step", OPTIONS, times).name == "wide"
+    assert "tuned step, once on this machine: wide (narrow 3.00 ms, wide 2.00 ms)" in caplog.text
+
+
+def test_the_choice_is_remembered_in_this_run_and_the_next(tmp_path: Path) -> None:
+    tuner = Tuner(tmp_path / "deep" / "t.json")
+    tuner.choose("step", OPTIONS, times)
+    assert tuner.choose("step", OPTIONS, never).name == "wide"
+    later = Tuner(tmp_path / "deep" / "t.json")
+    assert later.choose("step", OPTIONS, never).name == "wide"
+    assert later.choose("topk", OPTIONS, lambda c: -times(c)).name == "narrow"
+    assert json.loads((tmp_path / "deep" / "t.json").read_text()) == {"step": "wide", "topk": "narrow"}
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '{"step": "gone"}'])
+def test_a_file_that_does_not_help_is_replaced(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "t.json"
+    path.write_text(content)
+    assert Tuner(path).choose("step", OPTIONS, times).name == "wide"
+    assert json.loads(path.read_text())["step"] == "wide"
+
+
+def test_where_nothing_can_be_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("")
+    tuner = Tuner(tmp_path / "file" / "t.json")
+    assert tuner.choose("step", OPTIONS, times).name == "wide"
+    assert "cannot be written" in caplog.text
