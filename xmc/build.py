@@ -24,7 +24,7 @@ from xmc.model.clustering import cluster_labels, label_features, order_by_group,
 from xmc.model.encoder import Encoder, load_backbone
 from xmc.model.intermediate import build_intermediate
 from xmc.ops.fan_in import resolve_backend
-from xmc.sparsity import Set, Static, Strategy, init_index
+from xmc.sparsity import RigL, Set, Static, Strategy, init_index
 from xmc.train.loop import Plan
 from xmc.train.optim import InPlaceSGD, SlotAdamW
 from xmc.train.sparse_novograd import SparseNovoGrad
@@ -43,7 +43,6 @@ class Training:
     """What the loop needs."""
 
     state: TrainState
-    strategy: Strategy
     plan: Plan
     batches: Batches
     dev_batches: Batches | None
@@ -134,10 +133,10 @@ def build_training(config: c.TrainConfig, corpus: Corpus, device: torch.device) 
             "set trainer.patience=null, or a dev fraction"
         )
     auxiliary = _build_auxiliary(config, model, features, generator)
-    state = TrainState(model, auxiliary, _build_optimizers(config, model, auxiliary))
     plan = _build_plan(config, batches.steps_per_epoch, device)
     strategy = _build_strategy(config, plan.total_steps)
-    return Training(state, strategy, plan, batches, dev_batches)
+    state = TrainState(model, auxiliary, _build_optimizers(config, model, auxiliary), strategy)
+    return Training(state, plan, batches, dev_batches)
 
 
 def build_batches(config: c.TrainConfig, corpus: Corpus, split: str, encoder: Encoder, batch_size: int) -> Batches:
@@ -311,10 +310,9 @@ def _build_strategy(config: c.TrainConfig, total_steps: int) -> Strategy:
     section = config.sparsity
     if isinstance(section, c.StaticSparsity) or isinstance(config.classifier, c.DenseClassifier):
         return Static()
-    return Set(
-        drop=section.drop,
-        initial=section.initial,
-        interval=section.interval,
-        end=round(section.stop * total_steps),
-        seed=config.seed,
+    end = round(section.stop * total_steps)
+    if isinstance(section, c.SetSparsity):
+        return Set(section.drop, section.initial, section.interval, end, config.seed)
+    return RigL(
+        *(section.initial, section.interval, end, config.seed), candidates=section.candidates, batches=section.batches
     )

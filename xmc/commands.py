@@ -48,7 +48,6 @@ def train_run(config: TrainConfig, config_yaml: str) -> None:
         train(
             setup.state,
             setup.batches,
-            setup.strategy,
             setup.plan,
             validate=_validation(setup, corpus, config),
             checkpoints=checkpoints,

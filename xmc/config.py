@@ -141,6 +141,15 @@ class SetSparsity(Section):
     stop: Fraction
 
 
+class RigLSparsity(Section):
+    kind: Literal["rigl"]
+    initial: Fraction
+    interval: Count
+    stop: Fraction
+    candidates: Literal["all", "sample"]
+    batches: Count
+
+
 class NoAuxiliary(Section):
     kind: Literal["none"]
 
@@ -200,7 +209,7 @@ class TrainConfig(Section):
     encoder: Annotated[BagEncoder | TransformerEncoder, Field(discriminator="kind")]
     intermediate: Annotated[IdentityIntermediate | LinearIntermediate, Field(discriminator="kind")]
     classifier: Annotated[FixedFanInClassifier | DenseClassifier, Field(discriminator="kind")]
-    sparsity: Annotated[StaticSparsity | SetSparsity, Field(discriminator="kind")]
+    sparsity: Annotated[StaticSparsity | SetSparsity | RigLSparsity, Field(discriminator="kind")]
     auxiliary: Annotated[NoAuxiliary | ClustersAuxiliary, Field(discriminator="kind")]
     trainer: Trainer
     metrics: Metrics

@@ -83,6 +83,15 @@ class TopK:
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """A batch as the classifier saw it; the gradient of a connection that is not there follows from it."""
+
+    features_BD: Tensor
+    positives: Positives
+    loss: LossName
+
+
+@dataclass(frozen=True, slots=True)
 class InPlaceUpdate:
     """One step of SGD on a classifier. seed and step choose the random numbers that round weights of bfloat16."""
 

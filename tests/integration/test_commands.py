@@ -109,6 +109,8 @@ def test_multirun(corpus: Path, tmp_path: Path, xmc: Run) -> None:
         ["classifier/optimizer=sgd", "sparsity.drop=threshold", "intermediate=linear", "intermediate.width=64"],
         ["classifier.group_size=4", "classifier/optimizer=sgd", "classifier.optimizer.momentum=0.9"],
         ["classifier.weight_dtype=bfloat16", "classifier/optimizer=sgd", "classifier.group_size=4"],
+        ["sparsity=rigl", "sparsity.interval=3", "sparsity.batches=2", "classifier.group_size=2"],
+        ["sparsity=rigl", "sparsity.interval=3", "sparsity.candidates=sample", "loss=squared_hinge"],
         ["classifier=dense", "classifier/optimizer=sgd", "sparsity=static", "trainer.micro_batch_size=5"],
     ],
     ids=" ".join,

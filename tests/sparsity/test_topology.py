@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import xmc.sparsity.topology
-from xmc.sparsity import init_index, rewire_
+from xmc.sparsity import Rewire, init_index, random_growth, rewire_
 from xmc.sparsity.topology import below_threshold, fraction_to_drop
 
 
@@ -16,6 +16,21 @@ def small_blocks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(xmc.sparsity.topology, "_BLOCK", 7)
         yield
+
+
+def rewired(
+    weight: torch.Tensor,
+    index: torch.Tensor,
+    counts: torch.Tensor,
+    in_features: int,
+    *,
+    seed: int = 0,
+    step: int = 1,
+    offset: int = 0,
+) -> tuple[torch.Tensor, Rewire]:
+    """In place, with random growth."""
+    growth = random_growth(index, in_features, seed=seed, step=step, offset=offset)
+    return rewire_(weight, index, counts, in_features, growth)
 
 
 def has_repeats(index: torch.Tensor) -> bool:
@@ -48,7 +63,7 @@ def test_every_subset_is_equally_likely() -> None:
 def test_growth_is_uniform_over_the_absent_columns() -> None:
     index = torch.tensor([1, 4, 0], dtype=torch.int16).repeat(20_000, 1)
     weight = torch.tensor([0.1, 0.2, 3.0]).repeat(20_000, 1)
-    rewire_(weight, index, torch.full((20_000,), 2), 8, seed=0, step=1)
+    rewired(weight, index, torch.full((20_000,), 2), 8, seed=0, step=1)
     subsets = index[:, :2].sort(dim=1).values.tolist()
     counts = torch.tensor([subsets.count(list(pair)) for pair in combinations([2, 3, 5, 6, 7], 2)])
     assert int(counts.sum()) == 20_000
@@ -59,7 +74,7 @@ def test_wide_layers_have_a_32_bit_index() -> None:
     assert init_index(3, 2, 32_767, 0).dtype == torch.int16
     index = init_index(3, 2, 40_000, 0)
     assert index.dtype == torch.int32
-    rewire_(torch.zeros(3, 2), index, torch.full((3,), 2), 40_000, seed=0, step=1)
+    rewired(torch.zeros(3, 2), index, torch.full((3,), 2), 40_000, seed=0, step=1)
     assert not has_repeats(index) and int(index.max()) < 40_000
 
 
@@ -78,7 +93,7 @@ def test_rewiring(shape: tuple[int, int, int, int], data: st.DataObject) -> None
     weight = torch.randn(n_labels, fan_in, generator=torch.Generator().manual_seed(seed))
     counts = torch.tensor(data.draw(st.lists(st.integers(0, fan_in), min_size=n_labels, max_size=n_labels)))
     old_weight, old_index = weight.clone(), index.clone()
-    moved, rewire = rewire_(weight, index, counts, in_features, seed=seed, step=1)
+    moved, rewire = rewired(weight, index, counts, in_features, seed=seed, step=1)
 
     expected = counts.clamp(max=in_features - fan_in)
     assert torch.equal(moved.sum(1), expected)
@@ -94,20 +109,20 @@ def test_rewiring(shape: tuple[int, int, int, int], data: st.DataObject) -> None
 
 def test_of_equal_magnitudes_the_earlier_slot_goes() -> None:
     index, weight = init_index(3, 4, 20, 0), torch.tensor([[1.0, -0.5, 0.5, 0.5]]).repeat(3, 1)
-    moved, _ = rewire_(weight, index, torch.tensor([1, 2, 3]), 20, seed=0, step=1)
+    moved, _ = rewired(weight, index, torch.tensor([1, 2, 3]), 20, seed=0, step=1)
     assert moved.int().tolist() == [[0, 1, 0, 0], [0, 1, 1, 0], [0, 1, 1, 1]]
 
 
 def test_more_wanted_than_absent_keeps_the_largest_of_the_dropped() -> None:
     index, weight = init_index(1, 4, 5, 0), torch.tensor([[0.4, 0.1, 0.3, 0.2]])
-    moved, rewire = rewire_(weight, index, torch.tensor([3]), 5, seed=0, step=1)
+    moved, rewire = rewired(weight, index, torch.tensor([3]), 5, seed=0, step=1)
     assert moved.int().tolist() == [[0, 1, 0, 0]] and rewire.grown == 1 and not has_repeats(index)
 
 
 def test_a_full_row_cannot_change() -> None:
     index, weight = init_index(3, 4, 4, 0), torch.zeros(3, 4)
     before = index.clone()
-    moved, rewire = rewire_(weight, index, torch.full((3,), 4), 4, seed=0, step=1)
+    moved, rewire = rewired(weight, index, torch.full((3,), 4), 4, seed=0, step=1)
     assert not moved.any() and (rewire.dropped, rewire.grown) == (0, 0) and torch.equal(index, before)
 
 
@@ -123,7 +138,7 @@ def test_shards_blocks_and_threads_do_not_show(monkeypatch: pytest.MonkeyPatch) 
             parts = []
             for first, last in pairwise(bounds):
                 index = init_index(last - first, 6, 40, 3, offset=first)
-                rewire_(weight[first:last].clone(), index, counts[first:last], 40, seed=3, step=9, offset=first)
+                rewired(weight[first:last].clone(), index, counts[first:last], 40, seed=3, step=9, offset=first)
                 parts.append(index)
             results.append(torch.cat(parts))
     finally:
@@ -135,14 +150,14 @@ def test_another_step_or_seed_grows_elsewhere() -> None:
     grown = []
     for seed, step in ((0, 1), (0, 2), (1, 1)):
         index = init_index(20, 6, 400, 0)
-        rewire_(torch.zeros(20, 6), index, torch.full((20,), 6), 400, seed=seed, step=step)
+        rewired(torch.zeros(20, 6), index, torch.full((20,), 6), 400, seed=seed, step=step)
         grown.append(index)
     assert grown[0].ne(grown[1]).any() and grown[0].ne(grown[2]).any()
 
 
 def test_a_parameter_is_rewired_in_place() -> None:
     weight, index = torch.nn.Parameter(torch.ones(3, 4)), init_index(3, 4, 20, 0)
-    rewire_(weight, index, torch.full((3,), 2), 20, seed=0, step=1)
+    rewired(weight, index, torch.full((3,), 2), 20, seed=0, step=1)
     assert weight.requires_grad and int((weight == 0).sum()) == 6
 
 
@@ -172,7 +187,7 @@ def test_a_group_is_rewired_as_one(shape: tuple[int, int, int, int], size: int, 
     counts = torch.tensor(data.draw(st.lists(st.integers(0, fan_in), min_size=n_groups, max_size=n_groups)))
     old_weight, old_index = weight.clone(), index.clone()
     assume(n_labels > (n_groups - 1) * size and -(-n_labels // -(-n_labels // n_groups)) == n_groups)
-    moved, rewire = rewire_(weight, index, counts, in_features, seed=seed, step=1)
+    moved, rewire = rewired(weight, index, counts, in_features, seed=seed, step=1)
     assert rewire.dropped == int(counts.clamp(max=in_features - fan_in).sum())
     assert not has_repeats(index)
     assert torch.equal(weight[~moved], old_weight[~moved]) and not weight[moved].any()

@@ -6,9 +6,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from xmc.ops.blocks import group_size, label_blocks
 from xmc.ops.dense import dense_loss, dense_topk
-from xmc.ops.fan_in import fan_in_loss, fan_in_sgd_step, fan_in_topk
-from xmc.types import InPlaceUpdate, LossName, Positives, StepOutput, TopK
+from xmc.ops.fan_in import fan_in_linear, fan_in_loss, fan_in_sgd_step, fan_in_topk
+from xmc.ops.losses import loss_and_gradient_
+from xmc.types import Evidence, InPlaceUpdate, LossName, Positives, StepOutput, TopK
 
 
 class Classifier(nn.Module):
@@ -122,6 +124,30 @@ class FixedFanIn(Classifier):
         if self.order is None:
             return best
         return TopK(best.scores, torch.where(best.labels < 0, -1, self.order[best.labels]))
+
+    @torch.no_grad()
+    def dense_gradient(self, evidence: Evidence, labels: slice) -> Tensor:
+        """Gradient of the loss with respect to the weights that a run of labels would have if dense, [l, D].
+
+        labels: in the order of the weight; whole groups.
+        """
+        size = group_size(self.num_labels, len(self.index))
+        groups = slice(labels.start // size, -(-labels.stop // size))
+        features_BD = evidence.features_BD
+        layer = (features_BD, self.weight[labels], self.index[groups], self.bias[labels])
+        logits_LB = fan_in_linear(*layer, backend=self.backend).T.contiguous()
+        (block,) = label_blocks(self._placed(evidence.positives), labels.start, len(logits_LB), len(logits_LB))
+        _, gradient_LB = loss_and_gradient_(logits_LB, (block.label, block.document), evidence.loss)
+        return gradient_LB @ features_BD / len(features_BD)
+
+    @torch.no_grad()
+    def gradient_at(self, evidence: Evidence, columns_GC: Tensor) -> Tensor:
+        """The same for all labels, but at the given columns alone, [L, C]."""
+        weight = torch.cat([self.weight, self.weight.new_zeros(self.num_labels, columns_GC.shape[1])], dim=1)
+        layer = (evidence.features_BD, weight, torch.cat([self.index, columns_GC], dim=1), self.bias)
+        positives, active = self._placed(evidence.positives), self.fan_in
+        out = fan_in_loss(*layer, positives, evidence.loss, active=active, backend=self.backend)
+        return out.grad_weight[:, active:]
 
     def _loss(self, features_BD: Tensor, positives: Positives, loss: LossName) -> StepOutput:
         layer = (features_BD, self.weight, self.index, self.bias)

@@ -1,20 +1,24 @@
 """Dynamic sparse training: which connections a label has, and when and how they change."""
 
+from xmc.sparsity.rigl import RigL
 from xmc.sparsity.schedule import cosine_decay
 from xmc.sparsity.set import Set
 from xmc.sparsity.static import Static
 from xmc.sparsity.strategy import Layer, OptimizerState, Strategy
-from xmc.sparsity.topology import init_index, rewire_
-from xmc.types import Rewire
+from xmc.sparsity.topology import init_index, random_growth, rewire_
+from xmc.types import Evidence, Rewire
 
 __all__ = [
+    "Evidence",
     "Layer",
     "OptimizerState",
     "Rewire",
+    "RigL",
     "Set",
     "Static",
     "Strategy",
     "cosine_decay",
     "init_index",
+    "random_growth",
     "rewire_",
 ]

@@ -4,15 +4,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from xmc.sparsity.schedule import cosine_decay
-from xmc.sparsity.strategy import Layer, OptimizerState
-from xmc.sparsity.topology import below_threshold, fraction_to_drop, rewire_
+from xmc.sparsity.strategy import Layer, OptimizerState, Strategy
+from xmc.sparsity.topology import below_threshold, fraction_to_drop, random_growth, rewire_
 from xmc.types import Rewire
 
 FINAL_THRESHOLD = 1e-4
 
 
-@dataclass(frozen=True, slots=True)
-class Set:
+@dataclass(frozen=True)
+class Set(Strategy):
     """SET (Mocanu et al., Nature Communications 2018), with both drop modes of "Navigating Extremes" (NeurIPS 2024).
 
     drop: "fraction" drops a share of every row's connections, "threshold" those below a magnitude.
@@ -37,15 +37,8 @@ class Set:
         else:
             threshold = cosine_decay(step, self.initial, self.end, min(self.initial, FINAL_THRESHOLD))
             counts = below_threshold(layer.weight, layer.index, threshold)
-        moved, rewire = rewire_(
-            layer.weight,
-            layer.index,
-            counts,
-            layer.in_features,
-            seed=self.seed,
-            step=step,
-            offset=self.offset,
-        )
+        growth = random_growth(layer.index, layer.in_features, seed=self.seed, step=step, offset=self.offset)
+        moved, rewire = rewire_(layer.weight, layer.index, counts, layer.in_features, growth)
         if rewire.grown:
             optimizer_state.reset(layer.weight, moved)
         return rewire

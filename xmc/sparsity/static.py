@@ -1,10 +1,10 @@
 """Connections that never change."""
 
-from xmc.sparsity.strategy import Layer, OptimizerState
+from xmc.sparsity.strategy import Layer, OptimizerState, Strategy
 from xmc.types import Rewire
 
 
-class Static:
+class Static(Strategy):
     """The null object among the strategies."""
 
     def due(self, step: int) -> bool:

@@ -1,10 +1,12 @@
 """What a strategy of sparse training is, and what it needs of the layer and of the optimizer."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Protocol
 
 from torch import Tensor
 
-from xmc.types import Rewire
+from xmc.types import Evidence, Rewire
 
 
 class Layer(Protocol):
@@ -17,6 +19,14 @@ class Layer(Protocol):
     @property
     def in_features(self) -> int: ...
 
+    def dense_gradient(self, evidence: Evidence, labels: slice) -> Tensor:
+        """Gradient of the loss with respect to the weights that a run of labels would have if dense, [l, D]."""
+        ...
+
+    def gradient_at(self, evidence: Evidence, columns_GC: Tensor) -> Tensor:
+        """The same for all labels, but at the given columns alone, [L, C]."""
+        ...
+
 
 class OptimizerState(Protocol):
     """The state that an optimizer keeps for each slot of a parameter."""
@@ -26,13 +36,23 @@ class OptimizerState(Protocol):
         ...
 
 
-class Strategy(Protocol):
+class Strategy(ABC):
     """Decides when and how the connections of a layer change; owns no weights."""
 
+    @abstractmethod
     def due(self, step: int) -> bool:
         """Whether to rewire after `step` updates."""
-        ...
 
+    @abstractmethod
     def rewire(self, layer: Layer, optimizer_state: OptimizerState, step: int) -> Rewire:
         """Change connections in place; a new one has weight 0 and fresh optimizer state, a kept one keeps its bits."""
-        ...
+
+    def observe(self, evidence: Evidence, step: int) -> None:
+        """See the batch of the `step`-th update; called before `rewire`."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint must keep of it."""
+        return {}
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over what `tensors` gave."""

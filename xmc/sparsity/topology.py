@@ -6,6 +6,7 @@ of groups, and no memory is of the size of L x D.
 """
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -39,6 +40,16 @@ def init_index(n_groups: int, fan_in: int, in_features: int, seed: int, *, offse
     return index
 
 
+def absent_columns(index: Tensor, many: int, in_features: int, *, seed: int, step: int, offset: int = 0) -> Tensor:
+    """`many` distinct columns that each row lacks, every subset equally likely, [G, many] in the type of the index."""
+    columns = torch.empty(len(index), many, dtype=index.dtype, device=index.device)
+    for s in label_slices(len(index), _BLOCK):
+        numbers = torch.arange(s.start, s.stop, device=index.device) + offset
+        counts = torch.full_like(numbers, many)
+        columns[s] = _sample_absent(index[s], counts, many, in_features, seed, step, numbers)
+    return columns
+
+
 def fraction_to_drop(index: Tensor, fraction: float) -> Tensor:
     """The same number of connections for each row of the index, `fraction` of K rounded, int64 [G]."""
     return torch.full((len(index),), round(fraction * index.shape[1]), device=index.device)
@@ -51,15 +62,35 @@ def below_threshold(weight: Tensor, index: Tensor, threshold: float) -> Tensor:
     return torch.cat([(_magnitude(weight[labels], size) < threshold).sum(1) for _, labels in blocks])
 
 
+class Growth(Protocol):
+    """Chooses where a run of rows grows."""
+
+    def __call__(self, groups: slice, dropped: Tensor, counts: Tensor, most: int) -> Tensor:
+        """Columns [g, most], int64: distinct in each row and not among those it keeps.
+
+        groups: rows of the index. dropped: bool [g, K], the connections that go. counts: int64 [g], how many of a
+        row's columns are used, from the first on.
+        """
+        ...
+
+
+def random_growth(index: Tensor, in_features: int, *, seed: int, step: int, offset: int = 0) -> Growth:
+    """Columns that a row does not have yet, every subset equally likely. offset: global number of the first row."""
+
+    def grow(groups: slice, dropped: Tensor, counts: Tensor, most: int) -> Tensor:
+        numbers = torch.arange(groups.start, groups.stop, device=index.device) + offset
+        return _sample_absent(index[groups], counts, most, in_features, seed, step, numbers)
+
+    return grow
+
+
 @torch.no_grad()
-def rewire_(
-    weight: Tensor, index: Tensor, counts: Tensor, in_features: int, *, seed: int, step: int, offset: int = 0
-) -> tuple[Tensor, Rewire]:
-    """Put the `counts` smallest connections of each row on random columns that it does not have yet, with weight 0.
+def rewire_(weight: Tensor, index: Tensor, counts: Tensor, in_features: int, growth: Growth) -> tuple[Tensor, Rewire]:
+    """Put the `counts` smallest connections of each row where `growth` says, with weight 0.
 
     weight: [L, K], index: [G, K], changed in place; a connection that stays keeps its slot and its bits. counts: int64
-    [G]. offset: global number of the first row of the index. A row has D - K columns to grow on, so it drops no more
-    than that: the largest of those meant to go stay. Of equal magnitudes the earlier slot goes first.
+    [G]. A row has D - K columns to grow on, so it drops no more than that: the largest of those meant to go stay. Of
+    equal magnitudes the earlier slot goes first.
 
     Returns the slots of the weight that hold a new connection, bool [L, K], and the number of connections moved.
     """
@@ -71,11 +102,10 @@ def rewire_(
     if most == 0:
         return moved, Rewire(0, 0)
     for s, labels in _blocks(len(weight), n_groups, size):
-        numbers = torch.arange(s.start, s.stop, device=weight.device) + offset
-        columns = _sample_absent(index[s], counts[s], most, in_features, seed, step, numbers)
         slots = _magnitude(weight[labels], size).argsort(dim=1, stable=True)[:, :most]
         chosen = torch.arange(most, device=weight.device) < counts[s, None]
         block_moved = torch.zeros_like(index[s], dtype=torch.bool).scatter_(1, slots, chosen)
+        columns = growth(s, block_moved, counts[s], most)
         moved[labels] = block_moved.repeat_interleave(size, 0)[: labels.stop - labels.start]
         kept = index[s].gather(1, slots)
         index[s] = index[s].scatter_(1, slots, torch.where(chosen, columns.to(index.dtype), kept))
@@ -90,13 +120,19 @@ def _blocks(n_labels: int, n_groups: int, size: int) -> Iterator[tuple[slice, sl
         yield groups, slice(groups.start * size, min(groups.stop * size, n_labels))
 
 
-def _magnitude(weight: Tensor, size: int) -> Tensor:
-    """Mean magnitude of the connections of each group, [g, K]; the last group may be smaller than `size`."""
+def by_group(values: Tensor, size: int) -> Tensor:
+    """Sum of the rows of each group, [g, ...] of [l, ...]; the last group may be smaller than `size`."""
     if size == 1:
-        return weight.abs()
-    missing = -len(weight) % size
-    sums = F.pad(weight.abs().float(), (0, 0, 0, missing)).view(-1, size, weight.shape[1]).sum(1)
-    sums[-1] *= size / (size - missing)
+        return values
+    return F.pad(values.float(), (0, 0, 0, -len(values) % size)).view(-1, size, values.shape[1]).sum(1)
+
+
+def _magnitude(weight: Tensor, size: int) -> Tensor:
+    """Mean magnitude of the connections of each group, [g, K]."""
+    sums = by_group(weight.abs(), size)
+    if size == 1:
+        return sums
+    sums[-1] *= size / (size - -len(weight) % size)
     return sums / size
 
 

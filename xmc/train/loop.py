@@ -14,13 +14,13 @@ from typing import Protocol, Self
 import torch
 
 from xmc.model.classifier import FixedFanIn
-from xmc.sparsity import Rewire, Strategy, cosine_decay
+from xmc.sparsity import Rewire, cosine_decay
 from xmc.train.checkpoint import Checkpoints
 from xmc.train.schedule import ScheduleKind, learning_rate_multiplier
 from xmc.train.state import TrainState
-from xmc.train.step import Losses, clip_gradients, compute_gradients
+from xmc.train.step import Outcome, clip_gradients, compute_gradients
 from xmc.train.tracking import Record, Tracker
-from xmc.types import Batch, XMCError
+from xmc.types import Batch, Evidence, XMCError
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,6 @@ class Interrupted(Exception):
 def train(
     state: TrainState,
     batches: Batches,
-    strategy: Strategy,
     plan: Plan,
     *,
     validate: Validate | None,
@@ -81,7 +80,7 @@ def train(
     with _StopSignal() as stop:
         while not state.progress.finished:
             for batch in batches.epoch(state.progress.epoch, state.progress.batch):
-                _train_step(state, batch, strategy, plan, meter, tracker)
+                _train_step(state, batch, plan, meter, tracker)
                 state.progress.batch += 1
                 _end_of_step(state, plan, meter, validate, checkpoints, tracker, stop)
                 if state.progress.finished:
@@ -90,14 +89,12 @@ def train(
                 state.progress.epoch, state.progress.batch = state.progress.epoch + 1, 0
 
 
-def _train_step(
-    state: TrainState, batch: Batch, strategy: Strategy, plan: Plan, meter: "_Meter", tracker: Tracker
-) -> None:
+def _train_step(state: TrainState, batch: Batch, plan: Plan, meter: "_Meter", tracker: Tracker) -> None:
     step = state.progress.step
     rates = state.set_learning_rates(learning_rate_multiplier(step, plan.total_steps, plan.warmup_steps, plan.schedule))
     batch = batch.to(state.model.device)
     state.model.train()
-    losses = compute_gradients(
+    outcome = compute_gradients(
         state.model,
         state.auxiliary,
         batch,
@@ -105,22 +102,26 @@ def _train_step(
         micro_batch_size=plan.micro_batch_size,
         autocast=plan.autocast,
     )
-    if not torch.isfinite(torch.tensor(losses.main)):
+    if not torch.isfinite(torch.tensor(outcome.main)):
         raise XMCError(
-            f"the loss is {losses.main} at step {step + 1}: training diverged. Lower the learning rates (encoder.lr, "
+            f"the loss is {outcome.main} at step {step + 1}: training diverged. Lower the learning rates (encoder.lr, "
             "classifier.optimizer.lr) or lengthen trainer.warmup, and start anew with another run=..."
         )
     norm = clip_gradients(state.model, plan.clip_norm)
     state.optimizer_step()
     state.zero_grad()
     state.progress.step = step + 1
-    rewire = Rewire(0, 0)
-    classifier = state.model.classifier
-    if strategy.due(state.progress.step) and isinstance(classifier, FixedFanIn):
-        rewire = strategy.rewire(classifier, state.slots, state.progress.step)
-    meter.add(batch, losses, rewire)
+    meter.add(batch, outcome, _rewire(state, Evidence(outcome.features_BD, batch.positives, state.model.loss)))
     if state.progress.step % plan.log_every == 0 or state.progress.step == plan.total_steps:
         tracker.log(meter.record(state, norm, rates))
+
+
+def _rewire(state: TrainState, evidence: Evidence) -> Rewire:
+    step, classifier = state.progress.step, state.model.classifier
+    state.strategy.observe(evidence, step)
+    if state.strategy.due(step) and isinstance(classifier, FixedFanIn):
+        return state.strategy.rewire(classifier, state.slots, step)
+    return Rewire(0, 0)
 
 
 def _end_of_step(
@@ -183,13 +184,13 @@ class _Meter:
     def restart_clock(self) -> None:
         self._clock = time.perf_counter()
 
-    def add(self, batch: Batch, losses: Losses, rewire: Rewire) -> None:
+    def add(self, batch: Batch, outcome: Outcome, rewire: Rewire) -> None:
         self._steps += 1
         self._documents += len(batch)
         self._tokens += int(batch.attention_mask.sum())
-        self._main += losses.main
-        if losses.auxiliary is not None:
-            self._auxiliary += losses.auxiliary
+        self._main += outcome.main
+        if outcome.auxiliary is not None:
+            self._auxiliary += outcome.auxiliary
             self._auxiliary_steps += 1
         self._dropped += rewire.dropped
         self._grown += rewire.grown

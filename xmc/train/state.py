@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 
 from xmc.model import XMCModel
 from xmc.model.auxiliary import ClusterHead
+from xmc.sparsity import Strategy
 from xmc.train.checkpoint import Tensors
 from xmc.train.optim import SlotState
 
@@ -33,6 +34,7 @@ class TrainState:
     model: XMCModel
     auxiliary: ClusterHead | None
     optimizers: dict[str, Optimizer]
+    strategy: Strategy
     progress: Progress = field(default_factory=Progress)
 
     @property
@@ -59,6 +61,7 @@ class TrainState:
         parts = {"model": dict(self.model.state_dict()), "optimizer": self._optimizer_tensors(), "rng": _rng()}
         if self.auxiliary is not None:
             parts["auxiliary"] = dict(self.auxiliary.state_dict())
+        parts["strategy"] = self.strategy.tensors()
         return {name: values for name, values in parts.items() if values}
 
     def scalars(self) -> dict[str, Any]:
@@ -69,6 +72,7 @@ class TrainState:
         self.model.load_state_dict(tensors["model"])
         if self.auxiliary is not None:
             self.auxiliary.load_state_dict(tensors["auxiliary"])
+        self.strategy.load(tensors.get("strategy", {}))
         saved_tensors = tensors.get("optimizer", {})
         for name, i, parameter, state in self._slots():
             prefix = f"{name}.{i}."

@@ -13,11 +13,12 @@ from xmc.types import Batch
 
 
 @dataclass(frozen=True, slots=True)
-class Losses:
-    """Losses of one step, each summed over its labels or clusters and averaged over documents."""
+class Outcome:
+    """Losses of one step, each summed over its labels or clusters and averaged over documents, and the features."""
 
     main: float
     auxiliary: float | None
+    features_BD: Tensor
 
 
 def compute_gradients(
@@ -28,7 +29,7 @@ def compute_gradients(
     auxiliary_weight: float,
     micro_batch_size: int | None = None,
     autocast: bool = False,
-) -> Losses:
+) -> Outcome:
     """Leave the gradient of (1 - a) * main + a * auxiliary, a = `auxiliary_weight`, in every parameter's `.grad`.
 
     With a micro-batch size, features are first computed without a graph, the classifier runs once on the whole batch,
@@ -58,7 +59,7 @@ def compute_gradients(
         for i, (start, stop) in enumerate(bounds):
             replay.restore(i)
             _encode(model, batch, start, stop, autocast).backward(grad_BD[start:stop])
-    return Losses(main_loss.item(), None if auxiliary_loss is None else auxiliary_loss.item())
+    return Outcome(main_loss.item(), None if auxiliary_loss is None else auxiliary_loss.item(), leaf_BD)
 
 
 def feature_parameters(model: XMCModel) -> Iterator[nn.Parameter]:

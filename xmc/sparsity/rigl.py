@@ -1,0 +1,109 @@
+"""RigL: drop the smallest connections, grow those whose absence the loss regrets most."""
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from xmc.ops.blocks import group_size, label_slices
+from xmc.sparsity.schedule import cosine_decay
+from xmc.sparsity.strategy import Layer, OptimizerState, Strategy
+from xmc.sparsity.topology import Growth, absent_columns, by_group, fraction_to_drop, rewire_
+from xmc.types import Evidence, LossName, Positives, Rewire
+
+_BLOCK = 1 << 22  # numbers of a dense gradient that exist at once
+
+
+class RigL(Strategy):
+    """RigL (Evci et al., ICML 2020), with the cheap variant of guided exploration (arXiv 2401.06898).
+
+    Drops by magnitude, grows where the gradient is largest in magnitude; what was just dropped may grow again, from 0.
+    candidates: "all" absent columns, whose gradients are formed a block of labels at a time, or a "sample" of K.
+    initial: share of a row's connections to drop at step 0; it falls by half a cosine to 0 at `end`, the first step
+    without rewiring. interval: steps between rewirings. batches: the last so many count towards the gradient.
+    seed: of the samples. offset: global number of the first row of the layer's index.
+    """
+
+    def __init__(
+        self,
+        initial: float,
+        interval: int,
+        end: int,
+        seed: int,
+        *,
+        candidates: Literal["all", "sample"] = "all",
+        batches: int = 1,
+        offset: int = 0,
+    ) -> None:
+        self._initial = initial
+        self._interval = interval
+        self._end = end
+        self._seed = seed
+        self._candidates = candidates
+        self._offset = offset
+        self._seen: deque[Evidence] = deque(maxlen=batches)
+
+    def due(self, step: int) -> bool:
+        return 0 < step < self._end and step % self._interval == 0
+
+    def observe(self, evidence: Evidence, step: int) -> None:
+        until = -step % self._interval
+        if until < (self._seen.maxlen or 1) and self.due(step + until):
+            self._seen.append(evidence)
+
+    def rewire(self, layer: Layer, optimizer_state: OptimizerState, step: int) -> Rewire:
+        counts = fraction_to_drop(layer.index, cosine_decay(step, self._initial, self._end))
+        growth = self._among_all if self._candidates == "all" else self._among_a_sample
+        moved, rewire = rewire_(layer.weight, layer.index, counts, layer.in_features, growth(layer, step))
+        if rewire.grown:
+            optimizer_state.reset(layer.weight, moved)
+        self._seen.clear()
+        return rewire
+
+    def tensors(self) -> dict[str, Tensor]:
+        parts: dict[str, Tensor] = {}
+        for i, seen in enumerate(self._seen):
+            parts[f"{i}.{seen.loss}.features"] = seen.features_BD
+            parts[f"{i}.{seen.loss}.offsets"] = seen.positives.offsets
+            parts[f"{i}.{seen.loss}.labels"] = seen.positives.labels
+        return parts
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        self._seen.clear()
+        for name in sorted((n for n in tensors if n.endswith(".features")), key=lambda n: int(n.split(".")[0])):
+            prefix = name.removesuffix("features")
+            loss: LossName = "bce" if prefix.split(".")[1] == "bce" else "squared_hinge"
+            positives = Positives(tensors[prefix + "offsets"], tensors[prefix + "labels"])
+            self._seen.append(Evidence(tensors[name], positives, loss))
+
+    def _among_all(self, layer: Layer, step: int) -> Growth:
+        size = group_size(len(layer.weight), len(layer.index))
+        block = max(1, _BLOCK // layer.in_features // size)
+
+        def grow(groups: slice, dropped: Tensor, counts: Tensor, most: int) -> Tensor:
+            columns = []
+            for part in label_slices(groups.stop - groups.start, block):
+                rows = slice(groups.start + part.start, groups.start + part.stop)
+                labels = slice(rows.start * size, min(rows.stop * size, len(layer.weight)))
+                total = sum(layer.dense_gradient(evidence, labels) for evidence in self._seen)
+                scores = by_group(torch.as_tensor(total).abs(), size)
+                present = layer.index[rows].long()
+                kept = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, present, ~dropped[part])
+                columns.append(scores.masked_fill_(kept, -1).topk(most, dim=1).indices)
+            return torch.cat(columns)
+
+        return grow
+
+    def _among_a_sample(self, layer: Layer, step: int) -> Growth:
+        fan_in, size = layer.index.shape[1], group_size(len(layer.weight), len(layer.index))
+        many = min(fan_in, layer.in_features - fan_in)
+        sample = absent_columns(layer.index, many, layer.in_features, seed=self._seed, step=step, offset=self._offset)
+        total = sum(layer.gradient_at(evidence, sample) for evidence in self._seen)
+        scores = by_group(torch.as_tensor(total).abs(), size)
+
+        def grow(groups: slice, dropped: Tensor, counts: Tensor, most: int) -> Tensor:
+            return sample[groups].gather(1, scores[groups].topk(most, dim=1).indices).long()
+
+        return grow
