@@ -24,7 +24,7 @@ from xmc.model.clustering import cluster_labels, label_features, order_by_group,
 from xmc.model.encoder import Encoder, load_backbone
 from xmc.model.intermediate import build_intermediate
 from xmc.ops.fan_in import resolve_backend
-from xmc.sparsity import RigL, Set, Static, Strategy, init_index
+from xmc.sparsity import RigL, Set, Static, Strategy, TopologyHealth, init_index
 from xmc.train.loop import Plan
 from xmc.train.optim import InPlaceSGD, SlotAdamW
 from xmc.train.sparse_novograd import SparseNovoGrad
@@ -135,7 +135,10 @@ def build_training(config: c.TrainConfig, corpus: Corpus, device: torch.device) 
     auxiliary = _build_auxiliary(config, model, features, generator)
     plan = _build_plan(config, batches.steps_per_epoch, device)
     strategy = _build_strategy(config, plan.total_steps)
-    state = TrainState(model, auxiliary, _build_optimizers(config, model, auxiliary), strategy)
+    health = None
+    if isinstance(classifier, FixedFanIn):
+        health = TopologyHealth(classifier.index, classifier.in_features)
+    state = TrainState(model, auxiliary, _build_optimizers(config, model, auxiliary), strategy, health)
     return Training(state, plan, batches, dev_batches)
 
 

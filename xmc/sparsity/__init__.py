@@ -1,5 +1,6 @@
 """Dynamic sparse training: which connections a label has, and when and how they change."""
 
+from xmc.sparsity.health import TopologyHealth
 from xmc.sparsity.rigl import RigL
 from xmc.sparsity.schedule import cosine_decay
 from xmc.sparsity.set import Set
@@ -17,6 +18,7 @@ __all__ = [
     "Set",
     "Static",
     "Strategy",
+    "TopologyHealth",
     "cosine_decay",
     "init_index",
     "random_growth",

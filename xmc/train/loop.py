@@ -111,17 +111,20 @@ def _train_step(state: TrainState, batch: Batch, plan: Plan, meter: "_Meter", tr
     state.optimizer_step()
     state.zero_grad()
     state.progress.step = step + 1
-    meter.add(batch, outcome, _rewire(state, Evidence(outcome.features_BD, batch.positives, state.model.loss)))
+    rewire, health = _rewire(state, Evidence(outcome.features_BD, batch.positives, state.model.loss))
+    meter.add(batch, outcome, rewire, health)
     if state.progress.step % plan.log_every == 0 or state.progress.step == plan.total_steps:
         tracker.log(meter.record(state, norm, rates))
 
 
-def _rewire(state: TrainState, evidence: Evidence) -> Rewire:
+def _rewire(state: TrainState, evidence: Evidence) -> tuple[Rewire, dict[str, float]]:
+    """What moved in the classifier after this step, and how its topology is then, if it was due."""
     step, classifier = state.progress.step, state.model.classifier
     state.strategy.observe(evidence, step)
-    if state.strategy.due(step) and isinstance(classifier, FixedFanIn):
-        return state.strategy.rewire(classifier, state.slots, step)
-    return Rewire(0, 0)
+    if not state.strategy.due(step) or not isinstance(classifier, FixedFanIn) or state.health is None:
+        return Rewire(0, 0), {}
+    rewire = state.strategy.rewire(classifier, state.slots, step)
+    return rewire, state.health.record(classifier.index, step)
 
 
 def _end_of_step(
@@ -179,12 +182,13 @@ class _Meter:
         self._steps = self._documents = self._tokens = self._dropped = self._grown = 0
         self._main = self._auxiliary = self._seconds = 0.0
         self._auxiliary_steps = 0
+        self._health: dict[str, float] = {}
         self.restart_clock()
 
     def restart_clock(self) -> None:
         self._clock = time.perf_counter()
 
-    def add(self, batch: Batch, outcome: Outcome, rewire: Rewire) -> None:
+    def add(self, batch: Batch, outcome: Outcome, rewire: Rewire, health: dict[str, float]) -> None:
         self._steps += 1
         self._documents += len(batch)
         self._tokens += int(batch.attention_mask.sum())
@@ -194,6 +198,7 @@ class _Meter:
             self._auxiliary_steps += 1
         self._dropped += rewire.dropped
         self._grown += rewire.grown
+        self._health |= health
         self._seconds += time.perf_counter() - self._clock
         self.restart_clock()
 
@@ -212,6 +217,7 @@ class _Meter:
             "peak_memory_mib": _peak_memory_mib(state.model.device),
             "dropped": self._dropped,
             "grown": self._grown,
+            **self._health,
         }
         eta = (self._total_steps - progress.step) * self._seconds / self._steps
         logger.info(

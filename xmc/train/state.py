@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from xmc.model import XMCModel
 from xmc.model.auxiliary import ClusterHead
-from xmc.sparsity import Strategy
+from xmc.sparsity import Strategy, TopologyHealth
 from xmc.train.checkpoint import Tensors
 from xmc.train.optim import SlotState
 
@@ -35,6 +35,7 @@ class TrainState:
     auxiliary: ClusterHead | None
     optimizers: dict[str, Optimizer]
     strategy: Strategy
+    health: TopologyHealth | None = None  # of a sparse classifier
     progress: Progress = field(default_factory=Progress)
 
     @property
@@ -62,6 +63,8 @@ class TrainState:
         if self.auxiliary is not None:
             parts["auxiliary"] = dict(self.auxiliary.state_dict())
         parts["strategy"] = self.strategy.tensors()
+        if self.health is not None:
+            parts["health"] = self.health.tensors()
         return {name: values for name, values in parts.items() if values}
 
     def scalars(self) -> dict[str, Any]:
@@ -73,6 +76,8 @@ class TrainState:
         if self.auxiliary is not None:
             self.auxiliary.load_state_dict(tensors["auxiliary"])
         self.strategy.load(tensors.get("strategy", {}))
+        if self.health is not None:
+            self.health.load(tensors["health"])
         saved_tensors = tensors.get("optimizer", {})
         for name, i, parameter, state in self._slots():
             prefix = f"{name}.{i}."

@@ -1,0 +1,80 @@
+"""Figures that tell whether a topology is healthy: how fast it turns over, how old it is, and how it spreads."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+_SAMPLE = 256  # rows of the index that are followed one by one
+
+
+class TopologyHealth:
+    """Follows the connections of a layer from rewiring to rewiring, on a fixed sample of rows spread over the index.
+
+    Turnover, ages and the spectral gap are those of the sample; column degrees count all rows. The gap compares the
+    mask of the sample, a bipartite graph, with the best expander of its degrees (Sparse-IFT, arXiv 2303.11525).
+    """
+
+    def __init__(self, index_GK: Tensor, in_features: int) -> None:
+        self._in_features = in_features
+        n_groups = len(index_GK)
+        self._rows = torch.linspace(0, n_groups - 1, min(_SAMPLE, n_groups), device=index_GK.device).long()
+        self._columns = index_GK[self._rows].clone()
+        self._born = torch.zeros(self._columns.shape, dtype=torch.int32, device=index_GK.device)
+
+    def record(self, index_GK: Tensor, step: int) -> dict[str, float]:
+        """Figures after the rewiring of `step`, since the one before.
+
+        turnover: share of connections that are new. changed_rows: share of rows with a new one. age: steps since a
+        connection grew. degree: rows a column serves; its Gini coefficient is 0 where all serve alike. spectral_gap:
+        first minus second singular value of the mask, and the same for a Ramanujan graph of its mean degrees.
+        """
+        columns = index_GK[self._rows]
+        same = columns[:, :, None] == self._columns[:, None, :]
+        old = same.any(2)
+        self._born = torch.where(old, self._born.gather(1, same.int().argmax(2)), step)
+        self._columns = columns.clone()
+        ages = (step - self._born).double()
+        degrees = torch.bincount(index_GK.flatten().int(), minlength=self._in_features)
+        first, second = self._singular_values()
+        fan_in, mean_degree = columns.shape[1], columns.numel() / self._in_features
+        return {
+            "topology/turnover": 1 - float(old.double().mean()),
+            "topology/changed_rows": float((~old).any(1).double().mean()),
+            "topology/age_mean": float(ages.mean()),
+            "topology/age_median": float(ages.median()),
+            "topology/degree_min": int(degrees.min()),
+            "topology/degree_max": int(degrees.max()),
+            "topology/degree_gini": gini(degrees),
+            "topology/spectral_gap": first - second,
+            "topology/spectral_gap_ramanujan": math.sqrt(fan_in * mean_degree)
+            - math.sqrt(max(0.0, fan_in - 1))
+            - math.sqrt(max(0.0, mean_degree - 1)),
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint must keep of it."""
+        return {"columns": self._columns, "born": self._born}
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over what `tensors` gave."""
+        self._columns = tensors["columns"].to(self._columns.device)
+        self._born = tensors["born"].to(self._born.device)
+
+    def _singular_values(self) -> tuple[float, float]:
+        mask = torch.zeros(len(self._columns), self._in_features, dtype=torch.float64)
+        mask.scatter_(1, self._columns.long().cpu(), 1.0)
+        small = mask @ mask.T if len(mask) <= self._in_features else mask.T @ mask
+        values = torch.linalg.eigvalsh(small).clamp(min=0).sqrt()
+        return float(values[-1]), float(values[-2]) if len(values) > 1 else 0.0
+
+
+def gini(counts: Tensor) -> float:
+    """Gini coefficient of non-negative counts: 0 where all are alike, towards 1 where one has everything."""
+    ordered = counts.double().sort().values
+    total, n = float(ordered.sum()), len(ordered)
+    if total == 0:
+        return 0.0
+    ranks = torch.arange(1, n + 1, dtype=torch.float64, device=ordered.device)
+    return float((2 * ranks - n - 1) @ ordered) / (n * total)
