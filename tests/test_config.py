@@ -8,10 +8,20 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from xmc.cli import conf_folder
-from xmc.config import EvaluateConfig, PredictConfig, TrainConfig, parse
+from xmc.config import CoordinateCheckConfig, EvaluateConfig, PredictConfig, TrainConfig, parse
 from xmc.types import XMCError
 
-GROUPS = ("data", "encoder", "intermediate", "classifier", "sparsity", "auxiliary", "tracking", "experiment")
+GROUPS = (
+    "data",
+    "encoder",
+    "intermediate",
+    "parametrization",
+    "classifier",
+    "sparsity",
+    "auxiliary",
+    "tracking",
+    "experiment",
+)
 REQUIRED = {"data": ["data.root=there"], "encoder": ["encoder.name=there"]}
 
 
@@ -49,13 +59,15 @@ def test_classifier_optimizers(classifier: str, optimizer: str) -> None:
 def test_no_yaml_is_left_untested() -> None:
     tested = {Path(group, f"{choice}.yaml") for group, choice in choices()}
     optimizers = {Path("classifier", "optimizer", f"{name}.yaml") for name in ("adamw", "sgd")}
-    top = {Path(f"{name}.yaml") for name in ("config", "evaluate", "predict")}
+    top = {Path(f"{name}.yaml") for name in ("config", "evaluate", "predict", "coordinate_check")}
     assert {p.relative_to(conf_folder()) for p in conf_folder().rglob("*.yaml")} == tested | optimizers | top
 
 
 def test_other_commands_pass_their_schema() -> None:
     assert parse(EvaluateConfig, composed("run=r", name="evaluate")).split == "test"
     assert parse(PredictConfig, composed("run=r", "input=-", name="predict")).k == 5
+    check = parse(CoordinateCheckConfig, composed(name="coordinate_check"))
+    assert check.parametrization.kind == "supar" and check.check.fan_ins == (16, 32, 64, 128, 256)
 
 
 def test_defaults_are_the_demo() -> None:

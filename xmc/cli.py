@@ -16,13 +16,22 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from xmc.config import EvaluateConfig, PredictConfig, TrainConfig, near_miss, parse, run_config_path
+from xmc.config import (
+    CoordinateCheckConfig,
+    EvaluateConfig,
+    PredictConfig,
+    TrainConfig,
+    near_miss,
+    parse,
+    run_config_path,
+)
 from xmc.types import XMCError
 
 COMMANDS = {
     "train": "train a model from raw text (resume=true goes on from the last checkpoint)",
     "evaluate": "measure a run's model on one split",
     "predict": "write the best labels of new documents",
+    "coordinate-check": "show whether learning rates carry over from one fan-in to another",
 }
 HELP = """\
 xmc: text classifiers with up to millions of labels on one ordinary machine
@@ -44,7 +53,7 @@ def main() -> None:
     """Entry point of the `xmc` command. Exit status: 0 done, 1 a mistake in the input, 128 + n stopped by signal n."""
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(HELP.format(commands="\n".join(f"  {name:<10}{text}" for name, text in COMMANDS.items())))
+        print(HELP.format(commands="\n".join(f"  {name:<18}{text}" for name, text in COMMANDS.items())))
         return
     command, *rest = arguments
     sys.argv = [f"xmc {command}", *rest]
@@ -54,10 +63,15 @@ def main() -> None:
     try:
         if command not in COMMANDS:
             raise XMCError(f"{command!r} is no command of xmc{near_miss(command, list(COMMANDS))}")
-        name = "config" if command == "train" else command
+        name = "config" if command == "train" else command.replace("-", "_")
         _check_keys(name, rest)
         os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # hand errors through instead of wrapping them
-        tasks: dict[str, Task] = {"train": _train, "evaluate": _evaluate, "predict": _predict}
+        tasks: dict[str, Task] = {
+            "train": _train,
+            "evaluate": _evaluate,
+            "predict": _predict,
+            "coordinate-check": _coordinate_check,
+        }
         task = _one_clear_error(command, tasks[command])
         hydra.main(config_path=str(conf_folder()), config_name=name, version_base="1.3")(task)()
     except (XMCError, HydraException) as error:
@@ -114,6 +128,13 @@ def _predict(cfg: DictConfig) -> None:
     from xmc import commands
 
     commands.predict_run(config, trained)
+
+
+def _coordinate_check(cfg: DictConfig) -> None:
+    config = parse(CoordinateCheckConfig, _container(cfg))
+    from xmc import commands
+
+    commands.check_coordinates(config)
 
 
 def load_run_config(run: str) -> TrainConfig:

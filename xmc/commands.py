@@ -1,5 +1,6 @@
 """What the commands do, once their configuration is checked."""
 
+import dataclasses
 import json
 import logging
 import shutil
@@ -8,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from xmc import build
-from xmc.config import EvaluateConfig, Metrics, PredictConfig, TrainConfig, run_config_path
+from xmc import build, coordinate_check
+from xmc.config import CoordinateCheckConfig, EvaluateConfig, Metrics, PredictConfig, TrainConfig, run_config_path
 from xmc.data import Batches, Corpus, read_documents
 from xmc.evaluate import Report, check_metric_name, evaluate
 from xmc.model import XMCModel
@@ -81,6 +82,22 @@ def predict_run(config: PredictConfig, trained: TrainConfig) -> None:
     records = predict_documents(model, documents, k=config.k, batch_size=config.batch_size)
     count = write_predictions(records, config.output)
     logger.info("%d documents -> %s", count, "standard output" if config.output == "-" else config.output)
+
+
+def check_coordinates(config: CoordinateCheckConfig) -> None:
+    """Measure how far a few steps move the logits at several fan-ins: a table, `<output>.json` and `<output>.png`."""
+    device = build.prepare_machine(config.trainer.device, config.trainer.threads)
+    points = list(coordinate_check.coordinate_check(config, build.load_corpus(config), device))
+    print(coordinate_check.table(points))
+    output = Path(config.check.output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with open_output(f"{output}.json") as out:
+        json.dump([dataclasses.asdict(point) for point in points], out, indent=1)
+        out.write("\n")
+    try:
+        coordinate_check.plot(points, Path(f"{output}.png"))
+    except ModuleNotFoundError as missing:
+        logger.info("no plot: %s is not installed", missing.name)
 
 
 def measure(model: XMCModel, batches: Batches, corpus: Corpus, split: str, metrics: Metrics) -> Report:

@@ -129,6 +129,17 @@ class DenseClassifier(Section):
     optimizer: ClassifierOptimizer
 
 
+class StandardParametrization(Section):
+    kind: Literal["standard"]
+
+
+class SuParParametrization(Section):
+    kind: Literal["supar"]
+    base_fan_in: Count
+    base_width: Count
+    exponent: Fraction
+
+
 class StaticSparsity(Section):
     kind: Literal["static"]
 
@@ -209,6 +220,7 @@ class TrainConfig(Section):
     encoder: Annotated[BagEncoder | TransformerEncoder, Field(discriminator="kind")]
     intermediate: Annotated[IdentityIntermediate | LinearIntermediate, Field(discriminator="kind")]
     classifier: Annotated[FixedFanInClassifier | DenseClassifier, Field(discriminator="kind")]
+    parametrization: Annotated[StandardParametrization | SuParParametrization, Field(discriminator="kind")]
     sparsity: Annotated[StaticSparsity | SetSparsity | RigLSparsity, Field(discriminator="kind")]
     auxiliary: Annotated[NoAuxiliary | ClustersAuxiliary, Field(discriminator="kind")]
     trainer: Trainer
@@ -224,6 +236,18 @@ class TrainConfig(Section):
                 "set it to at most the batch size, or to null for one pass"
             )
         return self
+
+
+class CoordinateCheck(Section):
+    fan_ins: Annotated[tuple[Count, ...], Field(min_length=2)]
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+    steps: Count
+    labels: Count
+    output: str
+
+
+class CoordinateCheckConfig(TrainConfig):
+    check: CoordinateCheck
 
 
 class EvaluateConfig(Section):

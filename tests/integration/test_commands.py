@@ -121,6 +121,17 @@ def test_every_part_trains(corpus: Path, tmp_path: Path, xmc: Run, overrides: li
     xmc("evaluate", f"run={run}")
 
 
+def test_coordinate_check(corpus: Path, tmp_path: Path, xmc: Run) -> None:
+    output = tmp_path / "deep" / "check"
+    check = ["check.fan_ins=[4,8]", "check.seeds=[0,1]", "check.steps=3", f"check.output={output}"]
+    told = xmc("coordinate-check", *small(corpus, *check))
+    assert "| standard |" in told.stdout and "| supar |" in told.stdout
+    points = {(p["parametrization"], p["fan_in"]): p["changes"] for p in json.loads(Path(f"{output}.json").read_text())}
+    assert points["supar", 4][0] > points["standard", 4][0] and len(points["standard", 8]) == 2
+    told = xmc("coordinate-check", *small(corpus, "classifier=dense", *check), check=False)
+    assert told.returncode == 1 and "take classifier=fixed_fan_in" in told.stderr
+
+
 @pytest.mark.parametrize(
     "overrides",
     [

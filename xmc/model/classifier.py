@@ -62,11 +62,11 @@ class Classifier(nn.Module):
 class FixedFanIn(Classifier):
     """K incoming connections a label: weight [L, K], index [G, K] (which features), bias [L].
 
-    Weights start uniform in +-1/sqrt(K) ("Navigating Extremes", NeurIPS 2024, section 3.1). Where groups of labels
-    share a row of the index, weight and bias stand in the order `order` [L] of the labels, which makes each group a
-    run; labels that come in or go out are always the caller's. `in_place`, if set, gives the step of SGD that `step`
-    then takes itself, while the labels stream by, and no gradient is left. dtype: of the weights; those of bfloat16
-    learn in place only, where the update is rounded stochastically.
+    Weights start uniform in +- `bound`, or 1/sqrt(K) ("Navigating Extremes", NeurIPS 2024, section 3.1). Where groups
+    of labels share a row of the index, weight and bias stand in the order `order` [L] of the labels, which makes each
+    group a run; labels that come in or go out are always the caller's. `in_place`, if set, gives the step of SGD that
+    `step` then takes itself, while the labels stream by, and no gradient is left. dtype: of the weights; those of
+    bfloat16 learn in place only, where the update is rounded stochastically.
     """
 
     kind = "fixed_fan_in"
@@ -83,10 +83,11 @@ class FixedFanIn(Classifier):
         generator: torch.Generator,
         order_L: Tensor | None = None,
         dtype: torch.dtype = torch.float32,
+        bound: float | None = None,
     ) -> None:
         n_groups, fan_in = index_GK.shape
         num_labels = n_groups if order_L is None else len(order_L)
-        bound = 1 / math.sqrt(fan_in)
+        bound = bound or 1 / math.sqrt(fan_in)
         weight = torch.empty(num_labels, fan_in).uniform_(-bound, bound, generator=generator)
         super().__init__(in_features, weight.to(dtype))
         self.register_buffer("index", index_GK)
@@ -159,12 +160,17 @@ class FixedFanIn(Classifier):
 
 
 class Dense(Classifier):
-    """Every label sees every feature: weight [L, D], bias [L]. The baseline, and the auxiliary head."""
+    """Every label sees every feature: weight [L, D], bias [L]. The baseline, and the auxiliary head.
+
+    Weights start uniform in +- `bound`, or 1/sqrt(D).
+    """
 
     kind = "dense"
 
-    def __init__(self, in_features: int, num_labels: int, *, generator: torch.Generator) -> None:
-        bound = 1 / math.sqrt(in_features)
+    def __init__(
+        self, in_features: int, num_labels: int, *, generator: torch.Generator, bound: float | None = None
+    ) -> None:
+        bound = bound or 1 / math.sqrt(in_features)
         super().__init__(in_features, torch.empty(num_labels, in_features).uniform_(-bound, bound, generator=generator))
 
     def topk(self, features_BD: Tensor, k: int) -> TopK:
