@@ -161,6 +161,14 @@ class RigLSparsity(Section):
     batches: Count
 
 
+class TopKastSparsity(Section):
+    kind: Literal["topkast"]
+    backward: Annotated[float, Field(ge=1)]
+    refresh: Count
+    penalty: NonNegative
+    store: Literal["host", "mapped", "implicit"]
+
+
 class NoAuxiliary(Section):
     kind: Literal["none"]
 
@@ -221,7 +229,7 @@ class TrainConfig(Section):
     intermediate: Annotated[IdentityIntermediate | LinearIntermediate, Field(discriminator="kind")]
     classifier: Annotated[FixedFanInClassifier | DenseClassifier, Field(discriminator="kind")]
     parametrization: Annotated[StandardParametrization | SuParParametrization, Field(discriminator="kind")]
-    sparsity: Annotated[StaticSparsity | SetSparsity | RigLSparsity, Field(discriminator="kind")]
+    sparsity: Annotated[StaticSparsity | SetSparsity | RigLSparsity | TopKastSparsity, Field(discriminator="kind")]
     auxiliary: Annotated[NoAuxiliary | ClustersAuxiliary, Field(discriminator="kind")]
     trainer: Trainer
     metrics: Metrics

@@ -111,6 +111,8 @@ def test_multirun(corpus: Path, tmp_path: Path, xmc: Run) -> None:
         ["classifier.weight_dtype=bfloat16", "classifier/optimizer=sgd", "classifier.group_size=4"],
         ["sparsity=rigl", "sparsity.interval=3", "sparsity.batches=2", "classifier.group_size=2"],
         ["sparsity=rigl", "sparsity.interval=3", "sparsity.candidates=sample", "loss=squared_hinge"],
+        ["sparsity=topkast", "sparsity.refresh=3", "sparsity.store=mapped", "parametrization=supar"],
+        ["sparsity=topkast", "sparsity.refresh=3", "classifier/optimizer=sgd"],
         ["classifier=dense", "classifier/optimizer=sgd", "sparsity=static", "trainer.micro_batch_size=5"],
     ],
     ids=" ".join,

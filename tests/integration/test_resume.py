@@ -1,6 +1,7 @@
 """Interrupted runs go on, and end as undisturbed ones do, to the bit."""
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from harness import Run, command, small
+
+from xmc.train.tracking import LocalLog, Record
 
 # Dropout, the auxiliary head, SET and early evaluations are all at work in these runs.
 OVERRIDES = ("trainer.checkpoint_every=7", "trainer.log_every=1")
@@ -49,6 +52,37 @@ def test_killed_three_times_ends_the_same(corpus: Path, tmp_path: Path, xmc: Run
     assert model_bytes(run) == model_bytes(undisturbed)
     steps = [json.loads(line)["step"] for line in (run / "log.jsonl").read_text().splitlines() if '"loss"' in line]
     assert steps == list(range(1, 201))
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        ["sparsity=rigl", "sparsity.interval=10", "sparsity.batches=3"],
+        ["sparsity=topkast", "sparsity.refresh=10", "sparsity.store=implicit"],
+        ["sparsity=topkast", "sparsity.refresh=10", "sparsity.store=mapped"],
+        ["classifier/optimizer=sgd", "classifier.weight_dtype=bfloat16", "classifier.group_size=2"],
+    ],
+    ids=" ".join,
+)
+def test_stopped_in_the_middle_of_an_interval(
+    corpus: Path, tmp_path: Path, xmc: Run, strategy: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At step 29, after two rewirings and within the batches that RigL looks at before the third."""
+    overrides = ["trainer.max_steps=45", "trainer.log_every=1", "trainer.eval_every=45", *strategy]
+    xmc("train", *small(corpus, f"run={tmp_path / 'whole'}", *overrides))
+    real = LocalLog.log
+
+    def log_and_stop(self: LocalLog, record: Record) -> None:
+        real(self, record)
+        if record["step"] == 29:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalLog, "log", log_and_stop)
+        stopped = xmc("train", *small(corpus, f"run={tmp_path / 'parts'}", *overrides), check=False)
+    assert stopped.returncode == 128 + signal.SIGTERM
+    xmc("train", f"run={tmp_path / 'parts'}", "resume=true")
+    assert model_bytes(tmp_path / "parts") == model_bytes(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -1,6 +1,6 @@
 import torch
 
-from xmc.ops.random import _mix, random_integers, rounded
+from xmc.ops.random import _mix, bell_shaped, random_integers, rounded
 
 
 def splitmix64(state: int) -> int:
@@ -59,3 +59,11 @@ def test_rounding_depends_on_seed_step_label_and_slot_alone() -> None:
     assert torch.equal(rounded(value[20:], torch.bfloat16, (1, 2), 120), whole[20:])
     for other in ((2, 2), (1, 3)):
         assert not torch.equal(rounded(value, torch.bfloat16, other, 100), whole)
+
+
+def test_the_bell_has_mean_0_variance_1_and_knows_its_place() -> None:
+    drawn = bell_shaped(5, torch.arange(3000), 100)
+    assert abs(float(drawn.mean())) < 0.01 and abs(float(drawn.var()) - 1) < 0.02
+    assert float(drawn.abs().max()) < 3.5
+    assert torch.equal(bell_shaped(5, torch.tensor([7, 2000]), 60), drawn[[7, 2000], :60])
+    assert not torch.equal(bell_shaped(6, torch.arange(3), 100), drawn[:3])

@@ -66,7 +66,8 @@ class FixedFanIn(Classifier):
     of labels share a row of the index, weight and bias stand in the order `order` [L] of the labels, which makes each
     group a run; labels that come in or go out are always the caller's. `in_place`, if set, gives the step of SGD that
     `step` then takes itself, while the labels stream by, and no gradient is left. dtype: of the weights; those of
-    bfloat16 learn in place only, where the update is rounded stochastically.
+    bfloat16 learn in place only, where the update is rounded stochastically. active: the first so many slots take part
+    in the output, the others only learn (Top-KAST); all, if None.
     """
 
     kind = "fixed_fan_in"
@@ -84,6 +85,7 @@ class FixedFanIn(Classifier):
         order_L: Tensor | None = None,
         dtype: torch.dtype = torch.float32,
         bound: float | None = None,
+        active: int | None = None,
     ) -> None:
         n_groups, fan_in = index_GK.shape
         num_labels = n_groups if order_L is None else len(order_L)
@@ -94,11 +96,8 @@ class FixedFanIn(Classifier):
         self.register_buffer("order", order_L)
         self.register_buffer("place", None if order_L is None else torch.argsort(order_L), persistent=False)
         self.backend = backend
+        self.active = active or fan_in
         self.in_place: Callable[[], InPlaceUpdate] | None = None
-
-    @property
-    def fan_in(self) -> int:
-        return self.weight.shape[1]
 
     def init_bias(self, label_counts: Tensor, num_documents: int, loss: LossName) -> None:
         super().init_bias(label_counts if self.order is None else label_counts[self.order], num_documents, loss)
@@ -114,6 +113,7 @@ class FixedFanIn(Classifier):
             *(*layer, self._placed(positives), loss),
             lr=update.lr * scale,
             weight_decay=update.weight_decay / scale,
+            active=self.active,
             seed=update.seed,
             step=update.step,
             backend=self.backend,
@@ -121,7 +121,8 @@ class FixedFanIn(Classifier):
         return total, grad_features.mul_(scale)
 
     def topk(self, features_BD: Tensor, k: int) -> TopK:
-        best = fan_in_topk(features_BD, self.weight, self.index, self.bias, k, backend=self.backend)
+        layer = (features_BD, self.weight, self.index, self.bias)
+        best = fan_in_topk(*layer, k, active=self.active, backend=self.backend)
         if self.order is None:
             return best
         return TopK(best.scores, torch.where(best.labels < 0, -1, self.order[best.labels]))
@@ -135,7 +136,8 @@ class FixedFanIn(Classifier):
         size = group_size(self.num_labels, len(self.index))
         groups = slice(labels.start // size, -(-labels.stop // size))
         features_BD = evidence.features_BD
-        layer = (features_BD, self.weight[labels], self.index[groups], self.bias[labels])
+        weight, index = self.weight[labels, : self.active], self.index[groups, : self.active]
+        layer = (features_BD, weight.contiguous(), index.contiguous(), self.bias[labels])
         logits_LB = fan_in_linear(*layer, backend=self.backend).T.contiguous()
         (block,) = label_blocks(self._placed(evidence.positives), labels.start, len(logits_LB), len(logits_LB))
         _, gradient_LB = loss_and_gradient_(logits_LB, (block.label, block.document), evidence.loss)
@@ -144,15 +146,17 @@ class FixedFanIn(Classifier):
     @torch.no_grad()
     def gradient_at(self, evidence: Evidence, columns_GC: Tensor) -> Tensor:
         """The same for all labels, but at the given columns alone, [L, C]."""
-        weight = torch.cat([self.weight, self.weight.new_zeros(self.num_labels, columns_GC.shape[1])], dim=1)
-        layer = (evidence.features_BD, weight, torch.cat([self.index, columns_GC], dim=1), self.bias)
-        positives, active = self._placed(evidence.positives), self.fan_in
-        out = fan_in_loss(*layer, positives, evidence.loss, active=active, backend=self.backend)
-        return out.grad_weight[:, active:]
+        absent = self.weight.new_zeros(self.num_labels, columns_GC.shape[1])
+        weight = torch.cat([self.weight[:, : self.active], absent], dim=1)
+        index = torch.cat([self.index[:, : self.active], columns_GC], dim=1)
+        layer = (evidence.features_BD, weight, index, self.bias)
+        positives = self._placed(evidence.positives)
+        out = fan_in_loss(*layer, positives, evidence.loss, active=self.active, backend=self.backend)
+        return out.grad_weight[:, self.active :]
 
     def _loss(self, features_BD: Tensor, positives: Positives, loss: LossName) -> StepOutput:
         layer = (features_BD, self.weight, self.index, self.bias)
-        return fan_in_loss(*layer, self._placed(positives), loss, backend=self.backend)
+        return fan_in_loss(*layer, self._placed(positives), loss, active=self.active, backend=self.backend)
 
     def _placed(self, positives: Positives) -> Positives:
         """The positives by the place of their labels."""

@@ -112,6 +112,9 @@ class XMCModel(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         self.encoder.save_pretrained(folder / "encoder")
         head = {k: v.contiguous() for k, v in self.state_dict().items() if not k.startswith("encoder.")}
+        if isinstance(self.classifier, FixedFanIn):
+            for name in ("classifier.weight", "classifier.index"):
+                head[name] = head[name][:, : self.classifier.active].contiguous()
         save_file(head, folder / "head.safetensors")
         with open(folder / "labels.jsonl", "w", encoding="utf-8") as out:
             for label, name in zip(self.label_ids, self.label_names, strict=True):

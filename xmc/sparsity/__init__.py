@@ -5,22 +5,30 @@ from xmc.sparsity.rigl import RigL
 from xmc.sparsity.schedule import cosine_decay
 from xmc.sparsity.set import Set
 from xmc.sparsity.static import Static
+from xmc.sparsity.store import HostStore, ImplicitStore, MappedStore, WeightStore
 from xmc.sparsity.strategy import Layer, OptimizerState, Strategy
+from xmc.sparsity.topkast import TopKast, initial_scale
 from xmc.sparsity.topology import init_index, random_growth, rewire_
 from xmc.types import Evidence, Rewire
 
 __all__ = [
     "Evidence",
+    "HostStore",
+    "ImplicitStore",
     "Layer",
+    "MappedStore",
     "OptimizerState",
     "Rewire",
     "RigL",
     "Set",
     "Static",
     "Strategy",
+    "TopKast",
     "TopologyHealth",
+    "WeightStore",
     "cosine_decay",
     "init_index",
+    "initial_scale",
     "random_growth",
     "rewire_",
 ]

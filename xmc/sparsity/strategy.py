@@ -10,7 +10,10 @@ from xmc.types import Evidence, Rewire
 
 
 class Layer(Protocol):
-    """A fixed fan-in layer. weight: [L, K]. index: [G, K], columns in [0, in_features). Both change in place."""
+    """A fixed fan-in layer. weight: [L, K]. index: [G, K], columns in [0, in_features). Both change in place.
+
+    active: the first so many slots take part in the output; the others only learn.
+    """
 
     @property
     def weight(self) -> Tensor: ...
@@ -18,6 +21,8 @@ class Layer(Protocol):
     def index(self) -> Tensor: ...
     @property
     def in_features(self) -> int: ...
+    @property
+    def active(self) -> int: ...
 
     def dense_gradient(self, evidence: Evidence, labels: slice) -> Tensor:
         """Gradient of the loss with respect to the weights that a run of labels would have if dense, [l, D]."""
@@ -35,6 +40,10 @@ class OptimizerState(Protocol):
         """Start `slots` (bool, like the parameter) anew: zero moments, step 0. Raises on state it does not know."""
         ...
 
+    def move(self, parameter: Tensor, sources: Tensor) -> None:
+        """Give each slot the state of another slot of its row, or start it anew where `sources` (int64) is -1."""
+        ...
+
 
 class Strategy(ABC):
     """Decides when and how the connections of a layer change; owns no weights."""
@@ -46,6 +55,12 @@ class Strategy(ABC):
     @abstractmethod
     def rewire(self, layer: Layer, optimizer_state: OptimizerState, step: int) -> Rewire:
         """Change connections in place; a new one has weight 0 and fresh optimizer state, a kept one keeps its bits."""
+
+    def start(self, layer: Layer) -> None:
+        """Choose the first connections, where those drawn at random are not meant to be."""
+
+    def prepare(self, layer: Layer, lr: float) -> None:
+        """Change the weights before a step at the classifier's learning rate `lr`."""
 
     def observe(self, evidence: Evidence, step: int) -> None:
         """See the batch of the `step`-th update; called before `rewire`."""

@@ -94,6 +94,8 @@ def _train_step(state: TrainState, batch: Batch, plan: Plan, meter: "_Meter", tr
     rates = state.set_learning_rates(learning_rate_multiplier(step, plan.total_steps, plan.warmup_steps, plan.schedule))
     batch = batch.to(state.model.device)
     state.model.train()
+    if isinstance(state.model.classifier, FixedFanIn):
+        state.strategy.prepare(state.model.classifier, rates["classifier"])
     outcome = compute_gradients(
         state.model,
         state.auxiliary,
@@ -124,7 +126,7 @@ def _rewire(state: TrainState, evidence: Evidence) -> tuple[Rewire, dict[str, fl
     if not state.strategy.due(step) or not isinstance(classifier, FixedFanIn) or state.health is None:
         return Rewire(0, 0), {}
     rewire = state.strategy.rewire(classifier, state.slots, step)
-    return rewire, state.health.record(classifier.index, step)
+    return rewire, state.health.record(classifier.index[:, : classifier.active], step)
 
 
 def _end_of_step(

@@ -107,13 +107,26 @@ class SlotState:
     def __init__(self, optimizers: Iterable[Optimizer]) -> None:
         self._optimizers = list(optimizers)
 
-    @torch.no_grad()
     def reset(self, parameter: Tensor, slots: Tensor) -> None:
         """Start the slots anew: zero moments, step 0. slots: bool, like the parameter.
 
         Raises:
             ValueError: no optimizer updates the parameter, or one whose state cannot be moved by slot.
         """
+        for value in self._values(parameter):
+            value.masked_fill_(slots, 0)
+
+    def move(self, parameter: Tensor, sources: Tensor) -> None:
+        """Give each slot the state of slot `sources` (int64, like the parameter) of its row; -1 starts it anew.
+
+        Raises:
+            ValueError: as `reset`.
+        """
+        for value in self._values(parameter):
+            value.copy_(value.gather(1, sources.clamp(min=0)).masked_fill_(sources < 0, 0))
+
+    def _values(self, parameter: Tensor) -> list[Tensor]:
+        """What the parameter's optimizer keeps by slot."""
         owner = next((o for o in self._optimizers if _updates(o, parameter)), None)
         if owner is None:
             raise ValueError("no optimizer updates this parameter; nothing could follow its slots")
@@ -122,11 +135,10 @@ class SlotState:
             names = ", ".join(sorted(kind.__name__ for kind in self._KNOWN))
             hint = "; use SlotAdamW, which counts steps by slot" if isinstance(owner, AdamW) else ""
             raise ValueError(f"{type(owner).__name__} keeps state that does not move by slot; known: {names}{hint}")
-        for name, value in owner.state[parameter].items():
-            if name not in known:
-                raise ValueError(f"{type(owner).__name__} keeps {name!r}, which does not move by slot")
-            if isinstance(value, Tensor):
-                value.masked_fill_(slots, 0)
+        state = owner.state[parameter]
+        if strange := sorted(set(state) - known):
+            raise ValueError(f"{type(owner).__name__} keeps {strange[0]!r}, which does not move by slot")
+        return [value for value in state.values() if isinstance(value, Tensor)]
 
 
 def _updates(optimizer: Optimizer, parameter: Tensor) -> bool:
