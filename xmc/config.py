@@ -110,6 +110,7 @@ class FixedFanInClassifier(Section):
     kind: Literal["fixed_fan_in"]
     fan_in: Count
     group_size: Count
+    head: Annotated[float, Field(ge=0, lt=1)]
     weight_dtype: Literal["float32", "bfloat16"]
     backend: Literal["auto", "numba", "triton", "torch", "reference"]
     optimizer: ClassifierOptimizer

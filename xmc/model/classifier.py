@@ -14,31 +14,54 @@ from xmc.types import Evidence, InPlaceUpdate, LossName, Positives, StepOutput, 
 
 
 class Classifier(nn.Module):
-    """Logits of L labels from features [B, D], never held all at once.
-
-    `step` leaves the gradients of its own weights in `.grad` and returns the loss and the gradient of the features: the
-    caller carries that into the encoder's autograd graph.
-    """
+    """Logits of L labels from features [B, D], never held all at once."""
 
     kind: str
 
-    def __init__(self, in_features: int, weight: Tensor) -> None:
+    def __init__(self, in_features: int, num_labels: int) -> None:
         super().__init__()
         self.in_features = in_features
-        self.weight = nn.Parameter(weight)
-        self.bias = nn.Parameter(torch.zeros(weight.shape[0]))
+        self.num_labels = num_labels
 
     @property
-    def num_labels(self) -> int:
-        return self.weight.shape[0]
+    def sparse(self) -> "FixedFanIn | None":
+        """The layer whose connections may change."""
+        return None
 
     def step(
         self, features_BD: Tensor, positives: Positives, loss: LossName, scale: float = 1.0
     ) -> tuple[Tensor, Tensor]:
         """Loss (summed over labels, averaged over documents) and gradient of the features [B, D].
 
-        scale: weight of this loss in the total; it multiplies the gradients, not the reported loss.
+        Leaves the gradients of its own weights in `.grad`; the caller carries that of the features into the encoder's
+        autograd graph. scale: weight of this loss in the total; it multiplies the gradients, not the reported loss.
         """
+        raise NotImplementedError
+
+    def init_bias(self, label_counts: Tensor, num_documents: int, loss: LossName) -> None:
+        """Start at each label's frequency: its log-odds for BCE, 2p - 1 for the squared hinge."""
+        raise NotImplementedError
+
+    def topk(self, features_BD: Tensor, k: int) -> TopK:
+        """The k best labels of each document."""
+        raise NotImplementedError
+
+    def evidence(self, features_BD: Tensor, positives: Positives, loss: LossName) -> Evidence:
+        """A batch as the sparse layer sees it."""
+        return Evidence(features_BD, positives, loss)
+
+
+class Layer(Classifier):
+    """A classifier of one weight and one bias."""
+
+    def __init__(self, in_features: int, weight: Tensor) -> None:
+        super().__init__(in_features, weight.shape[0])
+        self.weight = nn.Parameter(weight)
+        self.bias = nn.Parameter(torch.zeros(weight.shape[0]))
+
+    def step(
+        self, features_BD: Tensor, positives: Positives, loss: LossName, scale: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
         out = self._loss(features_BD, positives, loss)
         if scale != 1.0:
             for gradient in (out.grad_weight, out.grad_bias, out.grad_features):
@@ -48,18 +71,14 @@ class Classifier(nn.Module):
 
     @torch.no_grad()
     def init_bias(self, label_counts: Tensor, num_documents: int, loss: LossName) -> None:
-        """Start at each label's frequency: its log-odds for BCE, 2p - 1 for the squared hinge."""
         p = (label_counts.double() + 0.5) / (num_documents + 1)
         self.bias.copy_(torch.logit(p) if loss == "bce" else 2 * p - 1)
-
-    def topk(self, features_BD: Tensor, k: int) -> TopK:
-        raise NotImplementedError
 
     def _loss(self, features_BD: Tensor, positives: Positives, loss: LossName) -> StepOutput:
         raise NotImplementedError
 
 
-class FixedFanIn(Classifier):
+class FixedFanIn(Layer):
     """K incoming connections a label: weight [L, K], index [G, K] (which features), bias [L].
 
     Weights start uniform in +- `bound`, or 1/sqrt(K) ("Navigating Extremes", NeurIPS 2024, section 3.1). Where groups
@@ -98,6 +117,10 @@ class FixedFanIn(Classifier):
         self.backend = backend
         self.active = active or fan_in
         self.in_place: Callable[[], InPlaceUpdate] | None = None
+
+    @property
+    def sparse(self) -> "FixedFanIn":
+        return self
 
     def init_bias(self, label_counts: Tensor, num_documents: int, loss: LossName) -> None:
         super().init_bias(label_counts if self.order is None else label_counts[self.order], num_documents, loss)
@@ -163,7 +186,7 @@ class FixedFanIn(Classifier):
         return positives if self.place is None else Positives(positives.offsets, self.place[positives.labels])
 
 
-class Dense(Classifier):
+class Dense(Layer):
     """Every label sees every feature: weight [L, D], bias [L]. The baseline, and the auxiliary head.
 
     Weights start uniform in +- `bound`, or 1/sqrt(D).

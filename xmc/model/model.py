@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from xmc.model.classifier import Classifier, Dense, FixedFanIn
 from xmc.model.encoder import Encoder
+from xmc.model.head_and_tail import HeadAndTail
 from xmc.model.intermediate import Identity, Linear, build_intermediate, intermediate_config
 from xmc.ops.fan_in import resolve_backend
 from xmc.types import LossName, TopK, XMCError
@@ -56,7 +57,7 @@ class XMCModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return self.classifier.weight.device
+        return next(self.classifier.parameters()).device
 
     def features(self, input_ids_BT: Tensor, attention_mask_BT: Tensor) -> Tensor:
         """What the classifier sees, [B, D] in float32."""
@@ -112,9 +113,10 @@ class XMCModel(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         self.encoder.save_pretrained(folder / "encoder")
         head = {k: v.contiguous() for k, v in self.state_dict().items() if not k.startswith("encoder.")}
-        if isinstance(self.classifier, FixedFanIn):
-            for name in ("classifier.weight", "classifier.index"):
-                head[name] = head[name][:, : self.classifier.active].contiguous()
+        if (sparse := self.classifier.sparse) is not None:  # slots that only learn have no part in predictions
+            prefix = _sparse_prefix(self.classifier.kind)
+            for name in (f"{prefix}weight", f"{prefix}index"):
+                head[name] = head[name][:, : sparse.active].contiguous()
         save_file(head, folder / "head.safetensors")
         with open(folder / "labels.jsonl", "w", encoding="utf-8") as out:
             for label, name in zip(self.label_ids, self.label_names, strict=True):
@@ -168,15 +170,26 @@ def _read_card(folder: Path) -> dict[str, Any]:
 
 
 def _empty_classifier(card: dict[str, Any], head: dict[str, Tensor], backend: str, device: str) -> Classifier:
-    generator = torch.Generator()
-    if card["kind"] == "dense":
-        return Dense(card["in_features"], head["classifier.weight"].shape[0], generator=generator)
-    dtype = head["classifier.weight"].dtype
-    return FixedFanIn(
-        card["in_features"],
-        head["classifier.index"],
+    """A classifier of the saved one's shape."""
+    kind, in_features, generator = card["kind"], card["in_features"], torch.Generator()
+    if kind == "dense":
+        return Dense(in_features, len(head["classifier.weight"]), generator=generator)
+    prefix = _sparse_prefix(kind)
+    dtype = head[f"{prefix}weight"].dtype
+    sparse = FixedFanIn(
+        in_features,
+        head[f"{prefix}index"],
         backend=resolve_backend(device, requested=backend, weight_dtype=dtype)[0],
         generator=generator,
-        order_L=head.get("classifier.order"),
+        order_L=head.get(f"{prefix}order"),
         dtype=dtype,
     )
+    if kind == "fixed_fan_in":
+        return sparse
+    dense = Dense(in_features, len(head["classifier.head.weight"]), generator=generator)
+    return HeadAndTail(dense, sparse, head["classifier.order"])
+
+
+def _sparse_prefix(kind: str) -> str:
+    """Where the state of the sparse layer begins."""
+    return "classifier.tail." if kind == HeadAndTail.kind else "classifier."

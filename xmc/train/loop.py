@@ -13,14 +13,13 @@ from typing import Protocol, Self
 
 import torch
 
-from xmc.model.classifier import FixedFanIn
 from xmc.sparsity import Rewire, cosine_decay
 from xmc.train.checkpoint import Checkpoints
 from xmc.train.schedule import ScheduleKind, learning_rate_multiplier
 from xmc.train.state import TrainState
 from xmc.train.step import Outcome, clip_gradients, compute_gradients
 from xmc.train.tracking import Record, Tracker
-from xmc.types import Batch, Evidence, XMCError
+from xmc.types import Batch, XMCError
 
 logger = logging.getLogger(__name__)
 
@@ -94,8 +93,8 @@ def _train_step(state: TrainState, batch: Batch, plan: Plan, meter: "_Meter", tr
     rates = state.set_learning_rates(learning_rate_multiplier(step, plan.total_steps, plan.warmup_steps, plan.schedule))
     batch = batch.to(state.model.device)
     state.model.train()
-    if isinstance(state.model.classifier, FixedFanIn):
-        state.strategy.prepare(state.model.classifier, rates["classifier"])
+    if (sparse := state.model.classifier.sparse) is not None:
+        state.strategy.prepare(sparse, rates["classifier"])
     outcome = compute_gradients(
         state.model,
         state.auxiliary,
@@ -113,20 +112,20 @@ def _train_step(state: TrainState, batch: Batch, plan: Plan, meter: "_Meter", tr
     state.optimizer_step()
     state.zero_grad()
     state.progress.step = step + 1
-    rewire, health = _rewire(state, Evidence(outcome.features_BD, batch.positives, state.model.loss))
+    rewire, health = _rewire(state, batch, outcome)
     meter.add(batch, outcome, rewire, health)
     if state.progress.step % plan.log_every == 0 or state.progress.step == plan.total_steps:
         tracker.log(meter.record(state, norm, rates))
 
 
-def _rewire(state: TrainState, evidence: Evidence) -> tuple[Rewire, dict[str, float]]:
+def _rewire(state: TrainState, batch: Batch, outcome: Outcome) -> tuple[Rewire, dict[str, float]]:
     """What moved in the classifier after this step, and how its topology is then, if it was due."""
     step, classifier = state.progress.step, state.model.classifier
-    state.strategy.observe(evidence, step)
-    if not state.strategy.due(step) or not isinstance(classifier, FixedFanIn) or state.health is None:
+    state.strategy.observe(classifier.evidence(outcome.features_BD, batch.positives, state.model.loss), step)
+    if not state.strategy.due(step) or classifier.sparse is None or state.health is None:
         return Rewire(0, 0), {}
-    rewire = state.strategy.rewire(classifier, state.slots, step)
-    return rewire, state.health.record(classifier.index[:, : classifier.active], step)
+    rewire = state.strategy.rewire(classifier.sparse, state.slots, step)
+    return rewire, state.health.record(classifier.sparse.index[:, : classifier.sparse.active], step)
 
 
 def _end_of_step(

@@ -1,0 +1,148 @@
+"""From configuration to the parts of a model."""
+
+import logging
+import math
+from collections.abc import Callable
+
+import torch
+from scipy.sparse import csr_matrix
+from torch import Tensor
+
+from xmc import config as c
+from xmc.build.data import cache_folder
+from xmc.data import Batches, Corpus, tokenize
+from xmc.model import XMCModel
+from xmc.model.auxiliary import ClusterHead
+from xmc.model.bag import BagConfig, BagModel, frequent_bigrams, train_tokenizer
+from xmc.model.classifier import Classifier, Dense, FixedFanIn
+from xmc.model.clustering import cluster_labels, order_by_group
+from xmc.model.encoder import Encoder, load_backbone
+from xmc.model.head_and_tail import HeadAndTail, most_frequent_first
+from xmc.ops.fan_in import resolve_backend
+from xmc.parametrization import Parametrization, Standard, SuPar
+from xmc.sparsity import init_index
+from xmc.types import XMCError
+
+logger = logging.getLogger(__name__)
+
+
+def build_encoder(config: c.TrainConfig, corpus: Corpus) -> Encoder:
+    section = config.encoder
+    if isinstance(section, c.BagEncoder):
+        return _build_bag(config, section, corpus)
+    backbone, tokenizer = load_backbone(section.name, section.backbone_dropout)
+    if section.activation_checkpointing:
+        backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return Encoder(
+        backbone,
+        tokenizer,
+        pooling=section.pooling,
+        max_length=section.max_length,
+        dropout=section.dropout,
+        frozen=section.frozen,
+    )
+
+
+def _build_bag(config: c.TrainConfig, section: c.BagEncoder, corpus: Corpus) -> Encoder:
+    """Tokenizer, bigrams and document frequencies are learned from the training texts."""
+    train = corpus.split("train")
+    tokenizer = train_tokenizer(train.texts, section.vocab_size)
+    tokens = tokenize(train, tokenizer, section.max_length, cache_folder(config.data), config.data.processes)
+    batches = Batches(tokens, train.labels, tokenizer.pad_token_id, config.trainer.batch_size)
+    bigrams = frequent_bigrams(*batches.flat_tokens(), len(tokenizer), section.bigrams, section.min_documents)
+    model = BagModel(
+        BagConfig(
+            vocab_size=len(tokenizer),
+            num_bigrams=len(bigrams),
+            hidden_size=section.width,
+            intermediate_size=section.mlp_width,
+            term_dropout=section.term_dropout,
+        )
+    )
+    model.learn_terms(bigrams, ((batch.input_ids, batch.attention_mask) for batch in batches.by_length()))
+    return Encoder(model, tokenizer, pooling="none", max_length=section.max_length, dropout=section.dropout)
+
+
+def build_classifier(
+    config: c.TrainConfig,
+    in_features: int,
+    label_counts: Tensor,
+    features: Callable[[], csr_matrix],
+    device: torch.device,
+    generator: torch.Generator,
+) -> Classifier:
+    """label_counts: training documents of each label, [L]. features: what labels are grouped by, [L, V]."""
+    section, num_labels = config.classifier, len(label_counts)
+    bound = build_parametrization(config).init_bound(in_features)
+    if isinstance(section, c.DenseClassifier):
+        return Dense(in_features, num_labels, generator=generator, bound=bound)
+    many = math.ceil(section.head * num_labels)
+    if many == 0:
+        return _build_fixed_fan_in(config, section, in_features, num_labels, features, device, generator)
+    if many == num_labels:
+        raise XMCError(
+            f"classifier.head={section.head} leaves no label to the sparse tail; lower it, or take classifier=dense"
+        )
+    order = most_frequent_first(label_counts)
+    rows = order[many:].numpy()
+    return HeadAndTail(
+        Dense(in_features, many, generator=generator, bound=bound),
+        _build_fixed_fan_in(config, section, in_features, len(rows), lambda: features()[rows], device, generator),
+        order,
+    )
+
+
+def _build_fixed_fan_in(
+    config: c.TrainConfig,
+    section: c.FixedFanInClassifier,
+    in_features: int,
+    num_labels: int,
+    features: Callable[[], csr_matrix],
+    device: torch.device,
+    generator: torch.Generator,
+) -> FixedFanIn:
+    if section.fan_in > in_features:
+        raise XMCError(
+            f"classifier.fan_in={section.fan_in} exceeds the {in_features} features it can choose from; "
+            f"set it to at most {in_features}, or widen the encoder or the intermediate layer"
+        )
+    dtype = getattr(torch, section.weight_dtype)
+    backend, passed_over = resolve_backend(device, requested=section.backend, weight_dtype=dtype)
+    reasons = "".join(f"; not {name}: {reason}" for name, reason in passed_over.items())
+    logger.info("classifier back end: %s%s", backend, reasons)
+    slots = section.fan_in
+    if isinstance(config.sparsity, c.TopKastSparsity):
+        slots = min(in_features, round(config.sparsity.backward * section.fan_in))
+        if section.group_size > 1:
+            raise XMCError("sparsity=topkast chooses by label; set classifier.group_size=1, or take another strategy")
+    order = None
+    if section.group_size > 1:
+        order = torch.from_numpy(order_by_group(features(), section.group_size, config.seed))
+    index = init_index(math.ceil(num_labels / section.group_size), slots, in_features, config.seed)
+    bound = build_parametrization(config).init_bound(section.fan_in)
+    return FixedFanIn(
+        *(in_features, index),
+        backend=backend,
+        generator=generator,
+        order_L=order,
+        dtype=dtype,
+        bound=bound,
+        active=section.fan_in,
+    )
+
+
+def build_parametrization(config: c.TrainConfig) -> Parametrization:
+    """The rules by which initial weights and learning rates follow the number of connections."""
+    section = config.parametrization
+    if isinstance(section, c.StandardParametrization):
+        return Standard()
+    return SuPar(section.base_fan_in, section.base_width, section.exponent)
+
+
+def build_auxiliary(
+    config: c.TrainConfig, model: XMCModel, features: Callable[[], csr_matrix], generator: torch.Generator
+) -> ClusterHead | None:
+    if isinstance(config.auxiliary, c.NoAuxiliary):
+        return None
+    clusters = cluster_labels(features(), config.auxiliary.leaf_size, config.seed)
+    return ClusterHead(model.classifier.in_features, torch.from_numpy(clusters), generator=generator).to(model.device)

@@ -1,0 +1,185 @@
+"""From configuration to a run."""
+
+import functools
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from scipy.sparse import csr_matrix
+
+from xmc import config as c
+from xmc.build.data import build_batches
+from xmc.build.model import build_auxiliary, build_classifier, build_encoder, build_parametrization
+from xmc.build.optimizers import build_optimizers
+from xmc.data import Batches, Corpus
+from xmc.model import XMCModel
+from xmc.model.classifier import FixedFanIn
+from xmc.model.clustering import label_features, tfidf
+from xmc.model.intermediate import build_intermediate
+from xmc.sparsity import (
+    HostStore,
+    ImplicitStore,
+    MappedStore,
+    RigL,
+    Set,
+    Static,
+    Strategy,
+    TopKast,
+    TopologyHealth,
+    WeightStore,
+    initial_scale,
+)
+from xmc.train.loop import Plan
+from xmc.train.state import TrainState
+from xmc.train.tracking import LocalLog, Tracker, Trackers, Wandb
+from xmc.types import XMCError
+
+EVALUATIONS = 10  # on dev in a run, where trainer.eval_every is null
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the loop needs."""
+
+    state: TrainState
+    plan: Plan
+    batches: Batches
+    dev_batches: Batches | None
+
+
+def prepare_machine(device: str, threads: int | None) -> torch.device:
+    """Set the number of CPU threads (None: torch's own choice) and choose the device; `auto` prefers a GPU.
+
+    Raises:
+        XMCError: the device named is not to be had.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise XMCError(f"device={device!r} cannot be used: {error}; take auto, cpu or cuda") from None
+    return chosen
+
+
+def run_fingerprint(config: c.TrainConfig, corpus: Corpus) -> str:
+    """Hash of all that decides a run's result: the configuration but for paths and tracking, and the data itself."""
+    values = config.model_dump(mode="json", exclude={"run": True, "resume": True, "tracking": True, "data": True})
+    text = json.dumps(values, sort_keys=True) + corpus.fingerprint
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def build_training(config: c.TrainConfig, corpus: Corpus, device: torch.device) -> Training:
+    """Everything of a run, at its first step."""
+    torch.manual_seed(config.seed)
+    generator = torch.Generator().manual_seed(config.seed)
+    train = corpus.split("train")
+    encoder = build_encoder(config, corpus)
+    intermediate = build_intermediate(in_features=encoder.width, **config.intermediate.model_dump())
+    batches = build_batches(config, corpus, "train", encoder, config.trainer.batch_size)
+
+    @functools.cache
+    def features() -> csr_matrix:
+        """What labels are clustered by, [L, V]: TF-IDF over the encoder's own tokens."""
+        return label_features(tfidf(*batches.flat_tokens(), len(encoder.tokenizer)), batches.labels)
+
+    counts = torch.from_numpy(corpus.label_counts("train"))
+    classifier = build_classifier(config, intermediate.width, counts, features, device, generator)
+    classifier.init_bias(counts, len(train), config.loss)
+    model = XMCModel(
+        encoder,
+        intermediate,
+        classifier,
+        label_ids=corpus.label_ids,
+        label_names=corpus.label_names,
+        loss=config.loss,
+    ).to(device)
+    dev_batches = None
+    if "dev" in corpus.splits:
+        dev_batches = build_batches(config, corpus, "dev", encoder, 4 * config.trainer.batch_size)
+    elif config.trainer.patience is not None:
+        raise XMCError(
+            f"trainer.patience={config.trainer.patience} needs a dev split, and data.dev_fraction=0 leaves none; "
+            "set trainer.patience=null, or a dev fraction"
+        )
+    auxiliary = build_auxiliary(config, model, features, generator)
+    plan = _build_plan(config, batches.steps_per_epoch, device)
+    sparse, health = model.classifier.sparse, None
+    strategy = _build_strategy(config, sparse, plan.total_steps)
+    if sparse is not None:
+        strategy.start(sparse)
+        health = TopologyHealth(sparse.index[:, : sparse.active], sparse.in_features)
+    state = TrainState(model, auxiliary, build_optimizers(config, model, auxiliary), strategy, health)
+    return Training(state, plan, batches, dev_batches)
+
+
+def build_tracker(config: c.TrainConfig, resume_step: int) -> Tracker:
+    """The local log, and Weights & Biases where it is asked for."""
+    run = Path(config.run)
+    local = LocalLog(run / "log.jsonl", resume_step=resume_step)
+    if isinstance(config.tracking, c.NoTracking):
+        return local
+    wandb = Wandb(
+        run,
+        mode=config.tracking.mode,
+        project=config.tracking.project,
+        name=config.tracking.name,
+        config=config.model_dump(mode="json"),
+        run_id=hashlib.sha256(str(run.absolute()).encode()).hexdigest()[:16],
+    )
+    return Trackers(local, wandb)
+
+
+def _build_plan(config: c.TrainConfig, steps_per_epoch: int, device: torch.device) -> Plan:
+    trainer = config.trainer
+    total = trainer.max_steps or math.ceil(trainer.epochs * steps_per_epoch)
+    eval_every = trainer.eval_every or max(1, math.ceil(total / EVALUATIONS))
+    auxiliary = config.auxiliary if isinstance(config.auxiliary, c.ClustersAuxiliary) else None
+    return Plan(
+        total_steps=total,
+        warmup_steps=round(trainer.warmup * total),
+        schedule=trainer.schedule,
+        auxiliary_weight=auxiliary.weight if auxiliary else 0.0,
+        auxiliary_steps=round(auxiliary.until * total) if auxiliary else 0,
+        micro_batch_size=trainer.micro_batch_size,
+        clip_norm=trainer.clip_norm,
+        autocast=device.type == "cuda" and trainer.precision != "float32",
+        log_every=trainer.log_every,
+        eval_every=eval_every,
+        checkpoint_every=trainer.checkpoint_every or eval_every,
+        patience=trainer.patience,
+    )
+
+
+def _build_strategy(config: c.TrainConfig, layer: FixedFanIn | None, total_steps: int) -> Strategy:
+    section = config.sparsity
+    if isinstance(section, c.StaticSparsity) or layer is None:
+        return Static()
+    if isinstance(section, c.TopKastSparsity):
+        return TopKast(_build_store(config, section, layer), section.refresh, section.penalty)
+    end = round(section.stop * total_steps)
+    if isinstance(section, c.SetSparsity):
+        return Set(section.drop, section.initial, section.interval, end, config.seed)
+    return RigL(
+        *(section.initial, section.interval, end, config.seed), candidates=section.candidates, batches=section.batches
+    )
+
+
+def _build_store(config: c.TrainConfig, section: c.TopKastSparsity, layer: FixedFanIn) -> WeightStore:
+    """Where the weights without a slot live."""
+    n_labels, in_features, seed = layer.num_labels, layer.in_features, config.seed
+    bound = build_parametrization(config).init_bound(layer.active)
+    scale, dtype = initial_scale(n_labels, layer.active, in_features, bound, seed), layer.weight.dtype
+    match section.store:
+        case "host":
+            return HostStore(n_labels, in_features, scale, seed, dtype)
+        case "mapped":
+            return MappedStore(n_labels, in_features, scale, seed, dtype, Path(config.run) / "waiting-weights.bin")
+        case "implicit":
+            return ImplicitStore(in_features, scale, seed, dtype)

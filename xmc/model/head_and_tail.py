@@ -1,0 +1,83 @@
+"""A dense head on the most frequent labels beside a sparse tail on all others."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from xmc.model.classifier import Classifier, Dense, FixedFanIn
+from xmc.types import Evidence, LossName, Positives, TopK
+
+
+class HeadAndTail(Classifier):
+    """The most frequent labels see every feature, the rest are fixed fan-in.
+
+    The head gives the encoder a gradient that is not bound to a few random connections, which the auxiliary objective
+    does otherwise (HASTE, arXiv 2606.01117). order: int64 [L], the labels of the head, then those of the tail; those
+    that come in or go out are always the caller's.
+    """
+
+    kind = "head_and_tail"
+    order: Tensor
+    place: Tensor
+
+    def __init__(self, head: Dense, tail: FixedFanIn, order_L: Tensor) -> None:
+        super().__init__(head.in_features, head.num_labels + tail.num_labels)
+        self.head = head
+        self.tail = tail
+        self.register_buffer("order", order_L)
+        self.register_buffer("place", torch.argsort(order_L), persistent=False)
+
+    @property
+    def sparse(self) -> FixedFanIn:
+        return self.tail
+
+    def init_bias(self, label_counts: Tensor, num_documents: int, loss: LossName) -> None:
+        first = self.head.num_labels
+        counts = label_counts[self.order]
+        self.head.init_bias(counts[:first], num_documents, loss)
+        self.tail.init_bias(counts[first:], num_documents, loss)
+
+    def step(
+        self, features_BD: Tensor, positives: Positives, loss: LossName, scale: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        of_head, of_tail = self._split(positives)
+        head_loss, head_gradient = self.head.step(features_BD, of_head, loss, scale)
+        tail_loss, tail_gradient = self.tail.step(features_BD, of_tail, loss, scale)
+        return head_loss + tail_loss, head_gradient + tail_gradient
+
+    def topk(self, features_BD: Tensor, k: int) -> TopK:
+        parts = [self.head.topk(features_BD, k), self.tail.topk(features_BD, k)]
+        scores = torch.cat([part.scores for part in parts], dim=1)
+        labels = torch.cat([self._named(parts[0].labels, 0), self._named(parts[1].labels, self.head.num_labels)], dim=1)
+        by_label = labels.argsort(dim=1)  # equal scores rank by ascending label; missing ones, of score -inf, go last
+        scores, labels = scores.gather(1, by_label), labels.gather(1, by_label)
+        best, order = scores.sort(dim=1, descending=True, stable=True)
+        labels = labels.gather(1, order)[:, :k].masked_fill(best[:, :k] == -torch.inf, -1)
+        return TopK(best[:, :k].contiguous(), labels.contiguous())
+
+    def evidence(self, features_BD: Tensor, positives: Positives, loss: LossName) -> Evidence:
+        return Evidence(features_BD, self._split(positives)[1], loss)
+
+    def _named(self, places: Tensor, first: int) -> Tensor:
+        return torch.where(places < 0, -1, self.order[places + first])
+
+    def _split(self, positives: Positives) -> tuple[Positives, Positives]:
+        places, documents = self.place[positives.labels], positives.documents()
+        first = self.head.num_labels
+        in_head = places < first
+        return (
+            _positives(places[in_head], documents[in_head], len(positives)),
+            _positives(places[~in_head] - first, documents[~in_head], len(positives)),
+        )
+
+
+def most_frequent_first(label_counts: Sequence[int] | Tensor) -> Tensor:
+    """Labels by falling frequency, int64 [L]; of equally frequent ones the lower id comes first."""
+    return torch.as_tensor(label_counts).argsort(descending=True, stable=True)
+
+
+def _positives(labels: Tensor, documents: Tensor, batch: int) -> Positives:
+    counts = torch.bincount(documents, minlength=batch)
+    return Positives(F.pad(counts.cumsum(0), (1, 0)), labels)
