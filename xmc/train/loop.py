@@ -213,6 +213,7 @@ class _Meter:
             "auxiliary_loss": self._auxiliary / self._auxiliary_steps if self._auxiliary_steps else None,
             "gradient_norm": gradient_norm,
             **{f"lr/{name}": rate for name, rate in rates.items()},
+            "seconds_per_step": self._seconds / self._steps,
             "documents_per_second": self._documents / self._seconds,
             "tokens_per_second": self._tokens / self._seconds,
             "peak_memory_mib": _peak_memory_mib(state.model.device),

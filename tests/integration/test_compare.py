@@ -1,0 +1,31 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "compare.py"
+
+
+def compare(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, str(SCRIPT), *map(str, arguments)], capture_output=True, text=True)
+
+
+def test_a_comparison_is_run_once_and_goes_on(corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    small = [f"data.root={corpus}", f"data.cache_dir={corpus.parent / 'cache'}", "data=jsonl", "encoder.width=32"]
+    small += ["trainer.max_steps=20", "trainer.threads=1", "trainer.log_every=10", "sparsity=static"]
+    first = compare(out, "--experiments", "dense", *small)
+    assert first.returncode == 0, first.stderr
+    done = compare(out, "--experiments", "dense,static", "--fan-ins", "4,8", *small)
+    assert done.returncode == 0, done.stderr
+    assert sum(line.startswith("xmc train") for line in done.stdout.splitlines()) == 2  # the dense run stands
+    rows = json.loads((out / "compare.json").read_text())
+    assert [(row["experiment"], row["fan_in"]) for row in rows] == [("dense", None), ("static", 4), ("static", 8)]
+    assert [row["classifier_bytes"] for row in rows] == [12 * (4 * 32 + 4), 12 * (6 * 4 + 4), 12 * (6 * 8 + 4)]
+    table = (out / "compare.md").read_text().splitlines()
+    assert len(table) == 7 and table[-1].startswith("| static | 8 | 0.0 | ")
+
+
+def test_a_mistyped_option_is_no_override(tmp_path: Path) -> None:
+    done = compare(tmp_path, "--experiments", "dense", "--fan-in", 4)
+    assert done.returncode == 2
