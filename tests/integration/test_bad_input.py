@@ -46,6 +46,23 @@ def test_fan_in_beyond_the_features(corpus: Path, tmp_path: Path, xmc: Run) -> N
     assert "classifier.fan_in=33 exceeds the 32 features" in error
 
 
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (
+            ["sparsity=topkast", "classifier.group_size=4"],
+            "sparsity=topkast chooses by label; set classifier.group_size=1",
+        ),
+        (["classifier.head=0.99"], "classifier.head=0.99 leaves no label to the sparse tail"),
+        (["sparsity=rigl", "sparsity.candidates=some"], "sparsity.candidates: got 'some'"),
+    ],
+)
+def test_parts_that_do_not_fit(corpus: Path, tmp_path: Path, xmc: Run, overrides: list[str], told: str) -> None:
+    run = tmp_path / "run"
+    assert told in fails(xmc, "train", *small(corpus, f"run={run}", *overrides))
+    assert not run.exists()
+
+
 def test_a_run_is_not_overwritten(corpus: Path, trained: Path, xmc: Run) -> None:
     error = fails(xmc, "train", *small(corpus, f"run={trained}"))
     assert "already holds a run" in error

@@ -1,11 +1,31 @@
 """Random problems for the ops, and the naive dense formula they are held against."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from xmc.ops.blocks import label_columns
 from xmc.ops.fan_in import BACKENDS, index_dtype, resolve_backend
 from xmc.types import LossName, Positives
+
+
+class Largest(TorchDispatchMode):
+    """Records the elements of the largest tensor that any operator gives back, those of `aside` elements left out."""
+
+    def __init__(self, aside: int = 0) -> None:
+        super().__init__()
+        self.elements = 0
+        self._aside = aside
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided and tensor.numel() != self._aside:
+                self.elements = max(self.elements, tensor.numel())
+        return out
 
 
 def dtype_of(backend: str) -> torch.dtype:

@@ -1,0 +1,38 @@
+"""No strategy holds an L x D tensor on the device, nor a B x L one: 60,000 labels, K = 8, D = 512."""
+
+import pytest
+import torch
+from ops.cases import Largest
+
+from xmc.model.classifier import FixedFanIn
+from xmc.ops.fan_in import resolve_backend
+from xmc.sparsity import ImplicitStore, RigL, Set, Strategy, TopKast, init_index
+from xmc.train.optim import SlotAdamW, SlotState
+from xmc.types import Evidence, Positives
+
+L, K, D, B = 60_000, 8, 512, 100
+
+STRATEGIES: dict[str, Strategy] = {
+    "set": Set("fraction", 0.3, 10, 100, seed=0),
+    "rigl": RigL(0.3, 10, 100, seed=0),
+    "rigl, a sample": RigL(0.3, 10, 100, seed=0, candidates="sample"),
+    "topkast": TopKast(ImplicitStore(D, 0.1, 0, torch.float32), 10, 1e-3),
+}
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_rewiring_holds_blocks_alone(name: str) -> None:
+    strategy, slots = STRATEGIES[name], 2 * K if name == "topkast" else K
+    generator = torch.Generator().manual_seed(0)
+    index = init_index(L, slots, D, 0)
+    layer = FixedFanIn(D, index, backend=resolve_backend("cpu")[0], generator=generator, active=K)
+    evidence = Evidence(
+        torch.randn(B, D, generator=generator), Positives(torch.arange(B + 1), torch.arange(B) * 600), "bce"
+    )
+    optimizer = SlotAdamW([layer.weight], lr=0.1)
+    with Largest() as largest:
+        strategy.start(layer)
+        strategy.prepare(layer, 0.1)
+        strategy.observe(evidence, 10)
+        assert strategy.rewire(layer, SlotState([optimizer]), 10).grown >= 0
+    assert largest.elements < L * D / 6 < B * L, largest.elements
