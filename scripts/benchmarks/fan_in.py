@@ -298,31 +298,39 @@ def table(rows: list[Row]) -> str:
 
 
 def plot(rows: list[Row], path: Path) -> None:
-    """Time against L, and bars against the ceiling at the largest L, for the largest batch of plain labels."""
+    """Time against L, and bars against the ceiling at the largest L, for the largest batch; rivals know no groups."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    batch = max(r.shape.B for r in rows)
-    largest = max(r.shape.L for r in rows)
-    functions = list(dict.fromkeys(r.function for r in rows))
-    figure, axes = plt.subplots(
-        2, len(functions), figsize=(3.6 * len(functions), 6), layout="constrained", squeeze=False
-    )
-    for column, function in enumerate(functions):
-        shown = [r for r in rows if r.function == function and batch == r.shape.B and r.milliseconds is not None]
-        labels = [f"{r.contender}{', groups' if r.shape.group > 1 else ''}" for r in shown]
-        for name in dict.fromkeys(labels):
-            points = sorted((r.shape.L, r.milliseconds) for r, n in zip(shown, labels, strict=True) if n == name)
-            axes[0][column].loglog(*zip(*points, strict=True), marker="o", label=name)
-        axes[0][column].set(title=f"{function}, B = {batch}", xlabel="labels", ylabel="ms")
-        axes[0][column].legend(fontsize=7)
-        bars = {n: 100 * (r.share or 0) for r, n in zip(shown, labels, strict=True) if largest == r.shape.L}
-        axes[1][column].barh(list(bars), list(bars.values()))
-        axes[1][column].set(xlabel=f"% of the ceiling, L = {largest:,}", xlim=(0, 100))
-        axes[1][column].invert_yaxis()
-    figure.savefig(path, dpi=130)
+    batch, largest = max(r.shape.B for r in rows), max(r.shape.L for r in rows)
+    shown = [
+        (r, f"numba, groups of {r.shape.group}" if r.shape.group > 1 else r.contender)
+        for r in rows
+        if batch == r.shape.B and r.milliseconds and (r.shape.group == 1 or r.contender == "numba")
+    ]
+    functions = list(dict.fromkeys(r.function for r, _ in shown))
+    names = list(dict.fromkeys(name for _, name in shown))
+    colours = {name: f"C{i}" for i, name in enumerate(names)}
+    figure, axes = plt.subplots(2, len(functions), figsize=(3 * len(functions), 5), layout="constrained", squeeze=False)
+    for times, bars, function in zip(*axes, functions, strict=True):
+        mine = [(r, name) for r, name in shown if r.function == function]
+        for name in names:
+            points = sorted((r.shape.L, r.milliseconds) for r, n in mine if n == name)
+            if points:
+                times.loglog(*zip(*points, strict=True), marker="o", markersize=4, color=colours[name], label=name)
+        times.set(title=f"fan_in_{function}", xlabel="labels")
+        at_largest = {name: 100 * (r.share or 0) for r, name in mine if largest == r.shape.L}
+        bars.barh(list(at_largest), list(at_largest.values()), color=[colours[name] for name in at_largest])
+        bars.set(xlabel="% of the ceiling", xlim=(0, max(100.0, *at_largest.values())), yticks=[])
+        bars.invert_yaxis()
+    axes[0][0].set_ylabel(f"ms, B = {batch}")
+    axes[1][0].set_ylabel(f"L = {largest:,}")
+    lines = {line.get_label(): line for axis in axes[0] for line in axis.get_lines()}
+    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=len(lines), frameon=False)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
 
 
 def main() -> None:

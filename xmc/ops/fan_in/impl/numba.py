@@ -109,18 +109,17 @@ def topk(features: Tensor, weight: Tensor, index: Tensor, bias: Tensor, k: int, 
     table, arrays, size = _table(features), _arrays(index, weight, bias), group_size(len(weight), len(index))
     # The fewer the ranges, the sooner the k best seen keep almost all labels out.
     ranges = _ranges(len(weight), size * -(-k // size), torch.get_num_threads())
-    scores = np.full((len(ranges), len(features), k), -np.inf, np.float32)
-    labels = np.full((len(ranges), len(features), k), -1, np.int64)
+    scores = np.empty((len(ranges), len(features), k), np.float32)
+    labels = np.empty(scores.shape, np.int64)
 
-    def run(first: int, last: int, best_scores: NDArray[np.float32], best_labels: NDArray[np.int64]) -> None:
-        rows = _aligned(size, table.shape[1])
-        kernels.topk_range(table, rows, *arrays, size, active, first, last, best_scores, best_labels)
+    def run(i: int, first: int, last: int) -> None:
+        rows = _aligned(size, table.shape[1])  # of this thread alone: two must not write to one cache line
+        kernels.topk_range(table, rows, *arrays, size, active, first, last, scores[i], labels[i])
 
-    _in_parallel(kernels.topk_range, run, ((*r, s, i) for r, s, i in zip(ranges, scores, labels, strict=True)))
-    all_scores, all_labels = (torch.from_numpy(np.concatenate(list(parts), axis=1)) for parts in (scores, labels))
-    best, order = all_scores.sort(dim=1, descending=True, stable=True)
-    ranked = all_labels.gather(1, order)[:, :k]
-    return TopK(best[:, :k].contiguous(), torch.where(ranked < 0, -1, ranked + label_offset).contiguous())
+    _in_parallel(kernels.topk_range, run, ((i, *bounds) for i, bounds in enumerate(ranges)))
+    best = TopK(torch.empty(scores.shape[1:]), torch.empty(scores.shape[1:], dtype=torch.int64))
+    kernels.merge_ranges(scores, labels, label_offset, best.scores.numpy(), best.labels.numpy())
+    return best
 
 
 def _pass(

@@ -132,6 +132,8 @@ def pass_range(
 def topk_range(table, rows, index, weight, bias, size, active, first, last, best_scores, best_labels):
     """The best labels of [first, last) for each document, in descending order; equal scores by ascending label."""
     width, fan_in, (batch, k) = table.shape[1], weight.shape[1], best_scores.shape
+    best_scores[:] = -np.inf
+    best_labels[:] = -1
     thresholds = np.full(width, np.inf, np.float32)
     for start in range(first, last, size):
         labels = min(size, last - start)
@@ -158,6 +160,28 @@ def topk_range(table, rows, index, weight, bias, size, active, first, last, best
                 best_labels[b, place] = start + j
                 if seen >= k - 1:
                     thresholds[b] = best_scores[b, k - 1]
+
+
+@_kernel
+def merge_ranges(scores, labels, label_offset, best_scores, best_labels):
+    """The best of all ranges, [ranges, B, k] to [B, k]; equal scores by ascending label, as the ranges ascend."""
+    n_ranges, batch, k = scores.shape
+    taken = np.empty(n_ranges, np.int64)
+    for b in range(batch):
+        taken[:] = 0
+        for i in range(k):
+            best = -1
+            for r in range(n_ranges):
+                if taken[r] == k or labels[r, b, taken[r]] < 0:
+                    continue
+                if best < 0 or scores[r, b, taken[r]] > scores[best, b, taken[best]]:
+                    best = r
+            if best < 0:
+                best_scores[b, i], best_labels[b, i] = -np.inf, -1
+            else:
+                place = taken[best]
+                best_scores[b, i], best_labels[b, i] = scores[best, b, place], labels[best, b, place] + label_offset
+                taken[best] += 1
 
 
 @_kernel
