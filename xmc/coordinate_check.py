@@ -4,6 +4,7 @@ Under a parametrization that transfers hyper-parameters the curve is flat (Yang 
 for sparse layers Dey et al., arXiv 2405.15743, section 4).
 """
 
+import itertools
 import logging
 import statistics
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from xmc import build
-from xmc.config import CoordinateCheckConfig, StandardParametrization, TrainConfig
+from xmc.config import CoordinateCheckConfig, StandardParametrization, SuParParametrization, TrainConfig
 from xmc.data import Corpus
 from xmc.model import XMCModel
 from xmc.model.classifier import FixedFanIn
@@ -23,6 +24,8 @@ from xmc.train.step import clip_gradients, compute_gradients
 from xmc.types import XMCError
 
 logger = logging.getLogger(__name__)
+
+Rules = StandardParametrization | SuParParametrization
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +64,7 @@ def drift(points: list[Point], parametrization: str) -> float:
 def table(points: list[Point]) -> str:
     """A row a parametrization, a column a fan-in."""
     fan_ins = list(dict.fromkeys(point.fan_in for point in points))
-    lines = ["| mean |Δ logit| | " + " | ".join(f"K = {k}" for k in fan_ins) + " | largest / smallest |"]
-    lines[0] = lines[0].replace("|Δ logit|", "&#124;Δ logit&#124;")
+    lines = ["| mean change of a logit | " + " | ".join(f"K = {k}" for k in fan_ins) + " | largest / smallest |"]
     lines.append("|" + "---|" * (len(fan_ins) + 2))
     for name in dict.fromkeys(point.parametrization for point in points):
         means = [f"{point.mean:.4f}" for point in points if point.parametrization == name]
@@ -91,7 +93,7 @@ def plot(points: list[Point], path: Path) -> None:
     plt.close(figure)
 
 
-def _variant(config: TrainConfig, fan_in: int, seed: int, rules: StandardParametrization | object) -> TrainConfig:
+def _variant(config: TrainConfig, fan_in: int, seed: int, rules: Rules) -> TrainConfig:
     """The same run with another fan-in, seed and parametrization, at a constant rate."""
     if config.classifier.kind != "fixed_fan_in":
         raise XMCError("the coordinate check varies the fan-in; take classifier=fixed_fan_in")
@@ -116,17 +118,13 @@ def _change(config: TrainConfig, corpus: Corpus, device: torch.device, steps: in
         features_BD = state.model.eval().features(probe.input_ids, probe.attention_mask)
     before = _logits(state.model, features_BD, labels)
     state.set_learning_rates(1.0)
-    done = 0
-    while done < steps:
-        for batch in training.batches.epoch(0, done):
-            state.model.train()
-            compute_gradients(state.model, state.auxiliary, batch.to(device), auxiliary_weight=0.0)
-            clip_gradients(state.model, training.plan.clip_norm)
-            state.optimizer_step()
-            state.zero_grad()
-            done += 1
-            if done == steps:
-                break
+    batches = itertools.chain.from_iterable(training.batches.epoch(epoch) for epoch in itertools.count())
+    for batch in itertools.islice(batches, steps):
+        state.model.train()
+        compute_gradients(state.model, state.auxiliary, batch.to(device), auxiliary_weight=0.0)
+        clip_gradients(state.model, training.plan.clip_norm)
+        state.optimizer_step()
+        state.zero_grad()
     return float((_logits(state.model, features_BD, labels) - before).abs().mean())
 
 

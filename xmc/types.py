@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 LossName = Literal["bce", "squared_hinge"]
@@ -30,6 +31,12 @@ class Positives:
 
     offsets: Tensor
     labels: Tensor
+
+    @classmethod
+    def of_pairs(cls, documents: Tensor, labels: Tensor, batch: int) -> "Positives":
+        """From a document and a label each, int64 [P], ascending by document."""
+        counts = torch.bincount(documents, minlength=batch)
+        return cls(F.pad(counts.cumsum(0), (1, 0)), labels)
 
     def __len__(self) -> int:
         return self.offsets.numel() - 1

@@ -131,6 +131,8 @@ def test_coordinate_check(corpus: Path, tmp_path: Path, xmc: Run) -> None:
     assert "| standard |" in told.stdout and "| supar |" in told.stdout
     points = {(p["parametrization"], p["fan_in"]): p["changes"] for p in json.loads(Path(f"{output}.json").read_text())}
     assert points["supar", 4][0] > points["standard", 4][0] and len(points["standard", 8]) == 2
+    beyond_an_epoch = ["check.fan_ins=[4,8]", "check.seeds=[0]", "check.steps=27", f"check.output={output}"]
+    xmc("coordinate-check", *small(corpus, *beyond_an_epoch))
     told = xmc("coordinate-check", *small(corpus, "classifier=dense", *check), check=False)
     assert told.returncode == 1 and "take classifier=fixed_fan_in" in told.stderr
 

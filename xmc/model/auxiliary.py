@@ -33,5 +33,4 @@ class ClusterHead(nn.Module):
         """Clusters of each document's labels, each once."""
         num_clusters = self.classifier.num_labels
         pairs = torch.unique(positives.documents() * num_clusters + self.clusters[positives.labels])
-        counts = torch.bincount(pairs // num_clusters, minlength=len(positives))
-        return Positives(nn.functional.pad(counts.cumsum(0), (1, 0)), pairs % num_clusters)
+        return Positives.of_pairs(pairs // num_clusters, pairs % num_clusters, len(positives))

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from xmc.model.classifier import Classifier, Dense, FixedFanIn
@@ -68,16 +67,11 @@ class HeadAndTail(Classifier):
         first = self.head.num_labels
         in_head = places < first
         return (
-            _positives(places[in_head], documents[in_head], len(positives)),
-            _positives(places[~in_head] - first, documents[~in_head], len(positives)),
+            Positives.of_pairs(documents[in_head], places[in_head], len(positives)),
+            Positives.of_pairs(documents[~in_head], places[~in_head] - first, len(positives)),
         )
 
 
 def most_frequent_first(label_counts: Sequence[int] | Tensor) -> Tensor:
     """Labels by falling frequency, int64 [L]; of equally frequent ones the lower id comes first."""
     return torch.as_tensor(label_counts).argsort(descending=True, stable=True)
-
-
-def _positives(labels: Tensor, documents: Tensor, batch: int) -> Positives:
-    counts = torch.bincount(documents, minlength=batch)
-    return Positives(F.pad(counts.cumsum(0), (1, 0)), labels)

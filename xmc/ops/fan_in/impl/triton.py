@@ -268,7 +268,8 @@ def _launch(
         return _run(mode, work, options[0])
     how = "in place" if work.update else "with gradients" if work.grads else "forward"
     types = f"{features.dtype} features, {weight.dtype} weights".replace("torch.", "")
-    call = f"{mode} {how}, groups of {size}, {work.documents} documents, {types}, {torch.cuda.get_device_name()}"
+    gpu = torch.cuda.get_device_name(features.device)
+    call = f"{mode} {how}, groups of {size}, {work.documents} documents, {types}, {gpu}"
 
     def milliseconds(option: Configuration) -> float:
         trial = work.rehearsal()
