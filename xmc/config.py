@@ -74,6 +74,7 @@ class TransformerEncoder(EncoderSection):
     kind: Literal["transformer"]
     name: str
     pooling: Literal["cls", "mean"]
+    layers: Count
     backbone_dropout: Annotated[float, Field(ge=0, lt=1)] | None
     frozen: bool
     activation_checkpointing: bool

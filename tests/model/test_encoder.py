@@ -37,12 +37,25 @@ def test_mean_pooling_by_hand() -> None:
     assert pool(states, mask, "cls").tolist() == [[1.0, 2.0]]
 
 
+def test_layers_are_pooled_and_joined(bert_folder: Path) -> None:
+    backbone, tokenizer = load_backbone(str(bert_folder))
+    last = Encoder(backbone, tokenizer, pooling="mean", max_length=32).eval()
+    every = Encoder(backbone, tokenizer, pooling="mean", max_length=32, layers=3).eval()
+    ids, mask = encode(tokenizer, ["open a file", "b c d e f g h a file module open"])
+    features = every(ids, mask)
+    assert every.width == 48 and features.shape == (2, 48)
+    assert torch.equal(features[:, 32:], last(ids, mask))
+    torch.testing.assert_close(features[:, :16], pool(backbone.embeddings(ids), mask, "mean"))
+    with pytest.raises(XMCError, match=r"encoder\.layers=9: this encoder has 3 hidden states; give 1 to 3"):
+        Encoder(backbone, tokenizer, pooling="mean", max_length=32, layers=9)
+
+
 def test_round_trip(bert_folder: Path, tmp_path: Path) -> None:
     backbone, tokenizer = load_backbone(str(bert_folder))
-    encoder = Encoder(backbone, tokenizer, pooling="cls", max_length=7, dropout=0.3).eval()
+    encoder = Encoder(backbone, tokenizer, pooling="cls", max_length=7, layers=2, dropout=0.3).eval()
     encoder.save_pretrained(tmp_path / "encoder")
     again = Encoder.from_pretrained(tmp_path / "encoder").eval()
-    assert (again.pooling, again.max_length, again.dropout.p) == ("cls", 7, 0.3)
+    assert (again.pooling, again.max_length, again.layers, again.dropout.p) == ("cls", 7, 2, 0.3)
     inputs = encode(tokenizer, ["open a file", "module"])
     assert torch.equal(encoder(*inputs), again(*inputs))
 

@@ -38,6 +38,7 @@ def build_encoder(config: c.TrainConfig, corpus: Corpus) -> Encoder:
         tokenizer,
         pooling=section.pooling,
         max_length=section.max_length,
+        layers=section.layers,
         dropout=section.dropout,
         frozen=section.frozen,
     )

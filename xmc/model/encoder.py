@@ -18,6 +18,8 @@ class Encoder(nn.Module):
     """A backbone and what turns its output into one feature vector a document.
 
     pooling: `mean` over the unmasked tokens, `cls` the first token, `none` where the backbone pools itself (the bag).
+    layers: how many of the last hidden states are pooled and joined, [B, layers * hidden size]; LightXML (Jiang et al.
+        2021, section 3.2) joins five. One more than the backbone has layers takes its token embeddings in.
     dropout: of the pooled features. frozen: the backbone neither learns nor drops out.
     """
 
@@ -28,14 +30,19 @@ class Encoder(nn.Module):
         *,
         pooling: Pooling,
         max_length: int,
+        layers: int = 1,
         dropout: float = 0.0,
         frozen: bool = False,
     ) -> None:
         super().__init__()
+        available = 1 if pooling == "none" else int(backbone.config.num_hidden_layers) + 1
+        if not 1 <= layers <= available:
+            raise XMCError(f"encoder.layers={layers}: this encoder has {available} hidden states; give 1 to {available}")
         self.backbone = backbone
         self.tokenizer = tokenizer
         self.pooling: Pooling = pooling
         self.max_length = max_length
+        self.layers = layers
         self.dropout = nn.Dropout(dropout)
         self.frozen = frozen
         if frozen:
@@ -44,7 +51,7 @@ class Encoder(nn.Module):
     @property
     def width(self) -> int:
         """D, the length of a feature vector."""
-        return int(self.backbone.config.hidden_size)
+        return self.layers * int(self.backbone.config.hidden_size)
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
@@ -57,8 +64,11 @@ class Encoder(nn.Module):
         if self.pooling == "none":
             features_BD = self.backbone(input_ids_BT, attention_mask_BT)
         else:
-            states_BTD = self.backbone(input_ids=input_ids_BT, attention_mask=attention_mask_BT).last_hidden_state
-            features_BD = pool(states_BTD.float(), attention_mask_BT, self.pooling)
+            output = self.backbone(
+                input_ids=input_ids_BT, attention_mask=attention_mask_BT, output_hidden_states=self.layers > 1
+            )
+            layers = [output.last_hidden_state] if self.layers == 1 else output.hidden_states[-self.layers :]
+            features_BD = torch.cat([pool(states.float(), attention_mask_BT, self.pooling) for states in layers], dim=1)
         return self.dropout(features_BD.float())
 
     def save_pretrained(self, folder: Path) -> None:
@@ -68,7 +78,12 @@ class Encoder(nn.Module):
             self.tokenizer.backend_tokenizer.no_truncation()
             self.tokenizer.backend_tokenizer.no_padding()
         self.tokenizer.save_pretrained(folder)
-        pooling = {"pooling": self.pooling, "max_length": self.max_length, "dropout": self.dropout.p}
+        pooling = {
+            "pooling": self.pooling,
+            "max_length": self.max_length,
+            "layers": self.layers,
+            "dropout": self.dropout.p,
+        }
         (folder / "pooling.json").write_text(json.dumps(pooling, indent=2) + "\n")
 
     @classmethod
