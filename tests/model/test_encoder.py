@@ -46,7 +46,7 @@ def test_layers_are_pooled_and_joined(bert_folder: Path) -> None:
     assert every.width == 48 and features.shape == (2, 48)
     assert torch.equal(features[:, 32:], last(ids, mask))
     torch.testing.assert_close(features[:, :16], pool(backbone.embeddings(ids), mask, "mean"))
-    with pytest.raises(XMCError, match=r"encoder\.layers=9: this encoder has 3 hidden states; give 1 to 3"):
+    with pytest.raises(XMCError, match=r"encoder\.layers=9: the encoder has 3 hidden states; give 1 to 3"):
         Encoder(backbone, tokenizer, pooling="mean", max_length=32, layers=9)
 
 

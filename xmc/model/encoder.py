@@ -37,7 +37,9 @@ class Encoder(nn.Module):
         super().__init__()
         available = 1 if pooling == "none" else int(backbone.config.num_hidden_layers) + 1
         if not 1 <= layers <= available:
-            raise XMCError(f"encoder.layers={layers}: this encoder has {available} hidden states; give 1 to {available}")
+            raise XMCError(
+                f"encoder.layers={layers}: this encoder has {available} hidden states; give 1 to {available}"
+            )
         self.backbone = backbone
         self.tokenizer = tokenizer
         self.pooling: Pooling = pooling

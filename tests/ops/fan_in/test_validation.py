@@ -1,11 +1,13 @@
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from ops.cases import make_positives, random_layer
+from ops.cases import SERVING, dtype_of, make_positives, random_layer
 
 from xmc.ops.dense import dense_loss
-from xmc.ops.fan_in import fan_in_loss, fan_in_sgd_step, fan_in_topk
+from xmc.ops.fan_in import fan_in_linear, fan_in_loss, fan_in_sgd_step, fan_in_topk
 from xmc.types import Positives
 
 
@@ -62,6 +64,26 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
 def test_names_the_argument(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fan_in_loss(**arguments(**changes))
+
+
+@pytest.mark.parametrize("function", [fan_in_linear, lambda *layer, backend: fan_in_topk(*layer, 5, backend=backend)])
+@pytest.mark.parametrize("backend", SERVING)
+@pytest.mark.parametrize("group_size", [1, 16])
+@pytest.mark.parametrize("width", [40, 40_000])
+@pytest.mark.parametrize("fan_in", [3, 37])
+def test_readers_check_every_column(
+    function: Callable[..., object], backend: str, group_size: int, width: int, fan_in: int
+) -> None:
+    shape = (2, 300 * group_size - group_size // 2, width, fan_in)
+    *layer, _ = random_layer(*shape, 0, duplicates=True, group_size=group_size, dtype=dtype_of(backend))
+    function(*layer, backend=backend)
+    index = layer[2]
+    for group, slot, column in itertools.product([0, 127, 128, 299], [0, fan_in - 1], [-1, -(2**15), width]):
+        kept = int(index[group, slot])
+        index[group, slot] = column
+        with pytest.raises(ValueError, match=rf"index: expected columns in \[0, {width}\), got columns from"):
+            function(*layer, backend=backend)
+        index[group, slot] = kept
 
 
 def test_topk_wants_a_positive_k() -> None:

@@ -12,13 +12,21 @@ and B of Top-KAST, arXiv 2106.03517). `backend` is a name or "auto"; see `resolv
 ValueError, naming the argument, for what it cannot take.
 """
 
+import functools
 import importlib
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from xmc.ops.fan_in.validation import check_fan_in, check_integer, check_loss, check_positives, check_rate
+from xmc.ops.fan_in.validation import (
+    check_columns,
+    check_fan_in,
+    check_integer,
+    check_loss,
+    check_positives,
+    check_rate,
+)
 from xmc.ops.losses import wide
 from xmc.types import LossName, Positives, StepOutput, TopK
 
@@ -61,7 +69,10 @@ def fan_in_linear(
 ) -> Tensor:
     """Logits [B, L] of the features' type, with autograd for features, weight and bias. It holds B x L: for small L."""
     check_fan_in(features_BD, weight_LK, index_GK, bias_L)
-    logits: Tensor = _Linear.apply(features_BD, weight_LK, index_GK, bias_L, _serving(backend, features_BD, weight_LK))
+    serving = _serving(backend, features_BD, weight_LK)
+    if not serving.CHECKS_COLUMNS:
+        check_columns(index_GK, features_BD.shape[1])
+    logits: Tensor = _Linear.apply(features_BD, weight_LK, index_GK, bias_L, serving)
     return logits
 
 
@@ -84,6 +95,7 @@ def fan_in_loss(
     out. Binary cross-entropy, or the squared hinge max(0, 1 - y z)^2 with y = +-1. Never holds B x L or L x D.
     """
     check_fan_in(features_BD, weight_LK, index_GK, bias_L)
+    check_columns(index_GK, features_BD.shape[1])
     check_positives(positives, len(features_BD), features_BD.device)
     check_loss(loss)
     check_integer("label_offset", label_offset, 0)
@@ -120,6 +132,7 @@ def fan_in_sgd_step(
     which depend on nothing else but label and slot.
     """
     check_fan_in(features_BD, weight_LK, index_GK, bias_L)
+    check_columns(index_GK, features_BD.shape[1])
     check_positives(positives, len(features_BD), features_BD.device)
     check_loss(loss)
     check_rate("lr", lr)
@@ -148,11 +161,12 @@ def fan_in_topk(
 ) -> TopK:
     """The k best labels of each document, as global ids. Never holds B x L or L x D."""
     check_fan_in(features_BD, weight_LK, index_GK, bias_L)
+    serving = _serving(backend, features_BD, weight_LK)
+    if not serving.CHECKS_COLUMNS:
+        check_columns(index_GK, features_BD.shape[1])
     check_integer("k", k, 1)
     check_integer("label_offset", label_offset, 0)
-    best: TopK = _serving(backend, features_BD, weight_LK).topk(
-        features_BD, weight_LK, index_GK, bias_L, k, label_offset, _active(active, weight_LK)
-    )
+    best: TopK = serving.topk(features_BD, weight_LK, index_GK, bias_L, k, label_offset, _active(active, weight_LK))
     return best
 
 
@@ -183,7 +197,12 @@ def _active(active: int | None, weight: Tensor) -> int:
 
 
 def _serving(backend: str, features: Tensor, weight: Tensor) -> Any:
-    name, _ = resolve_backend(features.device, features.dtype, backend, weight_dtype=weight.dtype)
+    return _resolved(backend, features.device, features.dtype, weight.dtype)
+
+
+@functools.cache
+def _resolved(backend: str, device: torch.device, dtype: torch.dtype, weight_dtype: torch.dtype) -> Any:
+    name, _ = resolve_backend(device, dtype, backend, weight_dtype=weight_dtype)
     return _module(name)
 
 

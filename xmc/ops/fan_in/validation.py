@@ -17,7 +17,7 @@ def index_dtype(in_features: int) -> torch.dtype:
 
 
 def check_fan_in(features: Tensor, weight: Tensor, index: Tensor, bias: Tensor) -> None:
-    """Check features [B, D], weight [L, K], index [G, K] in [0, D) and bias [L] against each other."""
+    """Check features [B, D], weight [L, K], index [G, K] and bias [L] against each other; the columns are left."""
     check_features(features)
     check_weight(features, weight, bias)
     n_labels, fan_in = weight.shape
@@ -28,6 +28,10 @@ def check_fan_in(features: Tensor, weight: Tensor, index: Tensor, bias: Tensor) 
     n_groups = len(index)
     if n_groups > n_labels or -(-n_labels // group_size(n_labels, n_groups)) != n_groups:
         _fail("index", f"a row for each of the {n_labels} labels, or for each group of n of them", f"{n_groups} rows")
+
+
+def check_columns(index: Tensor, in_features: int) -> None:
+    """Check that the columns lie in [0, D)."""
     low, high = (int(bound) for bound in index.aminmax())
     if low < 0 or high >= in_features:
         _fail("index", f"columns in [0, {in_features})", f"columns from {low} to {high}")

@@ -88,6 +88,56 @@ def forward(typing, table, index, group, weight, bias, row, labels, fan_in, acti
 
 
 @intrinsic
+def forward_alone(typing, table, index, group, weight, bias, row, labels, size, fan_in, active, logits, into):
+    """`forward` of as many groups of `size` as the labels fill, for a single document, whose table has one lane.
+
+    Vectors run along the slots instead.
+    """
+    arguments = (table, index, group, weight, bias, row, labels, size, fan_in, active, logits, into)
+
+    def emit(context: Any, builder: Any, signature: Any, values: Any) -> Value:
+        b, mul = builder, builder.mul
+        e, chains = Emitter(context, builder, LANES // 2), 2
+        p_table, p_index, p_weight, p_bias, p_logits = (e.array(arguments[i], values[i]) for i in (0, 1, 3, 4, 10))
+        v_group, v_row, v_labels, v_size, v_fan_in, v_active, v_into = (values[i] for i in (2, 5, 6, 7, 8, 9, 11))
+        at_once = _I64(e.lanes * chains)
+        rounds = b.sdiv(v_active, at_once)
+
+        def label(j: Value, columns: Value) -> None:
+            weights = e.element(p_weight, mul(b.add(v_row, j), v_fan_in))
+
+            def feature(slot: Value) -> Value:
+                return b.load(e.element(p_table, b.sext(b.load(e.element(columns, slot)), _I64)))
+
+            def several(i: Value, sums: list[Value]) -> list[Value]:
+                new = []
+                for chain, total in enumerate(sums):
+                    start = b.add(mul(i, at_once), _I64(chain * e.lanes))
+                    gathered = e.join([feature(b.add(start, _I64(lane))) for lane in range(e.lanes)])
+                    new.append(e.fma(gathered, e.load(e.element(weights, start)), total))
+                return new
+
+            def one(slot: Value, sums: list[Value]) -> list[Value]:
+                return [b.fadd(sums[0], b.fmul(feature(slot), b.load(e.element(weights, slot))))]
+
+            first, second = loop(b, _I64(0), rounds, [e.zero] * chains, several)
+            total = b.fadd(b.load(e.element(p_bias, b.add(v_row, j))), e.sum(b.fadd(first, second)))
+            (total,) = loop(b, mul(rounds, at_once), v_active, [total], one)
+            b.store(total, e.element(p_logits, b.add(v_into, j)))
+
+        def labels_of(i: Value) -> None:
+            columns, start = e.element(p_index, mul(b.add(v_group, i), v_fan_in)), mul(i, v_size)
+            stop = b.add(start, v_size)
+            stop = b.select(b.icmp_signed("<", stop, v_labels), stop, v_labels)
+            repeat(b, start, stop, lambda j: label(j, columns))
+
+        repeat(b, _I64(0), b.sdiv(b.sub(b.add(v_labels, v_size), _I64(1)), v_size), labels_of)
+        return context.get_dummy_value()
+
+    return types.void(*arguments), emit
+
+
+@intrinsic
 def backward(
     typing, table, grad_table, index, group, weight, row, labels, fan_in, active, gradient, origin, grad_weight, into
 ):
@@ -293,5 +343,41 @@ def any_above(typing, rows, row, width, thresholds):
 
         (found,) = loop(builder, _I64(0), builder.sdiv(values[2], _I64(e.lanes)), [bits(0)], vector)
         return builder.icmp_unsigned("!=", found, bits(0))
+
+    return types.boolean(*arguments), emit
+
+
+@intrinsic
+def all_below(typing, index, first, last, limit):
+    """Whether all columns of the groups [first, last) lie in [0, limit)."""
+    arguments = (index, first, last, limit)
+
+    def emit(context: Any, builder: Any, signature: Any, values: Any) -> Value:
+        b, bits = builder, index.dtype.bitwidth
+        number, lanes = ir.IntType(bits), 512 // bits
+        vector = ir.VectorType(number, lanes)
+        array = context.make_array(index)(context, b, values[0])
+        fan_in = b.extract_value(array.shape, 1)
+        start, count = b.gep(array.data, [b.mul(values[1], fan_in)]), b.mul(b.sub(values[2], values[1]), fan_in)
+        whole = b.sdiv(count, _I64(lanes))
+        bound = b.trunc(values[3], number)
+
+        def columns(at: Value, kind: ir.Type) -> Value:
+            value = b.load(b.bitcast(b.gep(start, [at]), kind.as_pointer()))
+            value.align = bits // 8
+            return value
+
+        def several(i: Value, highest: list[Value]) -> list[Value]:
+            seen = columns(b.mul(i, _I64(lanes)), vector)  # without sign: a negative one is higher than any limit
+            return [b.select(b.icmp_unsigned(">", seen, highest[0]), seen, highest[0])]
+
+        def one(i: Value, outside: list[Value]) -> list[Value]:
+            return [b.or_(outside[0], b.icmp_unsigned(">=", columns(i, number), bound))]
+
+        (highest,) = loop(b, _I64(0), whole, [ir.Constant(vector, [0] * lanes)], several)
+        (outside,) = loop(b, b.mul(whole, _I64(lanes)), count, [ir.IntType(1)(0)], one)
+        for lane in range(lanes):
+            outside = b.or_(outside, b.icmp_unsigned(">=", b.extract_element(highest, ir.IntType(32)(lane)), bound))
+        return b.not_(outside)
 
     return types.boolean(*arguments), emit

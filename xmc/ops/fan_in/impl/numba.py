@@ -20,9 +20,12 @@ from xmc.ops.blocks import group_size
 from xmc.ops.fan_in.impl import numba_kernels as kernels
 from xmc.ops.fan_in.impl.team import share_out
 from xmc.ops.fan_in.impl.vectors import LANES
+from xmc.ops.fan_in.validation import check_columns
 from xmc.types import LossName, Positives, StepOutput, TopK
 
 logger = logging.getLogger(__name__)
+
+CHECKS_COLUMNS = True  # while `linear` and `topk` read them
 
 _RANGES = 16
 _LINE = 64  # bytes of a cache line
@@ -38,13 +41,14 @@ def lacks(device: torch.device, dtype: torch.dtype, weight_dtype: torch.dtype) -
 
 def linear(features: Tensor, weight: Tensor, index: Tensor, bias: Tensor) -> Tensor:
     """Logits [B, L], with the strides of its transpose."""
-    table = _table(features)
+    table = _table_to_read(features)
     logits = _aligned(len(weight), table.shape[1], allocate=np.empty)
     arrays = _arrays(index, weight, bias)
     size = group_size(len(weight), len(index))
 
     def run(first: int, last: int) -> None:
-        kernels.linear_range(table, *arrays, size, first, last, logits)
+        if not kernels.linear_range(table, *arrays, size, first, last, logits):
+            check_columns(index, len(table))
 
     _in_parallel(kernels.linear_range, run, _ranges(len(weight), size, _RANGES))
     return torch.from_numpy(logits)[:, : len(features)].T
@@ -106,15 +110,16 @@ def sgd_step(
 
 def topk(features: Tensor, weight: Tensor, index: Tensor, bias: Tensor, k: int, label_offset: int, active: int) -> TopK:
     """The k best labels; see `xmc.ops.fan_in.fan_in_topk`."""
-    table, arrays, size = _table(features), _arrays(index, weight, bias), group_size(len(weight), len(index))
+    table, arrays, size = _table_to_read(features), _arrays(index, weight, bias), group_size(len(weight), len(index))
     # The fewer the ranges, the sooner the k best seen keep almost all labels out.
     ranges = _ranges(len(weight), size * -(-k // size), torch.get_num_threads())
     scores = np.empty((len(ranges), len(features), k), np.float32)
     labels = np.empty(scores.shape, np.int64)
 
     def run(i: int, first: int, last: int) -> None:
-        rows = _aligned(size, table.shape[1])  # of this thread alone: two must not write to one cache line
-        kernels.topk_range(table, rows, *arrays, size, active, first, last, scores[i], labels[i])
+        rows = _aligned(kernels.read_block_of(size, table.shape[1]), table.shape[1])  # no cache line is shared
+        if not kernels.topk_range(table, rows, *arrays, size, active, first, last, scores[i], labels[i]):
+            check_columns(index, len(table))
 
     _in_parallel(kernels.topk_range, run, ((i, *bounds) for i, bounds in enumerate(ranges)))
     best = TopK(torch.empty(scores.shape[1:]), torch.empty(scores.shape[1:], dtype=torch.int64))
@@ -163,6 +168,11 @@ def _table(features: Tensor) -> NDArray[np.float32]:
     return table
 
 
+def _table_to_read(features: Tensor) -> NDArray[np.float32]:
+    """`_table`, where no gradient is asked for; that of a single document [D, 1]."""
+    return features.detach().numpy().T if len(features) == 1 else _table(features)
+
+
 def _aligned(*shape: int, allocate: Callable[[int, type], NDArray[np.float32]] = np.zeros) -> NDArray[np.float32]:
     """An array from the start of a cache line on; vectors that cross two lines cost a quarter of the whole pass.
 
@@ -209,7 +219,7 @@ def _gather(buffers: NDArray[np.float32], batch: int) -> Tensor:
 def _in_parallel(kernel: Any, run: Callable[..., None], ranges: Iterable[tuple[Any, ...]]) -> None:
     """Call `run` on every range, with as many threads as torch has. `kernel`, which it calls, holds no lock."""
     work = list(ranges)
-    if not kernel.signatures:
+    if not kernel.overloads:
         started = time.perf_counter()
         run(*work.pop(0))
         if kernel.stats.cache_misses:

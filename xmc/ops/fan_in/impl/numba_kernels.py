@@ -18,6 +18,7 @@ from xmc.ops.fan_in.impl import microkernels, vectors
 
 _BLOCK = 16  # labels that pass through each stage together, about
 _FLUSH = 64  # labels whose losses are summed in float32
+_CHECKED = 128  # groups whose columns are checked at once, soon enough to find them in the nearest cache when used
 
 
 def _cache_folder() -> Path:
@@ -46,7 +47,7 @@ def _kernel(function: Callable[..., Any]) -> Any:
         config.CACHE_DIR = others
 
 
-@register_jitable
+@register_jitable(inline="always")
 def block_of(size):
     """Labels that pass through each stage together: whole groups of `size`."""
     return size * max(1, _BLOCK // size)
@@ -128,38 +129,64 @@ def pass_range(
             unflushed = 0
 
 
+@register_jitable(inline="always")
+def read_block_of(size, width):
+    """Labels whose logits are formed together where nothing but logits is asked for: whole groups of `size`."""
+    return size * _CHECKED if width == 1 else size
+
+
+@register_jitable(inline="always")
+def _read(table, index, group, weight, bias, row, labels, size, active, logits, into):
+    """Logits of the block of `labels` labels from `row` on, to the rows from `into` on."""
+    fan_in = weight.shape[1]
+    if table.shape[1] == 1:
+        microkernels.forward_alone(table, index, group, weight, bias, row, labels, size, fan_in, active, logits, into)
+    else:
+        microkernels.forward(table, index, group, weight, bias, row, labels, fan_in, active, logits, into)
+
+
 @_kernel
 def topk_range(table, rows, index, weight, bias, size, active, first, last, best_scores, best_labels):
-    """The best labels of [first, last) for each document, in descending order; equal scores by ascending label."""
-    width, fan_in, (batch, k) = table.shape[1], weight.shape[1], best_scores.shape
+    """The best labels of [first, last) for each document, in descending order; equal scores by ascending label.
+
+    Returns False, and ends, where a column lies outside the table.
+    """
+    width, (batch, k) = table.shape[1], best_scores.shape
     best_scores[:] = -np.inf
     best_labels[:] = -1
     thresholds = np.full(width, np.inf, np.float32)
-    for start in range(first, last, size):
-        labels = min(size, last - start)
-        microkernels.forward(table, index, start // size, weight, bias, start, labels, fan_in, active, rows, 0)
-        for j in range(labels):
-            seen = start + j - first
-            if seen >= k and not microkernels.any_above(rows, j, width, thresholds):
-                continue
-            for b in range(batch):
-                score = rows[j, b]
-                if np.isnan(score):
-                    score = np.float32(-np.inf)
-                if seen < k:
-                    place = seen
-                elif score > thresholds[b]:
-                    place = k - 1
-                else:
+    group, block = first // size, read_block_of(size, width)
+    for checked in range(first, last, _CHECKED * size):
+        stop = min(checked + _CHECKED * size, last)
+        if not microkernels.all_below(index, group, (stop + size - 1) // size, len(table)):
+            return False
+        for start in range(checked, stop, block):
+            labels = min(block, stop - start)
+            _read(table, index, group, weight, bias, start, labels, size, active, rows, 0)
+            group += block // size
+            for j in range(labels):
+                seen = start + j - first
+                if seen >= k and width > 1 and not microkernels.any_above(rows, j, width, thresholds):
                     continue
-                while place > 0 and best_scores[b, place - 1] < score:
-                    best_scores[b, place] = best_scores[b, place - 1]
-                    best_labels[b, place] = best_labels[b, place - 1]
-                    place -= 1
-                best_scores[b, place] = score
-                best_labels[b, place] = start + j
-                if seen >= k - 1:
-                    thresholds[b] = best_scores[b, k - 1]
+                for b in range(batch):
+                    score = rows[j, b]
+                    if np.isnan(score):
+                        score = np.float32(-np.inf)
+                    if seen < k:
+                        place = seen
+                    elif score > thresholds[b]:
+                        place = k - 1
+                    else:
+                        continue
+                    while place > 0 and best_scores[b, place - 1] < score:
+                        best_scores[b, place] = best_scores[b, place - 1]
+                        best_labels[b, place] = best_labels[b, place - 1]
+                        place -= 1
+                    best_scores[b, place] = score
+                    best_labels[b, place] = start + j
+                    if seen >= k - 1:
+                        thresholds[b] = best_scores[b, k - 1]
+    return True
 
 
 @_kernel
@@ -186,11 +213,17 @@ def merge_ranges(scores, labels, label_offset, best_scores, best_labels):
 
 @_kernel
 def linear_range(table, index, weight, bias, size, first, last, logits):
-    """Logits of the labels [first, last), one row [W] each."""
-    fan_in = weight.shape[1]
-    for row in range(first, last, size):
-        labels = min(size, last - row)
-        microkernels.forward(table, index, row // size, weight, bias, row, labels, fan_in, fan_in, logits, row)
+    """Logits of the labels [first, last), one row [W] each. Returns False where a column lies outside the table."""
+    group, block = first // size, read_block_of(size, table.shape[1])
+    for checked in range(first, last, _CHECKED * size):
+        stop = min(checked + _CHECKED * size, last)
+        if not microkernels.all_below(index, group, (stop + size - 1) // size, len(table)):
+            return False
+        for row in range(checked, stop, block):
+            labels = min(block, stop - row)
+            _read(table, index, group, weight, bias, row, labels, size, weight.shape[1], logits, row)
+            group += block // size
+    return True
 
 
 @_kernel

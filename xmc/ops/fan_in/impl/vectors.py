@@ -52,6 +52,12 @@ class Emitter:
         undefined = ir.Constant(self.vector, ir.Undefined)
         return self.b.shuffle_vector(self.b.insert_element(undefined, scalar, _I32(0)), undefined, self.integers(0))
 
+    def join(self, scalars: Sequence[Value]) -> Value:
+        value = ir.Constant(self.vector, ir.Undefined)
+        for lane, scalar in enumerate(scalars):
+            value = self.b.insert_element(value, scalar, _I32(lane))
+        return value
+
     def fma(self, x: Value, y: Value, z: Value) -> Value:
         signature = ir.FunctionType(self.vector, [self.vector] * 3)
         name = f"llvm.fma.v{self.lanes}f32"
