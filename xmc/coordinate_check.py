@@ -4,6 +4,7 @@ Under a parametrization that transfers hyper-parameters the curve is flat (Yang 
 for sparse layers Dey et al., arXiv 2405.15743, section 4).
 """
 
+import copy
 import itertools
 import logging
 import statistics
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from xmc import build
-from xmc.config import CoordinateCheckConfig, StandardParametrization, SuParParametrization, TrainConfig
+from xmc.config import CoordinateCheckConfig, NoAuxiliary, StandardParametrization, SuParParametrization, TrainConfig
 from xmc.data import Corpus
 from xmc.model import XMCModel
 from xmc.model.classifier import FixedFanIn
@@ -42,12 +43,21 @@ class Point:
 
 
 def coordinate_check(config: CoordinateCheckConfig, corpus: Corpus, device: torch.device) -> Iterator[Point]:
-    """One point for each parametrization and fan-in, as they are measured."""
+    """One point for each parametrization and fan-in, as they are measured; each starts from the same encoder."""
+    torch.manual_seed(config.seed)
+    encoder = build.build_encoder(config, corpus)
     standard = StandardParametrization(kind="standard")
     for rules in (standard, config.parametrization):
         for fan_in in config.check.fan_ins:
             changes = tuple(
-                _change(_variant(config, fan_in, seed, rules), corpus, device, config.check.steps, config.check.labels)
+                _change(
+                    build.build_training(
+                        _variant(config, fan_in, seed, rules), corpus, device, encoder=copy.deepcopy(encoder)
+                    ),
+                    device,
+                    config.check.steps,
+                    config.check.labels,
+                )
                 for seed in config.check.seeds
             )
             point = Point(rules.kind, fan_in, changes)
@@ -94,25 +104,25 @@ def plot(points: list[Point], path: Path) -> None:
 
 
 def _variant(config: TrainConfig, fan_in: int, seed: int, rules: Rules) -> TrainConfig:
-    """The same run with another fan-in, seed and parametrization, at a constant rate."""
+    """The same run with another fan-in, seed and parametrization, at a constant rate, the main objective alone."""
     if config.classifier.kind != "fixed_fan_in":
         raise XMCError("the coordinate check varies the fan-in; take classifier=fixed_fan_in")
     return config.model_copy(
         update={
             "seed": seed,
             "parametrization": rules,
+            "auxiliary": NoAuxiliary(kind="none"),
             "classifier": config.classifier.model_copy(update={"fan_in": fan_in}),
             "trainer": config.trainer.model_copy(update={"schedule": "constant", "warmup": 0.0}),
         }
     )
 
 
-def _change(config: TrainConfig, corpus: Corpus, device: torch.device, steps: int, labels: int) -> float:
+def _change(training: build.Training, device: torch.device, steps: int, labels: int) -> float:
     """Mean |change| of the logits of the first batch's features, as they were before the first step.
 
     All parts learn; but the features' own change is left out, since the fan-in has little say in it.
     """
-    training = build.build_training(config, corpus, device)
     state, probe = training.state, next(iter(training.batches.epoch(0))).to(device)
     with torch.no_grad():
         features_BD = state.model.eval().features(probe.input_ids, probe.attention_mask)

@@ -18,6 +18,7 @@ from xmc.data import Batches, Corpus
 from xmc.model import XMCModel
 from xmc.model.classifier import FixedFanIn
 from xmc.model.clustering import label_features, tfidf
+from xmc.model.encoder import Encoder
 from xmc.model.intermediate import build_intermediate
 from xmc.sparsity import (
     HostStore,
@@ -75,12 +76,14 @@ def run_fingerprint(config: c.TrainConfig, corpus: Corpus) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def build_training(config: c.TrainConfig, corpus: Corpus, device: torch.device) -> Training:
-    """Everything of a run, at its first step."""
+def build_training(
+    config: c.TrainConfig, corpus: Corpus, device: torch.device, encoder: Encoder | None = None
+) -> Training:
+    """Everything of a run, at its first step. encoder: that of the configuration, where it is built already."""
     torch.manual_seed(config.seed)
     generator = torch.Generator().manual_seed(config.seed)
     train = corpus.split("train")
-    encoder = build_encoder(config, corpus)
+    encoder = encoder or build_encoder(config, corpus)
     intermediate = build_intermediate(in_features=encoder.width, **config.intermediate.model_dump())
     batches = build_batches(config, corpus, "train", encoder, config.trainer.batch_size)
 
