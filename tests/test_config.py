@@ -18,6 +18,7 @@ GROUPS = (
     "parametrization",
     "classifier",
     "sparsity",
+    "sparse_ift",
     "auxiliary",
     "tracking",
     "experiment",
@@ -38,7 +39,8 @@ def choices() -> list[tuple[str, str]]:
 def needed(text: str) -> list[str]:
     """Overrides for what a choice leaves to the user."""
     keys = [("data.root", "root: ???"), ("encoder.name", "name: ???")]
-    return [f"{key}=there" for key, mark in keys if mark in text or (key == "data.root" and "override /data" in text)]
+    left = [f"{key}=there" for key, mark in keys if mark in text or (key == "data.root" and "override /data" in text)]
+    return left + (["intermediate=linear"] if "layers: [intermediate]" in text else [])
 
 
 @pytest.mark.parametrize(("group", "choice"), choices())

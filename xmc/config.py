@@ -171,6 +171,16 @@ class TopKastSparsity(Section):
     store: Literal["host", "mapped", "implicit"]
 
 
+class NoSparseIFT(Section):
+    kind: Literal["none"]
+
+
+class SparseIFT(Section):
+    kind: Literal["wide", "parallel", "factorized", "doped"]
+    sparsity: Annotated[float, Field(ge=0, lt=1)]
+    layers: Annotated[tuple[Literal["intermediate", "encoder"], ...], Field(min_length=1)]
+
+
 class NoAuxiliary(Section):
     kind: Literal["none"]
 
@@ -231,11 +241,27 @@ class TrainConfig(Section):
     intermediate: Annotated[IdentityIntermediate | LinearIntermediate, Field(discriminator="kind")]
     classifier: Annotated[FixedFanInClassifier | DenseClassifier, Field(discriminator="kind")]
     parametrization: Annotated[StandardParametrization | SuParParametrization, Field(discriminator="kind")]
+    sparse_ift: Annotated[NoSparseIFT | SparseIFT, Field(discriminator="kind")]
     sparsity: Annotated[StaticSparsity | SetSparsity | RigLSparsity | TopKastSparsity, Field(discriminator="kind")]
     auxiliary: Annotated[NoAuxiliary | ClustersAuxiliary, Field(discriminator="kind")]
     trainer: Trainer
     metrics: Metrics
     tracking: Annotated[NoTracking | WandbTracking, Field(discriminator="kind")]
+
+    @model_validator(mode="after")
+    def _sparse_ift_has_a_layer(self) -> "TrainConfig":
+        if isinstance(self.sparse_ift, NoSparseIFT):
+            return self
+        if "intermediate" in self.sparse_ift.layers and self.intermediate.kind != "linear":
+            raise ValueError("sparse_ift transforms an intermediate layer; add intermediate=linear")
+        if "encoder" in self.sparse_ift.layers and self.encoder.kind != "transformer":
+            raise ValueError("sparse_ift.layers: the bag has no feed-forward blocks; take encoder=transformer, or none")
+        if self.sparsity.kind == "topkast":
+            raise ValueError(
+                "sparse_ift: sparsity=topkast learns weights that take no part in the output, and only the classifier "
+                "can; take sparsity=rigl, set or static"
+            )
+        return self
 
     @model_validator(mode="after")
     def _micro_batch_divides(self) -> "TrainConfig":

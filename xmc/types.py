@@ -8,6 +8,7 @@ Tensor names end in their shape where it helps (`features_BD`):
     k length of a ranked list
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -96,6 +97,30 @@ class Evidence:
     features_BD: Tensor
     positives: Positives
     loss: LossName
+
+    def tensors(self) -> dict[str, Tensor]:
+        names = (f"{self.loss}.{part}" for part in ("features", "offsets", "labels"))
+        return dict(zip(names, (self.features_BD, self.positives.offsets, self.positives.labels), strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class InnerEvidence:
+    """A batch as a layer inside the network saw it: its inputs [N, I] and the gradients of its outputs [N, O]."""
+
+    inputs_NI: Tensor
+    gradients_NO: Tensor
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"inputs": self.inputs_NI, "gradients": self.gradients_NO}
+
+
+def evidence_of(tensors: Mapping[str, Tensor]) -> Evidence | InnerEvidence:
+    """Evidence of what its `tensors` gave."""
+    if "inputs" in tensors:
+        return InnerEvidence(tensors["inputs"], tensors["gradients"])
+    loss: LossName = "bce" if "bce.features" in tensors else "squared_hinge"
+    positives = Positives(tensors[f"{loss}.offsets"], tensors[f"{loss}.labels"])
+    return Evidence(tensors[f"{loss}.features"], positives, loss)
 
 
 @dataclass(frozen=True, slots=True)

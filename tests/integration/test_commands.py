@@ -157,6 +157,20 @@ def test_transformer(corpus: Path, tmp_path: Path, xmc: Run, bert_folder: Path, 
     assert same == ("encoder.frozen=true" in overrides)
 
 
+@pytest.mark.parametrize("kind", ["wide", "parallel", "factorized", "doped"])
+def test_sparse_ift_in_both_places(corpus: Path, tmp_path: Path, xmc: Run, bert_folder: Path, kind: str) -> None:
+    run = tmp_path / "run"
+    encoder = ["encoder=transformer", f"encoder.name={bert_folder}", "encoder.max_length=16", "sparsity=rigl"]
+    sparse = [f"sparse_ift={kind}", "sparse_ift.layers=[intermediate,encoder]", "intermediate=linear"]
+    steps = ["trainer.max_steps=24", "trainer.micro_batch_size=5", "sparsity.interval=10"]
+    xmc("train", *small(corpus, f"run={run}", *steps, *encoder, *sparse, "intermediate.width=24"))
+    xmc("evaluate", f"run={run}")
+    after_the_rewiring = lines(run / "log.jsonl")[0]
+    turnover = [after_the_rewiring[key] for key in after_the_rewiring if key.endswith("/turnover")]
+    assert len(turnover) == 1 + 4 + {"wide": 1, "parallel": 2, "factorized": 2, "doped": 1}[kind]
+    assert all(share > 0 for share in turnover)
+
+
 def test_wandb_offline(corpus: Path, tmp_path: Path, xmc: Run) -> None:
     pytest.importorskip("wandb")
     run = tmp_path / "run"

@@ -58,6 +58,13 @@ def test_killed_three_times_ends_the_same(corpus: Path, tmp_path: Path, xmc: Run
     "strategy",
     [
         ["sparsity=rigl", "sparsity.interval=10", "sparsity.batches=3"],
+        [
+            "sparsity=rigl",
+            "sparsity.batches=3",
+            "intermediate=linear",
+            "intermediate.width=24",
+            "sparse_ift=factorized",
+        ],
         ["sparsity=topkast", "sparsity.refresh=10", "sparsity.store=implicit"],
         ["sparsity=topkast", "sparsity.refresh=10", "sparsity.store=mapped"],
         ["classifier/optimizer=sgd", "classifier.weight_dtype=bfloat16", "classifier.group_size=2"],

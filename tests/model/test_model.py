@@ -1,4 +1,5 @@
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from xmc.model.bag import BagConfig, BagModel, train_tokenizer
 from xmc.model.classifier import Classifier, Dense, FixedFanIn
 from xmc.model.encoder import Encoder
 from xmc.model.intermediate import Identity, Linear
+from xmc.model.sparse_ift import SparseIFT
 from xmc.ops.fan_in import resolve_backend
 from xmc.sparsity import init_index
 from xmc.types import LossName, XMCError
@@ -17,14 +19,17 @@ TEXTS = ["open the file", "close the file", "the cat sat", "a dog ran home"] * 2
 NAMES = ["plain", "tab\there", "line\u2028separator", "next\u0085line", 'quote"d', "ümlaut", "new\nline"]
 
 
-def make_model(kind: str = "fixed_fan_in", loss: LossName = "bce", intermediate: bool = True) -> XMCModel:
+def make_model(kind: str = "fixed_fan_in", loss: LossName = "bce", intermediate: str = "dense") -> XMCModel:
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
     tokenizer = train_tokenizer(TEXTS, 50)
     encoder = Encoder(
         BagModel(BagConfig(len(tokenizer), 0, hidden_size=8)), tokenizer, pooling="none", max_length=16, dropout=0.5
     )
-    layer = Linear(8, 12, "relu") if intermediate else Identity(8)
+    layer: Linear | Identity = Identity(8)
+    if intermediate != "none":
+        transformation = None if intermediate == "dense" else SparseIFT("doped", 0.5)
+        layer = Linear(8, 12, "relu", 0.1, transformation, index_of=partial(init_index, seed=0))
     classifier: Classifier = Dense(layer.width, 7, generator=generator)
     if kind == "fixed_fan_in":
         index = init_index(7, 4, layer.width, 0)
@@ -38,8 +43,8 @@ def make_model(kind: str = "fixed_fan_in", loss: LossName = "bce", intermediate:
 
 @pytest.mark.parametrize("kind", ["fixed_fan_in", "groups", "dense"])
 @pytest.mark.parametrize("loss", ["bce", "squared_hinge"])
-@pytest.mark.parametrize("intermediate", [True, False])
-def test_round_trip(tmp_path: Path, kind: str, loss: LossName, intermediate: bool) -> None:
+@pytest.mark.parametrize("intermediate", ["none", "dense", "doped"])
+def test_round_trip(tmp_path: Path, kind: str, loss: LossName, intermediate: str) -> None:
     model = make_model(kind, loss, intermediate)
     model.save_pretrained(tmp_path / "model")
     again = XMCModel.from_pretrained(tmp_path / "model")

@@ -5,9 +5,10 @@ from ops.cases import naive_logits, naive_loss, random_layer, random_positives
 import xmc.sparsity.rigl
 from xmc.model.classifier import FixedFanIn
 from xmc.ops.fan_in import resolve_backend
+from xmc.ops.losses import LOSSES
 from xmc.sparsity import RigL, cosine_decay
 from xmc.train.optim import SlotAdamW, SlotState
-from xmc.types import Evidence, LossName
+from xmc.types import Evidence, InnerEvidence, LossName
 
 B, L, D, K = 5, 13, 24, 6
 
@@ -47,7 +48,8 @@ def rewired(layer: FixedFanIn, strategy: RigL, evidence: list[Evidence], step: i
     """The layer's index before; the layer is rewired."""
     before = layer.index.clone()
     for i, seen in enumerate(evidence):
-        strategy.observe(seen, step - len(evidence) + 1 + i)
+        if strategy.observes(step - len(evidence) + 1 + i):
+            strategy.observe(seen)
     optimizer = SlotAdamW([layer.weight], lr=0.1)
     layer.weight.grad = torch.ones_like(layer.weight)
     optimizer.step()
@@ -106,20 +108,24 @@ def test_what_it_has_seen_outlives_a_checkpoint() -> None:
     (one, evidence), (two, _) = problem(2), problem(2)
     whole, first, second = (RigL(0.5, 10, 100, seed=0, batches=2) for _ in range(3))
     rewired(one, whole, evidence, 10)
-    first.observe(evidence[0], 9)
+    first.observe(evidence[0])
     second.load({name: tensor.clone() for name, tensor in first.tensors().items()})
     rewired(two, second, evidence[1:], 10)
     assert torch.equal(one.index, two.index)
 
 
 def test_it_looks_only_when_a_rewiring_is_near() -> None:
-    _, evidence = problem(3)
     strategy = RigL(0.5, 10, 35, seed=0, batches=2)
-    seen = []
-    for step in range(1, 60):
-        before = len(strategy.tensors())
-        strategy.observe(evidence[0], step)
-        seen += [step] if len(strategy.tensors()) > before else []
-        if strategy.due(step):
-            strategy.load({})
-    assert seen == [9, 10, 19, 20, 29, 30]
+    assert [step for step in range(1, 60) if strategy.observes(step)] == [9, 10, 19, 20, 29, 30]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_what_it_has_seen_survives_a_checkpoint(loss: LossName) -> None:
+    _, (outer, _) = problem(1, loss=loss)
+    first, second = (RigL(0.5, 10, 100, seed=0, batches=2) for _ in range(2))
+    for seen in (outer, InnerEvidence(torch.randn(6, 12), torch.randn(6, 5))):
+        first.observe(seen)
+    kept = {name: tensor.clone() for name, tensor in first.tensors().items()}
+    second.load(kept)
+    assert second.tensors().keys() == kept.keys() and len(kept) == 5
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in second.tensors().items())

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from scipy.sparse import csr_matrix
@@ -11,19 +12,56 @@ from torch import Tensor
 from xmc import config as c
 from xmc.build.data import cache_folder
 from xmc.data import Batches, Corpus, tokenize
-from xmc.model import XMCModel
+from xmc.model import XMCModel, intermediate
 from xmc.model.auxiliary import ClusterHead
 from xmc.model.bag import BagConfig, BagModel, frequent_bigrams, train_tokenizer
 from xmc.model.classifier import Classifier, Dense, FixedFanIn
 from xmc.model.clustering import cluster_labels, order_by_group
 from xmc.model.encoder import Encoder, load_backbone
 from xmc.model.head_and_tail import HeadAndTail, most_frequent_first
+from xmc.model.intermediate import Identity, Linear
+from xmc.model.sparse_ift import SparseIFT, sparsify_feed_forward_
 from xmc.ops.fan_in import resolve_backend
 from xmc.parametrization import Parametrization, Standard, SuPar
 from xmc.sparsity import init_index
 from xmc.types import XMCError
 
 logger = logging.getLogger(__name__)
+
+
+# Numbers of rows that draw random connections, beyond any label's.
+INNER_ROWS = 1 << 40
+_ENCODER_ROWS = 1 << 41
+
+
+class Connections:
+    """Random first connections for one layer after the other, each of rows of its own."""
+
+    def __init__(self, seed: int, first_row: int) -> None:
+        self._seed = seed
+        self._row = first_row
+
+    def __call__(self, outputs: int, fan_in: int, inputs: int) -> Tensor:
+        index = init_index(outputs, fan_in, inputs, self._seed, offset=self._row)
+        self._row += outputs
+        return index
+
+
+def build_transformation(config: c.TrainConfig, layer: Literal["intermediate", "encoder"]) -> SparseIFT | None:
+    """What becomes of the dense layers there."""
+    section = config.sparse_ift
+    if isinstance(section, c.NoSparseIFT) or layer not in section.layers:
+        return None
+    return SparseIFT(section.kind, section.sparsity)
+
+
+def build_intermediate(config: c.TrainConfig, in_features: int) -> Linear | Identity:
+    return intermediate.build_intermediate(
+        in_features=in_features,
+        transformation=build_transformation(config, "intermediate"),
+        index_of=Connections(config.seed, INNER_ROWS),
+        **config.intermediate.model_dump(),
+    )
 
 
 def build_encoder(config: c.TrainConfig, corpus: Corpus) -> Encoder:
@@ -33,6 +71,9 @@ def build_encoder(config: c.TrainConfig, corpus: Corpus) -> Encoder:
     backbone, tokenizer = load_backbone(section.name, section.backbone_dropout)
     if section.activation_checkpointing:
         backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    transformation = build_transformation(config, "encoder")
+    if transformation is not None:
+        sparsify_feed_forward_(backbone, transformation, Connections(config.seed, _ENCODER_ROWS))
     return Encoder(
         backbone,
         tokenizer,
@@ -41,6 +82,7 @@ def build_encoder(config: c.TrainConfig, corpus: Corpus) -> Encoder:
         layers=section.layers,
         dropout=section.dropout,
         frozen=section.frozen,
+        transformation=transformation,
     )
 
 

@@ -10,7 +10,7 @@ from xmc.model.auxiliary import ClusterHead
 from xmc.model.bag import BagModel
 from xmc.model.classifier import FixedFanIn, Layer
 from xmc.model.head_and_tail import HeadAndTail
-from xmc.model.intermediate import Linear
+from xmc.model.sparse_linear import SparseLinear
 from xmc.train.optim import InPlaceSGD, SlotAdamW
 from xmc.train.sparse_novograd import SparseNovoGrad
 from xmc.train.step import feature_parameters
@@ -22,8 +22,9 @@ def build_optimizers(config: c.TrainConfig, model: XMCModel, auxiliary: ClusterH
     parts: dict[str, Optimizer] = {}
     tables = [model.encoder.backbone.table] if isinstance(model.encoder.backbone, BagModel) else []
     rules = build_parametrization(config)
-    scaled = [model.intermediate.linear.weight] if isinstance(model.intermediate, Linear) else []
-    others = {id(parameter) for parameter in [*tables, *scaled]}
+    sparse = [m.weight for m in model.modules() if isinstance(m, SparseLinear) and m.weight.requires_grad]
+    scaled = [m.weight for m in model.intermediate.modules() if isinstance(m, nn.Linear)]
+    others = {id(parameter) for parameter in [*tables, *sparse, *scaled]}
     dense = [p for p in feature_parameters(model) if p.requires_grad and id(p) not in others]
     groups = _decay_groups(dense, encoder.weight_decay)
     for weight in scaled:
@@ -31,6 +32,10 @@ def build_optimizers(config: c.TrainConfig, model: XMCModel, auxiliary: ClusterH
         groups.append({"params": [weight], "lr": rate, "weight_decay": encoder.weight_decay})
     if any(group["params"] for group in groups):
         parts["encoder"] = AdamW(groups, lr=encoder.lr)
+    if sparse:
+        rates = [encoder.lr * rules.hidden_rate(weight.shape[1]) for weight in sparse]
+        groups = [{"params": [weight], "lr": rate} for weight, rate in zip(sparse, rates, strict=True)]
+        parts["sparse"] = SlotAdamW(groups, lr=encoder.lr, weight_decay=encoder.weight_decay)
     if isinstance(encoder, c.BagEncoder):
         parts["embedding"] = SparseNovoGrad(tables, lr=encoder.embedding_lr)
     layers: dict[str, nn.Module] = {"": model.classifier}

@@ -12,14 +12,21 @@ from scipy.sparse import csr_matrix
 
 from xmc import config as c
 from xmc.build.data import build_batches
-from xmc.build.model import build_auxiliary, build_classifier, build_encoder, build_parametrization
+from xmc.build.model import (
+    INNER_ROWS,
+    build_auxiliary,
+    build_classifier,
+    build_encoder,
+    build_intermediate,
+    build_parametrization,
+)
 from xmc.build.optimizers import build_optimizers
 from xmc.data import Batches, Corpus
 from xmc.model import XMCModel
 from xmc.model.classifier import FixedFanIn
 from xmc.model.clustering import label_features, tfidf
 from xmc.model.encoder import Encoder
-from xmc.model.intermediate import build_intermediate
+from xmc.model.sparse_linear import SparseLinear
 from xmc.sparsity import (
     HostStore,
     ImplicitStore,
@@ -34,7 +41,7 @@ from xmc.sparsity import (
     initial_scale,
 )
 from xmc.train.loop import Plan
-from xmc.train.state import TrainState
+from xmc.train.state import SparsePart, TrainState
 from xmc.train.tracking import LocalLog, Tracker, Trackers, Wandb
 from xmc.types import XMCError
 
@@ -84,7 +91,7 @@ def build_training(
     generator = torch.Generator().manual_seed(config.seed)
     train = corpus.split("train")
     encoder = encoder or build_encoder(config, corpus)
-    intermediate = build_intermediate(in_features=encoder.width, **config.intermediate.model_dump())
+    intermediate = build_intermediate(config, encoder.width)
     batches = build_batches(config, corpus, "train", encoder, config.trainer.batch_size)
 
     @functools.cache
@@ -113,12 +120,8 @@ def build_training(
         )
     auxiliary = build_auxiliary(config, model, features, generator)
     plan = _build_plan(config, batches.steps_per_epoch, device)
-    sparse, health = model.classifier.sparse, None
-    strategy = _build_strategy(config, sparse, plan.total_steps)
-    if sparse is not None:
-        strategy.start(sparse)
-        health = TopologyHealth(sparse.index[:, : sparse.active], sparse.in_features)
-    state = TrainState(model, auxiliary, build_optimizers(config, model, auxiliary), strategy, health)
+    sparse = _build_sparse_parts(config, model, plan.total_steps)
+    state = TrainState(model, auxiliary, build_optimizers(config, model, auxiliary), sparse)
     return Training(state, plan, batches, dev_batches)
 
 
@@ -160,18 +163,44 @@ def _build_plan(config: c.TrainConfig, steps_per_epoch: int, device: torch.devic
     )
 
 
-def _build_strategy(config: c.TrainConfig, layer: FixedFanIn | None, total_steps: int) -> Strategy:
-    section = config.sparsity
-    if isinstance(section, c.StaticSparsity) or layer is None:
-        return Static()
-    if isinstance(section, c.TopKastSparsity):
-        return TopKast(_build_store(config, section, layer), section.refresh, section.penalty)
-    end = round(section.stop * total_steps)
-    if isinstance(section, c.SetSparsity):
-        return Set(section.drop, section.initial, section.interval, end, config.seed)
-    return RigL(
-        *(section.initial, section.interval, end, config.seed), candidates=section.candidates, batches=section.batches
+def _build_sparse_parts(config: c.TrainConfig, model: XMCModel, total_steps: int) -> dict[str, SparsePart]:
+    """The sparse layers that learn, each with a strategy of its own."""
+    parts: dict[str, SparsePart] = {}
+    inner = {name: layer for name, layer in model.named_modules() if isinstance(layer, SparseLinear)}
+    layers: dict[str, FixedFanIn | SparseLinear] = (
+        {"classifier": model.classifier.sparse} if model.classifier.sparse else {}
     )
+    row = INNER_ROWS
+    for name, layer in (layers | inner).items():
+        if layer.weight.requires_grad:
+            offset = 0 if name == "classifier" else row
+            strategy = _build_strategy(config, layer, total_steps, offset)
+            strategy.start(layer)
+            health = TopologyHealth(layer.index[:, : layer.active], layer.in_features)
+            parts[name] = SparsePart(layer, strategy, health, "classifier" if name == "classifier" else "sparse")
+            row += 0 if name == "classifier" else len(layer.index)
+    return parts
+
+
+def _build_strategy(config: c.TrainConfig, layer: FixedFanIn | SparseLinear, total_steps: int, offset: int) -> Strategy:
+    """offset: number of the layer's first row among all that draw random connections."""
+    section = config.sparsity
+    end = round(getattr(section, "stop", 0.0) * total_steps)
+    match section:
+        case c.StaticSparsity():
+            return Static()
+        case c.TopKastSparsity():
+            assert isinstance(layer, FixedFanIn)
+            return TopKast(_build_store(config, section, layer), section.refresh, section.penalty)
+        case c.SetSparsity():
+            return Set(section.drop, section.initial, section.interval, end, config.seed, offset)
+        case c.RigLSparsity():
+            return RigL(
+                *(section.initial, section.interval, end, config.seed),
+                candidates=section.candidates,
+                batches=section.batches,
+                offset=offset,
+            )
 
 
 def _build_store(config: c.TrainConfig, section: c.TopKastSparsity, layer: FixedFanIn) -> WeightStore:

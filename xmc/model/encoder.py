@@ -1,14 +1,18 @@
 """Text encoders: a Hugging Face backbone, its tokenizer and a pooling make features [B, D] of token ids [B, T]."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal, Self
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from xmc.model.bag import BagConfig, BagModel
+from xmc.model.sparse_ift import SparseIFT, no_connections, sparsify_feed_forward_
 from xmc.types import XMCError
 
 Pooling = Literal["cls", "mean", "none"]
@@ -20,7 +24,8 @@ class Encoder(nn.Module):
     pooling: `mean` over the unmasked tokens, `cls` the first token, `none` where the backbone pools itself (the bag).
     layers: how many of the last hidden states are pooled and joined, [B, layers * hidden size]; LightXML (Jiang et al.
         2021, section 3.2) joins five. One more than the backbone has layers takes its token embeddings in.
-    dropout: of the pooled features. frozen: the backbone neither learns nor drops out.
+    dropout: of the pooled features. frozen: the backbone neither learns nor drops out. transformation: what was done
+    to the feed-forward blocks of the backbone.
     """
 
     def __init__(
@@ -33,6 +38,7 @@ class Encoder(nn.Module):
         layers: int = 1,
         dropout: float = 0.0,
         frozen: bool = False,
+        transformation: SparseIFT | None = None,
     ) -> None:
         super().__init__()
         available = 1 if pooling == "none" else int(backbone.config.num_hidden_layers) + 1
@@ -47,6 +53,7 @@ class Encoder(nn.Module):
         self.layers = layers
         self.dropout = nn.Dropout(dropout)
         self.frozen = frozen
+        self.transformation = transformation
         if frozen:
             backbone.requires_grad_(False)
 
@@ -85,6 +92,7 @@ class Encoder(nn.Module):
             "max_length": self.max_length,
             "layers": self.layers,
             "dropout": self.dropout.p,
+            "transformation": self.transformation and asdict(self.transformation),
         }
         (folder / "pooling.json").write_text(json.dumps(pooling, indent=2) + "\n")
 
@@ -92,8 +100,16 @@ class Encoder(nn.Module):
     def from_pretrained(cls, folder: Path) -> "Encoder":
         """Read what `save_pretrained` wrote."""
         pooling = json.loads((folder / "pooling.json").read_text())
-        backbone, tokenizer = load_backbone(str(folder))
-        return cls(backbone, tokenizer, **pooling)
+        saved = pooling.pop("transformation", None)
+        if saved is None:
+            backbone, tokenizer = load_backbone(str(folder))
+            return cls(backbone, tokenizer, **pooling)
+        transformation = SparseIFT(**saved)
+        backbone = AutoModel.from_config(AutoConfig.from_pretrained(folder))
+        sparsify_feed_forward_(backbone, transformation, no_connections)
+        backbone.load_state_dict(load_file(folder / SAFE_WEIGHTS_NAME))
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        return cls(backbone, tokenizer, transformation=transformation, **pooling)
 
 
 def load_backbone(name: str, dropout: float | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

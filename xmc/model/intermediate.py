@@ -1,26 +1,47 @@
 """The optional layer between the encoder and the classifier."""
 
+from dataclasses import asdict
+
 from torch import Tensor, nn
+
+from xmc.model.sparse_ift import FAMILIES, IndexOf, SparseIFT
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 
 
 class Linear(nn.Module):
-    """Dense layer of any width with a non-linearity: [B, in_features] -> [B, width].
+    """A layer of any width with a non-linearity: [B, in_features] -> [B, width].
 
     "Navigating Extremes" (Ullah et al., NeurIPS 2024, section 3.2) widens the features this way before a sparse layer.
+    transformation: the layer is a larger sparse one that costs as much as the dense one of `dense_width` outputs.
     """
 
-    def __init__(self, in_features: int, width: int, activation: str, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        in_features: int,
+        width: int,
+        activation: str,
+        dropout: float = 0.0,
+        transformation: SparseIFT | None = None,
+        index_of: IndexOf | None = None,
+    ) -> None:
         super().__init__()
-        self.width = width
+        self.dense_width = width
         self.activation = activation
-        self.linear = nn.Linear(in_features, width)
-        self.nonlinearity = ACTIVATIONS[activation]()
+        self.transformation = transformation
+        nonlinearity = ACTIVATIONS[activation]()
+        if transformation is None:
+            self.width = width
+            self.body: nn.Module = nn.Sequential(nn.Linear(in_features, width), nonlinearity)
+        else:
+            assert index_of is not None
+            family = FAMILIES[transformation.kind]
+            self.body = layer = family(in_features, width, transformation.sparsity, nonlinearity, index_of)
+            self.width = layer.out_features
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, features_BD: Tensor) -> Tensor:
-        return self.dropout(self.nonlinearity(self.linear(features_BD)))
+        return self.dropout(self.body(features_BD))
 
 
 class Identity(nn.Identity):
@@ -35,10 +56,25 @@ def intermediate_config(layer: Linear | Identity) -> dict[str, object]:
     """What rebuilds the layer, as JSON."""
     if isinstance(layer, Identity):
         return {"kind": "identity"}
-    return {"kind": "linear", "width": layer.width, "activation": layer.activation, "dropout": layer.dropout.p}
+    return {
+        "kind": "linear",
+        "width": layer.dense_width,
+        "activation": layer.activation,
+        "dropout": layer.dropout.p,
+        "transformation": layer.transformation and asdict(layer.transformation),
+    }
 
 
 def build_intermediate(
-    kind: str, in_features: int, *, width: int = 0, activation: str = "relu", dropout: float = 0.0
+    kind: str,
+    in_features: int,
+    *,
+    width: int = 0,
+    activation: str = "relu",
+    dropout: float = 0.0,
+    transformation: SparseIFT | None = None,
+    index_of: IndexOf | None = None,
 ) -> Linear | Identity:
-    return Identity(in_features) if kind == "identity" else Linear(in_features, width, activation, dropout)
+    if kind == "identity":
+        return Identity(in_features)
+    return Linear(in_features, width, activation, dropout, transformation, index_of)

@@ -14,6 +14,7 @@ from xmc.model.classifier import Classifier, Dense, FixedFanIn
 from xmc.model.encoder import Encoder
 from xmc.model.head_and_tail import HeadAndTail
 from xmc.model.intermediate import Identity, Linear, build_intermediate, intermediate_config
+from xmc.model.sparse_ift import SparseIFT, no_connections
 from xmc.ops.fan_in import resolve_backend
 from xmc.types import LossName, TopK, XMCError
 
@@ -139,7 +140,7 @@ class XMCModel(nn.Module):
         folder = Path(folder)
         card = _read_card(folder)
         encoder = Encoder.from_pretrained(folder / "encoder")
-        intermediate = build_intermediate(in_features=encoder.width, **card["intermediate"])
+        intermediate = _empty_intermediate(card["intermediate"], encoder.width)
         head = load_file(folder / "head.safetensors")
         with open(folder / "labels.jsonl", encoding="utf-8") as file:
             labels = [json.loads(line) for line in file]
@@ -167,6 +168,13 @@ def _read_card(folder: Path) -> dict[str, Any]:
             f"{folder} has format {card['format_version']}; this xmc reads up to {FORMAT_VERSION}: pip install -U xmc"
         )
     return card
+
+
+def _empty_intermediate(card: dict[str, Any], in_features: int) -> Linear | Identity:
+    """An intermediate layer of the saved one's shape."""
+    if saved := card.get("transformation"):
+        card = card | {"transformation": SparseIFT(**saved), "index_of": no_connections}
+    return build_intermediate(in_features=in_features, **card)
 
 
 def _empty_classifier(card: dict[str, Any], head: dict[str, Tensor], backend: str, device: str) -> Classifier:

@@ -40,15 +40,15 @@ class TopologyHealth:
         first, second = self._singular_values()
         fan_in, mean_degree = columns.shape[1], columns.numel() / self._in_features
         return {
-            "topology/turnover": 1 - float(old.double().mean()),
-            "topology/changed_rows": float((~old).any(1).double().mean()),
-            "topology/age_mean": float(ages.mean()),
-            "topology/age_median": float(ages.median()),
-            "topology/degree_min": int(degrees.min()),
-            "topology/degree_max": int(degrees.max()),
-            "topology/degree_gini": gini(degrees),
-            "topology/spectral_gap": first - second,
-            "topology/spectral_gap_ramanujan": math.sqrt(fan_in * mean_degree)
+            "turnover": 1 - float(old.double().mean()),
+            "changed_rows": float((~old).any(1).double().mean()),
+            "age_mean": float(ages.mean()),
+            "age_median": float(ages.median()),
+            "degree_min": int(degrees.min()),
+            "degree_max": int(degrees.max()),
+            "degree_gini": gini(degrees),
+            "spectral_gap": first - second,
+            "spectral_gap_ramanujan": math.sqrt(fan_in * mean_degree)
             - math.sqrt(max(0.0, fan_in - 1))
             - math.sqrt(max(0.0, mean_degree - 1)),
         }

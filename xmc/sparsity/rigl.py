@@ -11,7 +11,7 @@ from xmc.ops.blocks import group_size, label_slices
 from xmc.sparsity.schedule import cosine_decay
 from xmc.sparsity.strategy import Layer, OptimizerState, Strategy
 from xmc.sparsity.topology import Growth, absent_columns, by_group, fraction_to_drop, rewire_
-from xmc.types import Evidence, LossName, Positives, Rewire
+from xmc.types import Evidence, InnerEvidence, Rewire, evidence_of
 
 _BLOCK = 1 << 22  # numbers of a dense gradient that exist at once
 
@@ -43,15 +43,17 @@ class RigL(Strategy):
         self._seed = seed
         self._candidates = candidates
         self._offset = offset
-        self._seen: deque[Evidence] = deque(maxlen=batches)
+        self._seen: deque[Evidence | InnerEvidence] = deque(maxlen=batches)
 
     def due(self, step: int) -> bool:
         return 0 < step < self._end and step % self._interval == 0
 
-    def observe(self, evidence: Evidence, step: int) -> None:
+    def observes(self, step: int) -> bool:
         until = -step % self._interval
-        if until < (self._seen.maxlen or 1) and self.due(step + until):
-            self._seen.append(evidence)
+        return until < (self._seen.maxlen or 1) and self.due(step + until)
+
+    def observe(self, evidence: Evidence | InnerEvidence) -> None:
+        self._seen.append(evidence)
 
     def rewire(self, layer: Layer, optimizer_state: OptimizerState, step: int) -> Rewire:
         counts = fraction_to_drop(layer.index, cosine_decay(step, self._initial, self._end))
@@ -63,20 +65,14 @@ class RigL(Strategy):
         return rewire
 
     def tensors(self) -> dict[str, Tensor]:
-        parts: dict[str, Tensor] = {}
-        for i, seen in enumerate(self._seen):
-            parts[f"{i}.{seen.loss}.features"] = seen.features_BD
-            parts[f"{i}.{seen.loss}.offsets"] = seen.positives.offsets
-            parts[f"{i}.{seen.loss}.labels"] = seen.positives.labels
-        return parts
+        return {f"{i}.{name}": value for i, seen in enumerate(self._seen) for name, value in seen.tensors().items()}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         self._seen.clear()
-        for name in sorted((n for n in tensors if n.endswith(".features")), key=lambda n: int(n.split(".")[0])):
-            prefix = name.removesuffix("features")
-            loss: LossName = "bce" if prefix.split(".")[1] == "bce" else "squared_hinge"
-            positives = Positives(tensors[prefix + "offsets"], tensors[prefix + "labels"])
-            self._seen.append(Evidence(tensors[name], positives, loss))
+        for i in sorted({int(name.split(".")[0]) for name in tensors}):
+            prefix = f"{i}."
+            mine = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+            self._seen.append(evidence_of(mine))
 
     def _among_all(self, layer: Layer, step: int) -> Growth:
         size = group_size(len(layer.weight), len(layer.index))

@@ -2,15 +2,17 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
-from xmc.types import Evidence, Rewire
+from xmc.types import Evidence, InnerEvidence, Rewire
 
 
 class Layer(Protocol):
     """A fixed fan-in layer. weight: [L, K]. index: [G, K], columns in [0, in_features). Both change in place.
+
+    What is said of labels holds for the outputs of a layer inside the network.
 
     active: the first so many slots take part in the output; the others only learn.
     """
@@ -24,11 +26,11 @@ class Layer(Protocol):
     @property
     def active(self) -> int: ...
 
-    def dense_gradient(self, evidence: Evidence, labels: slice) -> Tensor:
+    def dense_gradient(self, evidence: Any, labels: slice) -> Tensor:
         """Gradient of the loss with respect to the weights that a run of labels would have if dense, [l, D]."""
         ...
 
-    def gradient_at(self, evidence: Evidence, columns_GC: Tensor) -> Tensor:
+    def gradient_at(self, evidence: Any, columns_GC: Tensor) -> Tensor:
         """The same for all labels, but at the given columns alone, [L, C]."""
         ...
 
@@ -62,8 +64,12 @@ class Strategy(ABC):
     def prepare(self, layer: Layer, lr: float) -> None:
         """Change the weights before a step at the classifier's learning rate `lr`."""
 
-    def observe(self, evidence: Evidence, step: int) -> None:
-        """See the batch of the `step`-th update; called before `rewire`."""
+    def observes(self, step: int) -> bool:
+        """Whether it wants to see the batch of the `step`-th update."""
+        return False
+
+    def observe(self, evidence: Evidence | InnerEvidence) -> None:
+        """See a batch that it wants to see; called before `rewire`."""
 
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint must keep of it."""

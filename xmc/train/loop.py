@@ -13,13 +13,15 @@ from typing import Protocol, Self
 
 import torch
 
+from xmc.model import XMCModel
+from xmc.model.sparse_linear import SparseLinear
 from xmc.sparsity import Rewire, cosine_decay
 from xmc.train.checkpoint import Checkpoints
 from xmc.train.schedule import ScheduleKind, learning_rate_multiplier
-from xmc.train.state import TrainState
+from xmc.train.state import SparsePart, TrainState
 from xmc.train.step import Outcome, clip_gradients, compute_gradients
 from xmc.train.tracking import Record, Tracker
-from xmc.types import Batch, XMCError
+from xmc.types import Batch, Evidence, InnerEvidence, XMCError
 
 logger = logging.getLogger(__name__)
 
@@ -93,8 +95,11 @@ def _train_step(state: TrainState, batch: Batch, plan: Plan, meter: "_Meter", tr
     rates = state.set_learning_rates(learning_rate_multiplier(step, plan.total_steps, plan.warmup_steps, plan.schedule))
     batch = batch.to(state.model.device)
     state.model.train()
-    if (sparse := state.model.classifier.sparse) is not None:
-        state.strategy.prepare(sparse, rates["classifier"])
+    watching = [part for part in state.sparse.values() if part.strategy.observes(step + 1)]
+    for part in state.sparse.values():
+        part.strategy.prepare(part.layer, rates[part.optimizer])
+        if isinstance(part.layer, SparseLinear):
+            part.layer.records = part in watching
     outcome = compute_gradients(
         state.model,
         state.auxiliary,
@@ -112,20 +117,33 @@ def _train_step(state: TrainState, batch: Batch, plan: Plan, meter: "_Meter", tr
     state.optimizer_step()
     state.zero_grad()
     state.progress.step = step + 1
-    rewire, health = _rewire(state, batch, outcome)
+    for part in watching:
+        part.strategy.observe(_evidence(state.model, part, batch, outcome))
+    rewire, health = _rewire(state)
     meter.add(batch, outcome, rewire, health)
     if state.progress.step % plan.log_every == 0 or state.progress.step == plan.total_steps:
         tracker.log(meter.record(state, norm, rates))
 
 
-def _rewire(state: TrainState, batch: Batch, outcome: Outcome) -> tuple[Rewire, dict[str, float]]:
-    """What moved in the classifier after this step, and how its topology is then, if it was due."""
-    step, classifier = state.progress.step, state.model.classifier
-    state.strategy.observe(classifier.evidence(outcome.features_BD, batch.positives, state.model.loss), step)
-    if not state.strategy.due(step) or classifier.sparse is None or state.health is None:
-        return Rewire(0, 0), {}
-    rewire = state.strategy.rewire(classifier.sparse, state.slots, step)
-    return rewire, state.health.record(classifier.sparse.index[:, : classifier.sparse.active], step)
+def _evidence(model: XMCModel, part: SparsePart, batch: Batch, outcome: Outcome) -> Evidence | InnerEvidence:
+    """The batch as a sparse layer saw it."""
+    if isinstance(part.layer, SparseLinear):
+        return part.layer.take_evidence()
+    return model.classifier.evidence(outcome.features_BD, batch.positives, model.loss)
+
+
+def _rewire(state: TrainState) -> tuple[Rewire, dict[str, float]]:
+    """What moved after this step, in all layers together, and how the topologies are then, of those that were due."""
+    step, total = state.progress.step, Rewire(0, 0)
+    health: dict[str, float] = {}
+    for name, part in state.sparse.items():
+        if part.strategy.due(step):
+            rewire = part.strategy.rewire(part.layer, state.slots, step)
+            total = Rewire(total.dropped + rewire.dropped, total.grown + rewire.grown)
+            prefix = "topology/" if name == "classifier" else f"topology/{name}/"
+            figures = part.health.record(part.layer.index[:, : part.layer.active], step)
+            health |= {prefix + figure: value for figure, value in figures.items()}
+    return total, health
 
 
 def _end_of_step(

@@ -9,6 +9,8 @@ from torch.optim import Optimizer
 
 from xmc.model import XMCModel
 from xmc.model.auxiliary import ClusterHead
+from xmc.model.classifier import FixedFanIn
+from xmc.model.sparse_linear import SparseLinear
 from xmc.sparsity import Strategy, TopologyHealth
 from xmc.train.checkpoint import Tensors
 from xmc.train.optim import SlotState
@@ -27,15 +29,27 @@ class Progress:
     finished: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class SparsePart:
+    """A layer whose connections may change, what changes them, and how they fare. optimizer: name of the weights'."""
+
+    layer: FixedFanIn | SparseLinear
+    strategy: Strategy
+    health: TopologyHealth
+    optimizer: str
+
+
 @dataclass
 class TrainState:
-    """The one object that a checkpoint holds. Optimizers are named; their `initial_lr` is the schedule's peak."""
+    """The one object that a checkpoint holds. Optimizers are named; their `initial_lr` is the schedule's peak.
+
+    sparse: the sparse layers by name; that of the output layer is `classifier`.
+    """
 
     model: XMCModel
     auxiliary: ClusterHead | None
     optimizers: dict[str, Optimizer]
-    strategy: Strategy
-    health: TopologyHealth | None = None  # of a sparse classifier
+    sparse: dict[str, SparsePart]
     progress: Progress = field(default_factory=Progress)
 
     @property
@@ -62,9 +76,9 @@ class TrainState:
         parts = {"model": dict(self.model.state_dict()), "optimizer": self._optimizer_tensors(), "rng": _rng()}
         if self.auxiliary is not None:
             parts["auxiliary"] = dict(self.auxiliary.state_dict())
-        parts["strategy"] = self.strategy.tensors()
-        if self.health is not None:
-            parts["health"] = self.health.tensors()
+        for name, sparse in self.sparse.items():
+            parts[f"strategy-{name}"] = sparse.strategy.tensors()
+            parts[f"health-{name}"] = sparse.health.tensors()
         return {name: values for name, values in parts.items() if values}
 
     def scalars(self) -> dict[str, Any]:
@@ -75,9 +89,9 @@ class TrainState:
         self.model.load_state_dict(tensors["model"])
         if self.auxiliary is not None:
             self.auxiliary.load_state_dict(tensors["auxiliary"])
-        self.strategy.load(tensors.get("strategy", {}))
-        if self.health is not None:
-            self.health.load(tensors["health"])
+        for name, sparse in self.sparse.items():
+            sparse.strategy.load(tensors.get(f"strategy-{name}", {}))
+            sparse.health.load(tensors[f"health-{name}"])
         saved_tensors = tensors.get("optimizer", {})
         for name, i, parameter, state in self._slots():
             prefix = f"{name}.{i}."
