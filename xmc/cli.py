@@ -32,6 +32,7 @@ COMMANDS = {
     "evaluate": "measure a run's model on one split",
     "predict": "write the best labels of new documents",
     "coordinate-check": "show whether learning rates carry over from one fan-in to another",
+    "flops": "count multiply-adds and bytes, layer by layer, beside the dense twin",
 }
 HELP = """\
 xmc: text classifiers with up to millions of labels on one ordinary machine
@@ -63,7 +64,7 @@ def main() -> None:
     try:
         if command not in COMMANDS:
             raise XMCError(f"{command!r} is no command of xmc{near_miss(command, list(COMMANDS))}")
-        name = "config" if command == "train" else command.replace("-", "_")
+        name = "config" if command in ("train", "flops") else command.replace("-", "_")
         _check_keys(name, rest)
         os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # hand errors through instead of wrapping them
         tasks: dict[str, Task] = {
@@ -71,6 +72,7 @@ def main() -> None:
             "evaluate": _evaluate,
             "predict": _predict,
             "coordinate-check": _coordinate_check,
+            "flops": _flops,
         }
         task = _one_clear_error(command, tasks[command])
         hydra.main(config_path=str(conf_folder()), config_name=name, version_base="1.3")(task)()
@@ -135,6 +137,13 @@ def _coordinate_check(cfg: DictConfig) -> None:
     from xmc import commands
 
     commands.check_coordinates(config)
+
+
+def _flops(cfg: DictConfig) -> None:
+    config = parse(TrainConfig, _container(cfg))
+    from xmc import commands
+
+    commands.count_flops(config)
 
 
 def load_run_config(run: str) -> TrainConfig:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from xmc import build, coordinate_check
+from xmc import build, coordinate_check, flops
 from xmc.config import CoordinateCheckConfig, EvaluateConfig, Metrics, PredictConfig, TrainConfig, run_config_path
 from xmc.data import Batches, Corpus, read_documents
 from xmc.evaluate import Report, check_metric_name, evaluate
@@ -98,6 +98,12 @@ def check_coordinates(config: CoordinateCheckConfig) -> None:
         coordinate_check.plot(points, Path(f"{output}.png"))
     except ModuleNotFoundError as missing:
         logger.info("no plot: %s is not installed", missing.name)
+
+
+def count_flops(config: TrainConfig) -> None:
+    """Print the multiply-adds and bytes of every layer, and those of the dense twin."""
+    build.prepare_machine("cpu", config.trainer.threads)
+    print(flops.table(flops.count(config, build.load_corpus(config))))
 
 
 def measure(model: XMCModel, batches: Batches, corpus: Corpus, split: str, metrics: Metrics) -> Report:

@@ -171,6 +171,30 @@ def test_sparse_ift_in_both_places(corpus: Path, tmp_path: Path, xmc: Run, bert_
     assert all(share > 0 for share in turnover)
 
 
+def test_flops(corpus: Path, xmc: Run, bert_folder: Path) -> None:
+    """BERT of width 16, two layers, inner width 32; the intermediate layer 16 -> 64; 12 labels of fan-in 8."""
+    chosen = ["encoder=transformer", f"encoder.name={bert_folder}", "encoder.max_length=16", "encoder.pooling=cls"]
+    wide = [
+        "sparse_ift=wide",
+        "sparse_ift.layers=[intermediate,encoder]",
+        "intermediate=linear",
+        "intermediate.width=64",
+    ]
+    told = xmc("flops", *small(corpus, *chosen, *wide)).stdout
+    figures = {line.split(" | ")[0].removeprefix("| "): line.split(" | ")[1:] for line in told.splitlines()}
+    block = "encoder.backbone.encoder.layer.1.intermediate.dense"
+    tokens = int(figures[block][0].replace(",", "")) // (16 * 32)
+    assert 8 < tokens <= 16
+    assert figures[block][0] == figures[block][2] == f"{tokens * 16 * 32:,}"
+    query = "encoder.backbone.encoder.layer.0.attention.self.query"
+    assert figures[query][0] == f"{tokens * 16 * 16:,}"
+    attention = "encoder.backbone.encoder.layer.0.attention.self"
+    assert figures[attention][0] == f"{2 * tokens * tokens * 16:,}"
+    assert figures["intermediate.body.0"][0] == figures["intermediate.body.sparse"][2] == f"{16 * 64:,}"
+    assert figures["classifier"][0] == f"{12 * 64:,}" and figures["classifier"][2] == f"{12 * 8:,}"
+    assert "before the classifier: 1.00000 times" in told
+
+
 def test_wandb_offline(corpus: Path, tmp_path: Path, xmc: Run) -> None:
     pytest.importorskip("wandb")
     run = tmp_path / "run"

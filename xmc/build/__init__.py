@@ -1,13 +1,14 @@
 """The one place where configuration becomes objects."""
 
 from xmc.build.data import build_batches, load_corpus, text_fields
-from xmc.build.model import build_encoder
+from xmc.build.model import build_encoder, build_intermediate
 from xmc.build.training import Training, build_tracker, build_training, prepare_machine, run_fingerprint
 
 __all__ = [
     "Training",
     "build_batches",
     "build_encoder",
+    "build_intermediate",
     "build_tracker",
     "build_training",
     "load_corpus",
