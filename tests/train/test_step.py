@@ -1,5 +1,6 @@
 """Gradients of a whole step against plain autograd, and gradient caching against one pass."""
 
+import math
 from typing import cast
 
 import pytest
@@ -11,7 +12,7 @@ from xmc.model import XMCModel
 from xmc.model.auxiliary import ClusterHead
 from xmc.model.classifier import Classifier, Dense, FixedFanIn
 from xmc.model.intermediate import Linear
-from xmc.train.step import clip_gradients, compute_gradients
+from xmc.train.step import clip_gradients, compute_gradients, gradient_norms
 from xmc.types import Batch, Positives
 
 B, T, V, D, L = 7, 5, 20, 12, 30
@@ -160,6 +161,16 @@ def test_clipping(sparse: bool) -> None:
     assert clip_gradients(model, norm / 2) == pytest.approx(norm, rel=1e-5)
     assert clip_gradients(model, None) == pytest.approx(norm / 2, rel=1e-5)
     assert torch.equal(model.classifier.weight.grad, classifier_gradient)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_norms_by_layer_make_up_the_whole(sparse: bool) -> None:
+    model = make_model(sparse=sparse)
+    outcome = compute_gradients(model, None, make_batch(), auxiliary_weight=0.0)
+    norms = gradient_norms(model)
+    assert {name.split(".")[0] for name in norms} == {"encoder", "intermediate"} and len(norms) >= 3
+    assert math.sqrt(sum(norm**2 for norm in norms.values())) == pytest.approx(clip_gradients(model, None), rel=1e-5)
+    assert outcome.gradient_BD.shape == outcome.features_BD.shape
 
 
 def test_frozen_features_need_no_backward() -> None:

@@ -19,7 +19,7 @@ from xmc.sparsity import Rewire, cosine_decay
 from xmc.train.checkpoint import Checkpoints
 from xmc.train.schedule import ScheduleKind, learning_rate_multiplier
 from xmc.train.state import SparsePart, TrainState
-from xmc.train.step import Outcome, clip_gradients, compute_gradients
+from xmc.train.step import Outcome, clip_gradients, compute_gradients, gradient_norms
 from xmc.train.tracking import Record, Tracker
 from xmc.types import Batch, Evidence, InnerEvidence, XMCError
 
@@ -113,6 +113,8 @@ def _train_step(state: TrainState, batch: Batch, plan: Plan, meter: "_Meter", tr
             f"the loss is {outcome.main} at step {step + 1}: training diverged. Lower the learning rates (encoder.lr, "
             "classifier.optimizer.lr) or lengthen trainer.warmup, and start anew with another run=..."
         )
+    logs = (step + 1) % plan.log_every == 0 or step + 1 == plan.total_steps
+    norms = gradient_norms(state.model) if logs else {}
     norm = clip_gradients(state.model, plan.clip_norm)
     state.optimizer_step()
     state.zero_grad()
@@ -121,8 +123,9 @@ def _train_step(state: TrainState, batch: Batch, plan: Plan, meter: "_Meter", tr
         part.strategy.observe(_evidence(state.model, part, batch, outcome))
     rewire, health = _rewire(state)
     meter.add(batch, outcome, rewire, health)
-    if state.progress.step % plan.log_every == 0 or state.progress.step == plan.total_steps:
-        tracker.log(meter.record(state, norm, rates))
+    if logs:
+        norms["features"] = float(torch.linalg.vector_norm(outcome.gradient_BD))
+        tracker.log(meter.record(state, norm, norms, rates))
 
 
 def _evidence(model: XMCModel, part: SparsePart, batch: Batch, outcome: Outcome) -> Evidence | InnerEvidence:
@@ -221,7 +224,9 @@ class _Meter:
         self._seconds += time.perf_counter() - self._clock
         self.restart_clock()
 
-    def record(self, state: TrainState, gradient_norm: float, rates: dict[str, float]) -> Record:
+    def record(
+        self, state: TrainState, gradient_norm: float, layer_norms: dict[str, float], rates: dict[str, float]
+    ) -> Record:
         """One log line; starts the sums anew."""
         progress = state.progress
         record: Record = {
@@ -230,6 +235,7 @@ class _Meter:
             "loss": self._main / self._steps,
             "auxiliary_loss": self._auxiliary / self._auxiliary_steps if self._auxiliary_steps else None,
             "gradient_norm": gradient_norm,
+            **{f"gradient/{layer}": norm for layer, norm in layer_norms.items()},
             **{f"lr/{name}": rate for name, rate in rates.items()},
             "seconds_per_step": self._seconds / self._steps,
             "documents_per_second": self._documents / self._seconds,

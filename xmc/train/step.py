@@ -1,6 +1,7 @@
 """One training step: features by autograd, the classifier by its streaming pass, the two joined at the features."""
 
 import contextlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,11 +15,13 @@ from xmc.types import Batch
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Losses of one step, each summed over its labels or clusters and averaged over documents, and the features."""
+    """Losses of one step, each summed over its labels or clusters and averaged over documents; the features and what
+    flows back into them."""
 
     main: float
     auxiliary: float | None
     features_BD: Tensor
+    gradient_BD: Tensor
 
 
 def compute_gradients(
@@ -59,13 +62,33 @@ def compute_gradients(
         for i, (start, stop) in enumerate(bounds):
             replay.restore(i)
             _encode(model, batch, start, stop, autocast).backward(grad_BD[start:stop])
-    return Outcome(main_loss.item(), None if auxiliary_loss is None else auxiliary_loss.item(), leaf_BD)
+    auxiliary_value = None if auxiliary_loss is None else auxiliary_loss.item()
+    return Outcome(main_loss.item(), auxiliary_value, leaf_BD, grad_BD)
 
 
 def feature_parameters(model: XMCModel) -> Iterator[nn.Parameter]:
     """Parameters between the tokens and the features: encoder and intermediate layer."""
     yield from model.encoder.parameters()
     yield from model.intermediate.parameters()
+
+
+@torch.no_grad()
+def gradient_norms(model: XMCModel) -> dict[str, float]:
+    """Norm of the gradient of each layer before the classifier, by its name."""
+    squares: dict[str, float] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None and not name.startswith("classifier."):
+            gradient = parameter.grad.coalesce().values() if parameter.grad.is_sparse else parameter.grad
+            layer = _layer_of(name)
+            squares[layer] = squares.get(layer, 0.0) + float(gradient.double().square().sum())
+    return {layer: math.sqrt(square) for layer, square in squares.items()}
+
+
+def _layer_of(parameter: str) -> str:
+    """The numbered block that a parameter belongs to, or its module."""
+    path = parameter.split(".")[:-1]
+    number = next((i for i, part in enumerate(path) if part.isdigit()), len(path) - 1)
+    return ".".join(path[: number + 1])
 
 
 @torch.no_grad()
