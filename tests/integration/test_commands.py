@@ -141,7 +141,8 @@ def test_coordinate_check(corpus: Path, tmp_path: Path, xmc: Run) -> None:
     "overrides",
     [
         ["encoder.pooling=cls", "encoder.activation_checkpointing=true", "trainer.micro_batch_size=6"],
-        ["encoder.frozen=true", "encoder.pooling=mean", "auxiliary=none"],
+        ["encoder.frozen=true", "encoder.pooling=mean", "auxiliary=none", "encoder.lexical.width=8"],
+        ["encoder.layers=2", "encoder.lexical.width=8"],
     ],
     ids=" ".join,
 )

@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, PreTrainedTokenizerBase
 
+from xmc.model.bag import BagConfig, BagModel
 from xmc.model.encoder import Encoder, load_backbone, pool
 from xmc.types import XMCError
 
@@ -58,6 +59,18 @@ def test_round_trip(bert_folder: Path, tmp_path: Path) -> None:
     assert (again.pooling, again.max_length, again.layers, again.dropout.p) == ("cls", 7, 2, 0.3)
     inputs = encode(tokenizer, ["open a file", "module"])
     assert torch.equal(encoder(*inputs), again(*inputs))
+
+
+def test_a_bag_beside_the_transformer(bert_folder: Path, tmp_path: Path) -> None:
+    backbone, tokenizer = load_backbone(str(bert_folder))
+    bag = BagModel(BagConfig(len(tokenizer), 0, hidden_size=6))
+    encoder = Encoder(backbone, tokenizer, pooling="mean", max_length=32, lexical=bag).eval()
+    alone = Encoder(backbone, tokenizer, pooling="mean", max_length=32).eval()
+    inputs = encode(tokenizer, ["open a file", "module"])
+    assert encoder.width == 22
+    assert torch.equal(encoder(*inputs), torch.cat([alone(*inputs), bag(*inputs)], dim=1))
+    encoder.save_pretrained(tmp_path / "encoder")
+    assert torch.equal(Encoder.from_pretrained(tmp_path / "encoder").eval()(*inputs), encoder(*inputs))
 
 
 def test_dropout_inside_the_backbone(bert_folder: Path, tmp_path: Path) -> None:

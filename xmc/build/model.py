@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from xmc import config as c
 from xmc.build.data import cache_folder
@@ -83,27 +84,44 @@ def build_encoder(config: c.TrainConfig, corpus: Corpus) -> Encoder:
         dropout=section.dropout,
         frozen=section.frozen,
         transformation=transformation,
+        lexical=_bag_of(config, section.lexical, section.lexical.width, 0, tokenizer, corpus)
+        if section.lexical.width
+        else None,
     )
 
 
 def _build_bag(config: c.TrainConfig, section: c.BagEncoder, corpus: Corpus) -> Encoder:
     """Tokenizer, bigrams and document frequencies are learned from the training texts."""
+    tokenizer = train_tokenizer(corpus.split("train").texts, section.vocab_size)
+    model = _bag_of(config, section, section.width, section.mlp_width, tokenizer, corpus)
+    return Encoder(model, tokenizer, pooling="none", max_length=section.max_length, dropout=section.dropout)
+
+
+def _bag_of(
+    config: c.TrainConfig,
+    terms: c.BagEncoder | c.Lexical,
+    width: int,
+    mlp_width: int,
+    tokenizer: PreTrainedTokenizerBase,
+    corpus: Corpus,
+) -> BagModel:
+    """A bag over the tokens of the training texts and their bigrams."""
     train = corpus.split("train")
-    tokenizer = train_tokenizer(train.texts, section.vocab_size)
-    tokens = tokenize(train, tokenizer, section.max_length, cache_folder(config.data), config.data.processes)
+    tokens = tokenize(train, tokenizer, config.encoder.max_length, cache_folder(config.data), config.data.processes)
     batches = Batches(tokens, train.labels, tokenizer.pad_token_id, config.trainer.batch_size)
-    bigrams = frequent_bigrams(*batches.flat_tokens(), len(tokenizer), section.bigrams, section.min_documents)
+    bigrams = frequent_bigrams(*batches.flat_tokens(), len(tokenizer), terms.bigrams, terms.min_documents)
     model = BagModel(
         BagConfig(
             vocab_size=len(tokenizer),
             num_bigrams=len(bigrams),
-            hidden_size=section.width,
-            intermediate_size=section.mlp_width,
-            term_dropout=section.term_dropout,
+            hidden_size=width,
+            intermediate_size=mlp_width,
+            term_dropout=terms.term_dropout,
         )
     )
     model.learn_terms(bigrams, ((batch.input_ids, batch.attention_mask) for batch in batches.by_length()))
-    return Encoder(model, tokenizer, pooling="none", max_length=section.max_length, dropout=section.dropout)
+    model.idf[tokenizer.all_special_ids] = 0  # such as [CLS], which every text has
+    return model
 
 
 def build_classifier(

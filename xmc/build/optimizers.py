@@ -20,7 +20,7 @@ def build_optimizers(config: c.TrainConfig, model: XMCModel, auxiliary: ClusterH
     """One optimizer a part; all follow the same schedule from their own peak."""
     encoder = config.encoder
     parts: dict[str, Optimizer] = {}
-    tables = [model.encoder.backbone.table] if isinstance(model.encoder.backbone, BagModel) else []
+    tables = [module.table for module in model.encoder.modules() if isinstance(module, BagModel)]
     rules = build_parametrization(config)
     sparse = [m.weight for m in model.modules() if isinstance(m, SparseLinear) and m.weight.requires_grad]
     scaled = [m.weight for m in model.intermediate.modules() if isinstance(m, nn.Linear)]
@@ -36,8 +36,9 @@ def build_optimizers(config: c.TrainConfig, model: XMCModel, auxiliary: ClusterH
         rates = [encoder.lr * rules.hidden_rate(weight.shape[1]) for weight in sparse]
         groups = [{"params": [weight], "lr": rate} for weight, rate in zip(sparse, rates, strict=True)]
         parts["sparse"] = SlotAdamW(groups, lr=encoder.lr, weight_decay=encoder.weight_decay)
-    if isinstance(encoder, c.BagEncoder):
-        parts["embedding"] = SparseNovoGrad(tables, lr=encoder.embedding_lr)
+    if tables:
+        terms = encoder if isinstance(encoder, c.BagEncoder) else encoder.lexical
+        parts["embedding"] = SparseNovoGrad(tables, lr=terms.embedding_lr)
     layers: dict[str, nn.Module] = {"": model.classifier}
     if isinstance(model.classifier, HeadAndTail):
         layers = {"": model.classifier.tail, "head_": model.classifier.head}

@@ -15,6 +15,7 @@ from xmc.model.bag import BagConfig, BagModel
 from xmc.model.sparse_ift import SparseIFT, no_connections, sparsify_feed_forward_
 from xmc.types import XMCError
 
+_LEXICAL = "lexical"  # folder of the bag in that of the encoder
 Pooling = Literal["cls", "mean", "none"]
 
 
@@ -25,7 +26,8 @@ class Encoder(nn.Module):
     layers: how many of the last hidden states are pooled and joined, [B, layers * hidden size]; LightXML (Jiang et al.
         2021, section 3.2) joins five. One more than the backbone has layers takes its token embeddings in.
     dropout: of the pooled features. frozen: the backbone neither learns nor drops out. transformation: what was done
-    to the feed-forward blocks of the backbone.
+    to the feed-forward blocks of the backbone. lexical: a bag over the same tokens whose features join the others, for
+    rare names, which a transformer blurs.
     """
 
     def __init__(
@@ -39,13 +41,12 @@ class Encoder(nn.Module):
         dropout: float = 0.0,
         frozen: bool = False,
         transformation: SparseIFT | None = None,
+        lexical: BagModel | None = None,
     ) -> None:
         super().__init__()
         available = 1 if pooling == "none" else int(backbone.config.num_hidden_layers) + 1
         if not 1 <= layers <= available:
-            raise XMCError(
-                f"encoder.layers={layers}: this encoder has {available} hidden states; give 1 to {available}"
-            )
+            raise XMCError(f"encoder.layers={layers}: the encoder has {available} hidden states; give 1 to {available}")
         self.backbone = backbone
         self.tokenizer = tokenizer
         self.pooling: Pooling = pooling
@@ -54,13 +55,15 @@ class Encoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.frozen = frozen
         self.transformation = transformation
+        self.lexical = lexical
         if frozen:
             backbone.requires_grad_(False)
 
     @property
     def width(self) -> int:
         """D, the length of a feature vector."""
-        return self.layers * int(self.backbone.config.hidden_size)
+        beside = self.lexical.config.hidden_size if self.lexical is not None else 0
+        return self.layers * int(self.backbone.config.hidden_size) + int(beside)
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
@@ -78,11 +81,15 @@ class Encoder(nn.Module):
             )
             layers = [output.last_hidden_state] if self.layers == 1 else output.hidden_states[-self.layers :]
             features_BD = torch.cat([pool(states.float(), attention_mask_BT, self.pooling) for states in layers], dim=1)
+        if self.lexical is not None:
+            features_BD = torch.cat([features_BD, self.lexical(input_ids_BT, attention_mask_BT)], dim=1)
         return self.dropout(features_BD.float())
 
     def save_pretrained(self, folder: Path) -> None:
         """Write backbone and tokenizer in Hugging Face layout, and the pooling beside them."""
         self.backbone.save_pretrained(folder)
+        if self.lexical is not None:
+            self.lexical.save_pretrained(folder / _LEXICAL)
         if self.tokenizer.is_fast:  # each call sets them anew; saved, they would tell whether this process tokenised
             self.tokenizer.backend_tokenizer.no_truncation()
             self.tokenizer.backend_tokenizer.no_padding()
@@ -103,13 +110,15 @@ class Encoder(nn.Module):
         saved = pooling.pop("transformation", None)
         if saved is None:
             backbone, tokenizer = load_backbone(str(folder))
-            return cls(backbone, tokenizer, **pooling)
-        transformation = SparseIFT(**saved)
-        backbone = AutoModel.from_config(AutoConfig.from_pretrained(folder))
-        sparsify_feed_forward_(backbone, transformation, no_connections)
-        backbone.load_state_dict(load_file(folder / SAFE_WEIGHTS_NAME))
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        return cls(backbone, tokenizer, transformation=transformation, **pooling)
+        else:
+            pooling["transformation"] = SparseIFT(**saved)
+            backbone = AutoModel.from_config(AutoConfig.from_pretrained(folder))
+            sparsify_feed_forward_(backbone, pooling["transformation"], no_connections)
+            backbone.load_state_dict(load_file(folder / SAFE_WEIGHTS_NAME))
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+        if (folder / _LEXICAL).is_dir():
+            pooling["lexical"] = BagModel.from_pretrained(folder / _LEXICAL)
+        return cls(backbone, tokenizer, **pooling)
 
 
 def load_backbone(name: str, dropout: float | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -1,0 +1,112 @@
+"""What each command of xmc takes."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from xmc.config.parts import (
+    BagEncoder,
+    ClustersAuxiliary,
+    Count,
+    DenseClassifier,
+    FixedFanInClassifier,
+    IdentityIntermediate,
+    LightXMLData,
+    LinearIntermediate,
+    Metrics,
+    NoAuxiliary,
+    NoSparseIFT,
+    NoTracking,
+    PydocData,
+    RigLSparsity,
+    Section,
+    SetSparsity,
+    SparseIFT,
+    StandardParametrization,
+    StaticSparsity,
+    SuParParametrization,
+    TableData,
+    TopKastSparsity,
+    Trainer,
+    TransformerEncoder,
+    WandbTracking,
+)
+from xmc.types import LossName
+
+
+class TrainConfig(Section):
+    """Everything that decides a run. Learning rates are peaks; fractions are of the total number of steps."""
+
+    run: str
+    resume: bool
+    seed: Annotated[int, Field(ge=0)]
+    loss: LossName
+    data: Annotated[PydocData | TableData | LightXMLData, Field(discriminator="kind")]
+    encoder: Annotated[BagEncoder | TransformerEncoder, Field(discriminator="kind")]
+    intermediate: Annotated[IdentityIntermediate | LinearIntermediate, Field(discriminator="kind")]
+    classifier: Annotated[FixedFanInClassifier | DenseClassifier, Field(discriminator="kind")]
+    parametrization: Annotated[StandardParametrization | SuParParametrization, Field(discriminator="kind")]
+    sparse_ift: Annotated[NoSparseIFT | SparseIFT, Field(discriminator="kind")]
+    sparsity: Annotated[StaticSparsity | SetSparsity | RigLSparsity | TopKastSparsity, Field(discriminator="kind")]
+    auxiliary: Annotated[NoAuxiliary | ClustersAuxiliary, Field(discriminator="kind")]
+    trainer: Trainer
+    metrics: Metrics
+    tracking: Annotated[NoTracking | WandbTracking, Field(discriminator="kind")]
+
+    @model_validator(mode="after")
+    def _sparse_ift_has_a_layer(self) -> "TrainConfig":
+        if isinstance(self.sparse_ift, NoSparseIFT):
+            return self
+        if "intermediate" in self.sparse_ift.layers and self.intermediate.kind != "linear":
+            raise ValueError("sparse_ift transforms an intermediate layer; add intermediate=linear")
+        if "encoder" in self.sparse_ift.layers and self.encoder.kind != "transformer":
+            raise ValueError("sparse_ift.layers: the bag has no feed-forward blocks; take encoder=transformer, or none")
+        if self.sparsity.kind == "topkast":
+            raise ValueError(
+                "sparse_ift: sparsity=topkast learns weights that take no part in the output, and only the classifier "
+                "can; take sparsity=rigl, set or static"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _micro_batch_divides(self) -> "TrainConfig":
+        micro = self.trainer.micro_batch_size
+        if micro is not None and micro > self.trainer.batch_size:
+            raise ValueError(
+                f"trainer.micro_batch_size={micro} is larger than trainer.batch_size={self.trainer.batch_size}; "
+                "set it to at most the batch size, or to null for one pass"
+            )
+        return self
+
+
+class CoordinateCheck(Section):
+    fan_ins: Annotated[tuple[Count, ...], Field(min_length=2)]
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+    steps: Count
+    labels: Count
+    output: str
+
+
+class CoordinateCheckConfig(TrainConfig):
+    check: CoordinateCheck
+
+
+class EvaluateConfig(Section):
+    run: str
+    split: str
+    batch_size: Count
+    device: str
+    threads: Count | None
+
+
+class PredictConfig(Section):
+    run: str
+    input: str
+    output: str
+    k: Count
+    batch_size: Count
+    device: str
+    threads: Count | None
+    text_fields: tuple[str, ...] | None
+    text_separator: str
+    id_field: str

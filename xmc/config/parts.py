@@ -1,0 +1,229 @@
+"""The typed schema of a run's parts: data, encoder, classifier, strategy, trainer. One class a choice of a group."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are errors, values are not converted behind the user's back."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class DataSection(Section):
+    cache_dir: str
+    processes: Count
+    dev_fraction: Annotated[float, Field(ge=0, lt=1)]
+
+
+class PydocData(DataSection):
+    kind: Literal["pydoc"]
+    packages: tuple[str, ...]
+
+
+class TableData(DataSection):
+    kind: Literal["jsonl", "csv", "tsv", "parquet"]
+    root: str
+    files: dict[str, str]
+    text_fields: Annotated[tuple[str, ...], Field(min_length=1)]
+    text_separator: str
+    id_field: str | None
+    label_field: str
+    label_separator: str
+
+
+class LightXMLData(DataSection):
+    kind: Literal["lightxml"]
+    root: str
+
+
+class EncoderSection(Section):
+    max_length: Count
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    lr: Positive
+    weight_decay: NonNegative
+
+
+class BagEncoder(EncoderSection):
+    kind: Literal["bag"]
+    width: Count
+    vocab_size: Count
+    bigrams: Annotated[int, Field(ge=0)]
+    min_documents: Count
+    term_dropout: Annotated[float, Field(ge=0, lt=1)]
+    mlp_width: Annotated[int, Field(ge=0)]
+    embedding_lr: Positive
+
+
+class Lexical(Section):
+    width: Annotated[int, Field(ge=0)]
+    bigrams: Annotated[int, Field(ge=0)]
+    min_documents: Count
+    term_dropout: Annotated[float, Field(ge=0, lt=1)]
+    embedding_lr: Positive
+
+
+class TransformerEncoder(EncoderSection):
+    kind: Literal["transformer"]
+    name: str
+    pooling: Literal["cls", "mean"]
+    layers: Count
+    backbone_dropout: Annotated[float, Field(ge=0, lt=1)] | None
+    lexical: Lexical
+    frozen: bool
+    activation_checkpointing: bool
+
+
+class IdentityIntermediate(Section):
+    kind: Literal["identity"]
+
+
+class LinearIntermediate(Section):
+    kind: Literal["linear"]
+    width: Count
+    activation: Literal["relu", "gelu", "silu", "tanh"]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+
+
+class AdamW(Section):
+    kind: Literal["adamw"]
+    lr: Positive
+    weight_decay: NonNegative
+
+
+class SGD(Section):
+    kind: Literal["sgd"]
+    lr: Positive
+    weight_decay: NonNegative
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+
+
+ClassifierOptimizer = Annotated[AdamW | SGD, Field(discriminator="kind")]
+
+
+class FixedFanInClassifier(Section):
+    kind: Literal["fixed_fan_in"]
+    fan_in: Count
+    group_size: Count
+    head: Annotated[float, Field(ge=0, lt=1)]
+    weight_dtype: Literal["float32", "bfloat16"]
+    backend: Literal["auto", "numba", "triton", "torch", "reference"]
+    optimizer: ClassifierOptimizer
+
+    @model_validator(mode="after")
+    def _bfloat16_learns_in_place(self) -> "FixedFanInClassifier":
+        if self.weight_dtype == "bfloat16" and not (isinstance(self.optimizer, SGD) and self.optimizer.momentum == 0):
+            raise ValueError(
+                "classifier.weight_dtype=bfloat16 needs an update that rounds stochastically, which only SGD in place "
+                "has; add classifier/optimizer=sgd with classifier.optimizer.momentum=0, or take float32"
+            )
+        return self
+
+
+class DenseClassifier(Section):
+    kind: Literal["dense"]
+    optimizer: ClassifierOptimizer
+
+
+class StandardParametrization(Section):
+    kind: Literal["standard"]
+
+
+class SuParParametrization(Section):
+    kind: Literal["supar"]
+    base_fan_in: Count
+    base_width: Count
+    exponent: Fraction
+
+
+class StaticSparsity(Section):
+    kind: Literal["static"]
+
+
+class SetSparsity(Section):
+    kind: Literal["set"]
+    drop: Literal["fraction", "threshold"]
+    initial: Fraction
+    interval: Count
+    stop: Fraction
+
+
+class RigLSparsity(Section):
+    kind: Literal["rigl"]
+    initial: Fraction
+    interval: Count
+    stop: Fraction
+    candidates: Literal["all", "sample"]
+    batches: Count
+
+
+class TopKastSparsity(Section):
+    kind: Literal["topkast"]
+    backward: Annotated[float, Field(ge=1)]
+    refresh: Count
+    penalty: NonNegative
+    store: Literal["host", "mapped", "implicit"]
+
+
+class NoSparseIFT(Section):
+    kind: Literal["none"]
+
+
+class SparseIFT(Section):
+    kind: Literal["wide", "parallel", "factorized", "doped"]
+    sparsity: Annotated[float, Field(ge=0, lt=1)]
+    layers: Annotated[tuple[Literal["intermediate", "encoder"], ...], Field(min_length=1)]
+
+
+class NoAuxiliary(Section):
+    kind: Literal["none"]
+
+
+class ClustersAuxiliary(Section):
+    kind: Literal["clusters"]
+    leaf_size: Count
+    weight: Annotated[float, Field(ge=0, lt=1)]
+    until: Fraction
+    lr: Positive
+
+
+class Trainer(Section):
+    epochs: Positive
+    max_steps: Count | None
+    batch_size: Count
+    micro_batch_size: Count | None
+    schedule: Literal["cosine", "linear", "constant"]
+    warmup: Fraction
+    clip_norm: Positive | None
+    precision: Literal["auto", "float32", "bfloat16"]
+    device: str
+    threads: Count | None
+    log_every: Count
+    eval_every: Count | None
+    metric: str
+    patience: Count | None
+    checkpoint_every: Count | None
+    keep_last: Count
+
+
+class Metrics(Section):
+    ks: Annotated[tuple[Count, ...], Field(min_length=1)]
+    propensity_a: Positive
+    propensity_b: NonNegative
+
+
+class NoTracking(Section):
+    kind: Literal["none"]
+
+
+class WandbTracking(Section):
+    kind: Literal["wandb"]
+    mode: Literal["online", "offline"]
+    project: str
+    name: str | None
