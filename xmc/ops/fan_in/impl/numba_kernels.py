@@ -14,7 +14,7 @@ import numpy as np
 from numba import config, njit
 from numba.extending import register_jitable
 
-from xmc.ops.fan_in.impl import microkernels, vectors
+from xmc.ops.fan_in.impl import elementwise, microkernels, vectors
 
 _BLOCK = 16  # labels that pass through each stage together, about
 _FLUSH = 64  # labels whose losses are summed in float32
@@ -23,7 +23,7 @@ _CHECKED = 128  # groups whose columns are checked at once, soon enough to find 
 
 def _cache_folder() -> Path:
     """Where compiled kernels are kept: under a digest of their sources, of which numba itself heeds this file alone."""
-    sources = (__file__, microkernels.__file__, vectors.__file__)
+    sources = (__file__, elementwise.__file__, microkernels.__file__, vectors.__file__)
     digest = hashlib.blake2b(b"".join(Path(source).read_bytes() for source in sources), digest_size=8).hexdigest()
     for parent in (Path.home() / ".cache" / "xmc", Path(tempfile.gettempdir()) / "xmc"):
         folder = Path(config.CACHE_DIR or parent) / f"numba-{digest}"
@@ -100,9 +100,9 @@ def pass_range(
             positive += 1
         for j in range(stop - start):
             if is_bce:
-                microkernels.bce(rows, j, width, scale, partial)
+                elementwise.bce(rows, j, width, scale, partial)
             else:
-                microkernels.squared_hinge(rows, j, width, scale, partial)
+                elementwise.squared_hinge(rows, j, width, scale, partial)
         for i in range(turned, positive):
             j, b = positive_labels[i] - start, positive_documents[i]
             rows[j, b] = -rows[j, b]
@@ -118,10 +118,10 @@ def pass_range(
                 )
         for j in range(stop - start):
             if in_place:
-                microkernels.sgd_update(weight, start + j, fan_in, sink, j, decay, rate)
-                bias[start + j] -= rate * microkernels.row_sum(rows, j, width)
+                elementwise.sgd_update(weight, start + j, fan_in, sink, j, decay, rate)
+                bias[start + j] -= rate * elementwise.row_sum(rows, j, width)
             else:
-                grad_bias[start + j] = microkernels.row_sum(rows, j, width)
+                grad_bias[start + j] = elementwise.row_sum(rows, j, width)
         unflushed += stop - start
         if unflushed >= _FLUSH or stop == last:
             losses += partial
@@ -158,7 +158,7 @@ def topk_range(table, rows, index, weight, bias, size, active, first, last, best
     group, block = first // size, read_block_of(size, width)
     for checked in range(first, last, _CHECKED * size):
         stop = min(checked + _CHECKED * size, last)
-        if not microkernels.all_below(index, group, (stop + size - 1) // size, len(table)):
+        if not elementwise.all_below(index, group, (stop + size - 1) // size, len(table)):
             return False
         for start in range(checked, stop, block):
             labels = min(block, stop - start)
@@ -166,7 +166,7 @@ def topk_range(table, rows, index, weight, bias, size, active, first, last, best
             group += block // size
             for j in range(labels):
                 seen = start + j - first
-                if seen >= k and width > 1 and not microkernels.any_above(rows, j, width, thresholds):
+                if seen >= k and width > 1 and not elementwise.any_above(rows, j, width, thresholds):
                     continue
                 for b in range(batch):
                     score = rows[j, b]
@@ -217,7 +217,7 @@ def linear_range(table, index, weight, bias, size, first, last, logits):
     group, block = first // size, read_block_of(size, table.shape[1])
     for checked in range(first, last, _CHECKED * size):
         stop = min(checked + _CHECKED * size, last)
-        if not microkernels.all_below(index, group, (stop + size - 1) // size, len(table)):
+        if not elementwise.all_below(index, group, (stop + size - 1) // size, len(table)):
             return False
         for row in range(checked, stop, block):
             labels = min(block, stop - row)
@@ -253,4 +253,4 @@ def linear_backward_range(table, buffer, rows, index, weight, size, first, last,
                 row,
             )
         for j in range(stop - start):
-            grad_bias[start + j] = microkernels.row_sum(rows, j, width)
+            grad_bias[start + j] = elementwise.row_sum(rows, j, width)
