@@ -3,9 +3,10 @@
 usage: python scripts/lr_transfer.py OUT [--fan-ins 128,32] [--rates 0.00125,0.0025,0.005,0.01,0.02] [override ...]
 
 Trains every combination of parametrization (standard, supar), fan-in and rate, in OUT/<parametrization>-k<K>-lr<rate>,
-and measures each on dev. At K = 128, from which supar counts here, the two are the same run, which is trained once.
-Overrides go to all. What is finished is skipped, so the same command may be given again at any time. Writes
-OUT/lr_transfer.md and, where matplotlib is installed, OUT/lr_transfer.png.
+and measures each on dev. At K = 128, from which supar counts here, the two are the same run, which is trained once;
+there is no intermediate layer, whose rate supar scales by its own base. Overrides go to all. What is finished is
+skipped, so the same command may be given again at any time. Writes OUT/lr_transfer.md and, where matplotlib is
+installed, OUT/lr_transfer.png.
 """
 
 import argparse
@@ -27,6 +28,8 @@ def main() -> None:
     parser.add_argument("--fan-ins", type=numbers, default=[BASE, 32])
     parser.add_argument("--rates", type=rates, default=[0.00125, 0.0025, 0.005, 0.01, 0.02])
     options, overrides = parser.parse_known_args()
+    if unknown := [o for o in overrides if o.startswith("-")]:
+        parser.error(f"unknown option {unknown[0]}; overrides are key=value")
     figures: Figures = {}
     for parametrization in ("standard", "supar"):
         for fan_in in options.fan_ins:
@@ -51,7 +54,11 @@ def measured(out: Path, parametrization: str, fan_in: int, rate: float, override
     name = "standard" if fan_in == BASE else parametrization
     run = out / f"{name}-k{fan_in}-lr{rate:g}"
     rules = [f"parametrization={name}", *([f"parametrization.base_fan_in={BASE}"] if name == "supar" else [])]
-    finish(run, [*rules, f"classifier.fan_in={fan_in}", f"classifier.optimizer.lr={rate}", *overrides], "dev")
+    finish(
+        run,
+        [*rules, "intermediate=identity", f"classifier.fan_in={fan_in}", f"classifier.optimizer.lr={rate}", *overrides],
+        "dev",
+    )
     return 100 * float(json.loads((run / "metrics-dev.json").read_text())["metrics"][METRIC])
 
 

@@ -31,6 +31,9 @@ def composed(*overrides: str, name: str = "config") -> dict[str, Any]:
         return OmegaConf.to_container(compose(name, overrides=list(overrides)), resolve=True)  # type: ignore[return-value]
 
 
+TRANSFORMER = ["encoder=transformer", "encoder.name=there", "sparse_ift.layers=[encoder]"]
+
+
 def choices() -> list[tuple[str, str]]:
     folder = conf_folder()
     return [(group, path.stem) for group in GROUPS for path in sorted((folder / group).glob("*.yaml"))]
@@ -107,3 +110,19 @@ def test_weights_of_bfloat16_need_sgd_in_place() -> None:
     ):
         with pytest.raises(XMCError, match=f"{wanted} needs an update that rounds stochastically.*momentum=0"):
             parse(TrainConfig, composed(wanted, *optimizer))
+
+
+@pytest.mark.parametrize(
+    "overrides, message",
+    [
+        (["sparse_ift=wide"], "add intermediate=linear"),
+        (["sparse_ift=wide", "intermediate=linear", "sparsity=topkast"], "take sparsity=rigl, set or static"),
+        (["sparse_ift=wide", "sparse_ift.layers=[encoder]"], "take encoder=transformer"),
+        ([*TRANSFORMER, "sparse_ift=doped", "encoder.frozen=true"], "a frozen encoder would be pruned"),
+        ([*TRANSFORMER, "sparse_ift=wide", "sparsity=static"], "that only a strategy connects"),
+    ],
+    ids=str,
+)
+def test_sparse_ift_is_refused_where_it_cannot_learn(overrides: list[str], message: str) -> None:
+    with pytest.raises(XMCError, match=message):
+        parse(TrainConfig, composed(*overrides))

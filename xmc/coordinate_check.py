@@ -20,6 +20,7 @@ from xmc.config import CoordinateCheckConfig, NoAuxiliary, StandardParametrizati
 from xmc.data import Corpus
 from xmc.model import XMCModel
 from xmc.model.classifier import FixedFanIn
+from xmc.ops.blocks import group_size
 from xmc.ops.fan_in import fan_in_linear
 from xmc.train.step import clip_gradients, compute_gradients
 from xmc.types import XMCError
@@ -105,8 +106,10 @@ def plot(points: list[Point], path: Path) -> None:
 
 def _variant(config: TrainConfig, fan_in: int, seed: int, rules: Rules) -> TrainConfig:
     """The same run with another fan-in, seed and parametrization, at a constant rate, the main objective alone."""
-    if config.classifier.kind != "fixed_fan_in":
-        raise XMCError("the coordinate check varies the fan-in; take classifier=fixed_fan_in")
+    if config.classifier.kind != "fixed_fan_in" or config.classifier.head:
+        raise XMCError(
+            "the coordinate check varies the fan-in of all labels; take classifier=fixed_fan_in classifier.head=0"
+        )
     return config.model_copy(
         update={
             "seed": seed,
@@ -131,7 +134,12 @@ def _change(training: build.Training, device: torch.device, steps: int, labels: 
     batches = itertools.chain.from_iterable(training.batches.epoch(epoch) for epoch in itertools.count())
     for batch in itertools.islice(batches, steps):
         state.model.train()
-        compute_gradients(state.model, state.auxiliary, batch.to(device), auxiliary_weight=0.0)
+        compute_gradients(
+            *(state.model, state.auxiliary, batch.to(device)),
+            auxiliary_weight=0.0,
+            micro_batch_size=training.plan.micro_batch_size,
+            autocast=training.plan.autocast,
+        )
         clip_gradients(state.model, training.plan.clip_norm)
         state.optimizer_step()
         state.zero_grad()
@@ -143,9 +151,8 @@ def _logits(model: XMCModel, features_BD: Tensor, labels: int) -> Tensor:
     """Of the first labels, in whole groups."""
     layer = model.classifier
     assert isinstance(layer, FixedFanIn)
-    size = -(-layer.num_labels // len(layer.index))
+    size = group_size(layer.num_labels, len(layer.index))
     groups = min(len(layer.index), -(-labels // size))
     rows = slice(0, groups * size)
-    return fan_in_linear(
-        *(features_BD, layer.weight[rows], layer.index[:groups], layer.bias[rows]), backend=layer.backend
-    ).clone()
+    weight, index = (part[:, : layer.active].contiguous() for part in (layer.weight[rows], layer.index[:groups]))
+    return fan_in_linear(features_BD, weight, index, layer.bias[rows], backend=layer.backend).clone()

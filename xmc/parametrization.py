@@ -21,8 +21,11 @@ class Parametrization(Protocol):
         """What multiplies the learning rate of the classifier's weights."""
         ...
 
-    def hidden_rate(self, fan_in: int) -> float:
-        """What multiplies the learning rate of the intermediate layer's weights."""
+    def hidden_rate(self, fan_in: int, base: int | None = None) -> float:
+        """What multiplies the learning rate of a layer's weights before the classifier.
+
+        base: the fan-in its rate was chosen for; that of the intermediate layer, if None.
+        """
         ...
 
 
@@ -36,7 +39,7 @@ class Standard:
     def classifier_rate(self, fan_in: int) -> float:
         return 1.0
 
-    def hidden_rate(self, fan_in: int) -> float:
+    def hidden_rate(self, fan_in: int, base: int | None = None) -> float:
         return 1.0
 
 
@@ -59,5 +62,5 @@ class SuPar:
     def classifier_rate(self, fan_in: int) -> float:
         return float((fan_in / self.base_fan_in) ** -self.exponent)
 
-    def hidden_rate(self, fan_in: int) -> float:
-        return float((fan_in / self.base_width) ** -self.exponent)
+    def hidden_rate(self, fan_in: int, base: int | None = None) -> float:
+        return float((fan_in / (base or self.base_width)) ** -self.exponent)

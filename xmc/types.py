@@ -5,7 +5,8 @@ Tensor names end in their shape where it helps (`features_BD`):
     N documents of a split      B documents of a batch     T tokens of a document
     V vocabulary                D features                 L labels
     K fan-in of a label         C label clusters           P positives of a batch
-    k length of a ranked list
+    G groups of labels          k length of a ranked list
+    I, O inputs and outputs of a layer inside the network; there N counts its rows
 """
 
 from collections.abc import Mapping
@@ -102,22 +103,27 @@ class Evidence:
         names = (f"{self.loss}.{part}" for part in ("features", "offsets", "labels"))
         return dict(zip(names, (self.features_BD, self.positives.offsets, self.positives.labels), strict=True))
 
+    def to(self, device: torch.device | str) -> "Evidence":
+        return Evidence(self.features_BD.to(device), self.positives.to(device), self.loss)
+
 
 @dataclass(frozen=True, slots=True)
 class InnerEvidence:
-    """A batch as a layer inside the network saw it: its inputs [N, I] and the gradients of its outputs [N, O]."""
+    """A batch as a layer inside the network saw it: the gradient of its weights, were it dense, [O, I]."""
 
-    inputs_NI: Tensor
-    gradients_NO: Tensor
+    gradient_OI: Tensor
 
     def tensors(self) -> dict[str, Tensor]:
-        return {"inputs": self.inputs_NI, "gradients": self.gradients_NO}
+        return {"gradient": self.gradient_OI}
+
+    def to(self, device: torch.device | str) -> "InnerEvidence":
+        return InnerEvidence(self.gradient_OI.to(device))
 
 
 def evidence_of(tensors: Mapping[str, Tensor]) -> Evidence | InnerEvidence:
     """Evidence of what its `tensors` gave."""
-    if "inputs" in tensors:
-        return InnerEvidence(tensors["inputs"], tensors["gradients"])
+    if "gradient" in tensors:
+        return InnerEvidence(tensors["gradient"])
     loss: LossName = "bce" if "bce.features" in tensors else "squared_hinge"
     positives = Positives(tensors[f"{loss}.offsets"], tensors[f"{loss}.labels"])
     return Evidence(tensors[f"{loss}.features"], positives, loss)

@@ -106,7 +106,13 @@ def test_multirun(corpus: Path, tmp_path: Path, xmc: Run) -> None:
     [
         ["classifier=dense"],
         ["classifier.backend=reference", "classifier.fan_in=32", "loss=squared_hinge", "auxiliary=none"],
-        ["classifier/optimizer=sgd", "sparsity.drop=threshold", "intermediate=linear", "intermediate.width=64"],
+        [
+            "classifier/optimizer=sgd",
+            "sparsity.drop=threshold",
+            "sparsity.interval=3",
+            "intermediate=linear",
+            "intermediate.width=64",
+        ],
         ["classifier.group_size=4", "classifier/optimizer=sgd", "classifier.optimizer.momentum=0.9"],
         ["classifier.weight_dtype=bfloat16", "classifier/optimizer=sgd", "classifier.group_size=4"],
         ["sparsity=rigl", "sparsity.interval=3", "sparsity.batches=2", "classifier.group_size=2"],

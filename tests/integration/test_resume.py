@@ -17,6 +17,9 @@ from xmc.train.tracking import LocalLog, Record
 OVERRIDES = ("trainer.checkpoint_every=7", "trainer.log_every=1")
 
 
+RIGL = ["sparsity=rigl", "sparsity.interval=10", "sparsity.batches=3"]
+
+
 def model_bytes(run: Path) -> dict[str, bytes]:
     return {str(p.relative_to(run)): p.read_bytes() for p in sorted((run / "model").rglob("*")) if p.is_file()}
 
@@ -57,14 +60,8 @@ def test_killed_three_times_ends_the_same(corpus: Path, tmp_path: Path, xmc: Run
 @pytest.mark.parametrize(
     "strategy",
     [
-        ["sparsity=rigl", "sparsity.interval=10", "sparsity.batches=3"],
-        [
-            "sparsity=rigl",
-            "sparsity.batches=3",
-            "intermediate=linear",
-            "intermediate.width=24",
-            "sparse_ift=factorized",
-        ],
+        RIGL,
+        [*RIGL, "intermediate=linear", "intermediate.width=24", "sparse_ift=factorized"],
         ["sparsity=topkast", "sparsity.refresh=10", "sparsity.store=implicit"],
         ["sparsity=topkast", "sparsity.refresh=10", "sparsity.store=mapped"],
         ["classifier/optimizer=sgd", "classifier.weight_dtype=bfloat16", "classifier.group_size=2"],
@@ -90,6 +87,8 @@ def test_stopped_in_the_middle_of_an_interval(
     assert stopped.returncode == 128 + signal.SIGTERM
     xmc("train", f"run={tmp_path / 'parts'}", "resume=true")
     assert model_bytes(tmp_path / "parts") == model_bytes(tmp_path / "whole")
+    log = [json.loads(line) for line in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()]
+    assert sum(record.get("grown", 0) for record in log if record["step"] < 29) > 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

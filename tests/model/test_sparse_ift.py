@@ -37,13 +37,22 @@ def macs(module: nn.Module) -> int:
     in_features=st.sampled_from([256, 384, 768, 1024]),
     out_features=st.sampled_from([256, 512, 768, 1000, 2048]),
     sparsity=st.floats(0, 0.95),
+    branches=st.integers(1, 20),
 )
 def test_as_many_multiply_adds_as_the_dense_layer(
-    kind: Family, in_features: int, out_features: int, sparsity: float
+    kind: Family, in_features: int, out_features: int, sparsity: float, branches: int
 ) -> None:
+    sparsity = 1 - 1 / branches if kind == "parallel" else sparsity
     with torch.device("meta"):
         layer = FAMILIES[kind](in_features, out_features, sparsity, nn.ReLU(), no_index)
     assert macs(layer) == pytest.approx(in_features * out_features, rel=1e-3)
+
+
+def test_parallel_wants_whole_branches() -> None:
+    layer = FAMILIES["parallel"](24, 16, 0.75, nn.ReLU(), index_of)
+    assert [m.active for m in layer.modules() if isinstance(m, SparseLinear)] == [6, 6, 6, 6]
+    with pytest.raises(XMCError, match=r"no whole number for 0\.4; take sparsity=0\.5, 0\.75"):
+        FAMILIES["parallel"](24, 16, 0.4, nn.ReLU(), index_of)
 
 
 @kinds
@@ -124,6 +133,10 @@ def test_models_without_such_blocks_are_refused(bert_folder: Path) -> None:
     backbone, _ = load_backbone(str(bert_folder))
     backbone.config.intermediate_size = 99
     with pytest.raises(XMCError, match=r"no feed-forward blocks of 16 and 99 .*layers=\[intermediate\]"):
+        sparsify_feed_forward_(backbone, SparseIFT("wide", 0.5), index_of)
+    backbone.config.intermediate_size = 32
+    backbone.encoder.layer[0].intermediate.dense = nn.Linear(16, 64)  # gated: two matrices in one
+    with pytest.raises(XMCError, match="no feed-forward blocks of 16 and 32"):
         sparsify_feed_forward_(backbone, SparseIFT("wide", 0.5), index_of)
 
 

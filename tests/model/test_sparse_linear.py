@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from xmc.model.sparse_linear import SparseLinear
+from xmc.ops.fan_in.impl import numba
 from xmc.sparsity import RigL, init_index
 from xmc.sparsity.topology import absent_columns
 from xmc.train.optim import SlotAdamW, SlotState
@@ -26,8 +27,9 @@ def dense_twin(sparse: SparseLinear) -> nn.Linear:
     return dense
 
 
-@pytest.mark.parametrize("shape", [(3,), (2, 5)])
-def test_it_is_a_linear_layer_with_holes(shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("shape", [(3,), (2, 5), (5, 9)])
+def test_it_is_a_linear_layer_with_holes(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numba, "_TILE_BYTES", 1)  # the least tile, 16 rows
     sparse, inputs = layer(), torch.randn(*shape, INPUTS)
     inputs.requires_grad_()
     dense, own = dense_twin(sparse), inputs.detach().clone().requires_grad_()
@@ -38,6 +40,11 @@ def test_it_is_a_linear_layer_with_holes(shape: tuple[int, ...]) -> None:
     assert dense.weight.grad is not None
     torch.testing.assert_close(sparse.weight.grad, dense.weight.grad.gather(1, sparse.index.long()))
     torch.testing.assert_close(sparse.bias.grad, dense.bias.grad)
+
+
+def test_another_width_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"inputs: expected \[\.\.\., 12\], got \(12, 6\)"):
+        layer()(torch.zeros(INPUTS, 6))
 
 
 def test_recorded_evidence_gives_the_dense_gradient_over_all_passes() -> None:

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from ops.cases import Largest
 
 from xmc.sparsity import TopologyHealth, init_index, random_growth, rewire_
 from xmc.sparsity.health import gini
@@ -49,3 +50,11 @@ def test_what_it_follows_outlives_a_checkpoint() -> None:
         if step == 5:
             two.load({name: tensor.clone() for name, tensor in one.tensors().items()})
     assert two.record(index, 10) == expected and not math.isnan(expected["age_mean"])
+
+
+def test_wide_rows_take_no_more_than_their_columns() -> None:
+    index = init_index(256, 900, 1000, 0)
+    health = TopologyHealth(index, 1000)
+    with Largest() as largest:
+        assert health.record(index, 5)["age_mean"] == 5
+    assert largest.elements <= 256 * 1000

@@ -33,7 +33,9 @@ def test_rewiring_holds_blocks_alone(name: str) -> None:
     with Largest() as largest:
         strategy.start(layer)
         strategy.prepare(layer, 0.1)
+        layer.step(evidence.features_BD, evidence.positives, evidence.loss)
+        optimizer.step()
         if strategy.observes(10):
             strategy.observe(evidence)
-        assert strategy.rewire(layer, SlotState([optimizer]), 10).grown >= 0
+        assert strategy.rewire(layer, SlotState([optimizer]), 10).grown > 0
     assert largest.elements < L * D / 6 < B * L, largest.elements

@@ -22,7 +22,12 @@ def build_optimizers(config: c.TrainConfig, model: XMCModel, auxiliary: ClusterH
     parts: dict[str, Optimizer] = {}
     tables = [module.table for module in model.encoder.modules() if isinstance(module, BagModel)]
     rules = build_parametrization(config)
-    sparse = [m.weight for m in model.modules() if isinstance(m, SparseLinear) and m.weight.requires_grad]
+    sparse = {
+        layer.weight: rules.hidden_rate(layer.active, None if part is model.intermediate else layer.dense_fan_in)
+        for part in (model.encoder, model.intermediate)
+        for layer in part.modules()
+        if isinstance(layer, SparseLinear) and layer.weight.requires_grad
+    }
     scaled = [m.weight for m in model.intermediate.modules() if isinstance(m, nn.Linear)]
     others = {id(parameter) for parameter in [*tables, *sparse, *scaled]}
     dense = [p for p in feature_parameters(model) if p.requires_grad and id(p) not in others]
@@ -33,8 +38,7 @@ def build_optimizers(config: c.TrainConfig, model: XMCModel, auxiliary: ClusterH
     if any(group["params"] for group in groups):
         parts["encoder"] = AdamW(groups, lr=encoder.lr)
     if sparse:
-        rates = [encoder.lr * rules.hidden_rate(weight.shape[1]) for weight in sparse]
-        groups = [{"params": [weight], "lr": rate} for weight, rate in zip(sparse, rates, strict=True)]
+        groups = [{"params": [weight], "lr": rate * encoder.lr} for weight, rate in sparse.items()]
         parts["sparse"] = SlotAdamW(groups, lr=encoder.lr, weight_decay=encoder.weight_decay)
     if tables:
         terms = encoder if isinstance(encoder, c.BagEncoder) else encoder.lexical

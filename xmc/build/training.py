@@ -197,7 +197,7 @@ def _build_strategy(config: c.TrainConfig, layer: FixedFanIn | SparseLinear, tot
         case c.RigLSparsity():
             return RigL(
                 *(section.initial, section.interval, end, config.seed),
-                candidates=section.candidates,
+                candidates=section.candidates if isinstance(layer, FixedFanIn) else "all",  # known anyway
                 batches=section.batches,
                 offset=offset,
             )

@@ -61,6 +61,8 @@ class TrainConfig(Section):
             raise ValueError("sparse_ift transforms an intermediate layer; add intermediate=linear")
         if "encoder" in self.sparse_ift.layers and self.encoder.kind != "transformer":
             raise ValueError("sparse_ift.layers: the bag has no feed-forward blocks; take encoder=transformer, or none")
+        if "encoder" in self.sparse_ift.layers:
+            self._sparse_encoder_can_learn(self.sparse_ift.kind)
         if self.sparsity.kind == "topkast":
             raise ValueError(
                 "sparse_ift: sparsity=topkast learns weights that take no part in the output, and only the classifier "
@@ -68,8 +70,16 @@ class TrainConfig(Section):
             )
         return self
 
+    def _sparse_encoder_can_learn(self, kind: str) -> None:
+        if isinstance(self.encoder, TransformerEncoder) and self.encoder.frozen:
+            raise ValueError("sparse_ift.layers: a frozen encoder would be pruned and never learn; thaw it")
+        if self.sparsity.kind == "static" and kind != "doped":
+            raise ValueError(
+                f"sparse_ift={kind} adds inner features that only a strategy connects; take sparsity=rigl or set"
+            )
+
     @model_validator(mode="after")
-    def _micro_batch_divides(self) -> "TrainConfig":
+    def _micro_batch_fits(self) -> "TrainConfig":
         micro = self.trainer.micro_batch_size
         if micro is not None and micro > self.trainer.batch_size:
             raise ValueError(

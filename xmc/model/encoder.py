@@ -86,7 +86,10 @@ class Encoder(nn.Module):
         return self.dropout(features_BD.float())
 
     def save_pretrained(self, folder: Path) -> None:
-        """Write backbone and tokenizer in Hugging Face layout, and the pooling beside them."""
+        """Write backbone and tokenizer in Hugging Face layout, and the pooling beside them.
+
+        A backbone whose feed-forward blocks were transformed can be read by `from_pretrained` alone.
+        """
         self.backbone.save_pretrained(folder)
         if self.lexical is not None:
             self.lexical.save_pretrained(folder / _LEXICAL)
@@ -100,6 +103,7 @@ class Encoder(nn.Module):
             "layers": self.layers,
             "dropout": self.dropout.p,
             "transformation": self.transformation and asdict(self.transformation),
+            "lexical": self.lexical is not None,
         }
         (folder / "pooling.json").write_text(json.dumps(pooling, indent=2) + "\n")
 
@@ -113,10 +117,10 @@ class Encoder(nn.Module):
         else:
             pooling["transformation"] = SparseIFT(**saved)
             backbone = AutoModel.from_config(AutoConfig.from_pretrained(folder))
-            sparsify_feed_forward_(backbone, pooling["transformation"], no_connections)
+            sparsify_feed_forward_(backbone, pooling["transformation"], no_connections, keep=False)
             backbone.load_state_dict(load_file(folder / SAFE_WEIGHTS_NAME))
             tokenizer = AutoTokenizer.from_pretrained(folder)
-        if (folder / _LEXICAL).is_dir():
+        if pooling.pop("lexical", False):
             pooling["lexical"] = BagModel.from_pretrained(folder / _LEXICAL)
         return cls(backbone, tokenizer, **pooling)
 

@@ -5,31 +5,36 @@ import math
 import torch
 from torch import Tensor, nn
 
-from xmc.ops.blocks import label_slices
 from xmc.ops.fan_in import fan_in_linear, index_dtype
 from xmc.types import InnerEvidence
-
-_BLOCK = 1 << 22  # numbers of a dense gradient that exist at once
 
 
 class SparseLinear(nn.Module):
     """[..., in_features] -> [..., out_features], each output from `fan_in` inputs: weight and index [O, K], bias [O].
 
-    While `records` is set, every backward pass leaves what a strategy needs to know of connections that are not there,
-    and `take_evidence` gives it.
+    dense_fan_in: connections an output had in the layer that this one replaces; all inputs, if None. While `records` is
+    set, backward passes add up the gradient that a dense weight would have, [O, I], and `take_evidence` gives it.
     """
 
     index: Tensor
 
-    def __init__(self, in_features: int, index_OK: Tensor, *, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self,
+        in_features: int,
+        index_OK: Tensor,
+        *,
+        dense_fan_in: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
         super().__init__()
         self.in_features = in_features
+        self.dense_fan_in = dense_fan_in or in_features
         bound = 1 / math.sqrt(index_OK.shape[1])
         self.weight = nn.Parameter(torch.empty(index_OK.shape).uniform_(-bound, bound, generator=generator))
         self.bias = nn.Parameter(torch.zeros(len(index_OK)))
         self.register_buffer("index", index_OK.to(index_dtype(in_features)).contiguous())
         self.records = False
-        self._seen: list[InnerEvidence] = []
+        self._gradient_OI: Tensor | None = None
 
     @property
     def out_features(self) -> int:
@@ -41,24 +46,36 @@ class SparseLinear(nn.Module):
         return self.weight.shape[1]
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """
+        Raises:
+            ValueError: the inputs have another width.
+        """
+        if inputs.shape[-1] != self.in_features:
+            raise ValueError(f"inputs: expected [..., {self.in_features}], got {tuple(inputs.shape)}")
+        device = inputs.device.type
+        if torch.is_autocast_enabled(device):
+            inputs = inputs.to(torch.get_autocast_dtype(device))
         inputs_NI = inputs.reshape(-1, self.in_features).contiguous()
         outputs_NO = fan_in_linear(inputs_NI, self.weight, self.index, self.bias)
         if self.records and outputs_NO.requires_grad:
-            outputs_NO.register_hook(lambda gradients: self._seen.append(InnerEvidence(inputs_NI.detach(), gradients)))
+            seen_NI = inputs_NI.detach()
+            outputs_NO.register_hook(lambda gradient_NO: self._record(gradient_NO, seen_NI))
         return outputs_NO.contiguous().view(*inputs.shape[:-1], self.out_features)
 
+    def _record(self, gradient_NO: Tensor, inputs_NI: Tensor) -> None:
+        gradient_OI = gradient_NO.float().T @ inputs_NI.float()
+        self._gradient_OI = gradient_OI if self._gradient_OI is None else self._gradient_OI.add_(gradient_OI)
+
     def take_evidence(self) -> InnerEvidence:
-        """What was recorded since the last call, as one batch."""
-        inputs = torch.cat([seen.inputs_NI for seen in self._seen])
-        gradients = torch.cat([seen.gradients_NO for seen in self._seen])
-        self._seen.clear()
-        return InnerEvidence(inputs, gradients)
+        """What was recorded since the last call."""
+        assert self._gradient_OI is not None, "no backward pass was recorded"
+        evidence, self._gradient_OI = InnerEvidence(self._gradient_OI), None
+        return evidence
 
     def dense_gradient(self, evidence: InnerEvidence, labels: slice) -> Tensor:
         """Gradient of the loss with respect to the weights that a run of outputs would have if dense, [o, I]."""
-        return evidence.gradients_NO[:, labels].float().T @ evidence.inputs_NI.float()
+        return evidence.gradient_OI[labels]
 
     def gradient_at(self, evidence: InnerEvidence, columns_OC: Tensor) -> Tensor:
         """The same for all outputs, but at the given columns alone, [O, C]."""
-        blocks = label_slices(self.out_features, max(1, _BLOCK // self.in_features))
-        return torch.cat([self.dense_gradient(evidence, rows).gather(1, columns_OC[rows].long()) for rows in blocks])
+        return evidence.gradient_OI.gather(1, columns_OC.long())

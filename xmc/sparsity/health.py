@@ -31,9 +31,11 @@ class TopologyHealth:
         first minus second singular value of the mask, and the same for a Ramanujan graph of its mean degrees.
         """
         columns = index_GK[self._rows]
-        same = columns[:, :, None] == self._columns[:, None, :]
-        old = same.any(2)
-        self._born = torch.where(old, self._born.gather(1, same.int().argmax(2)), step)
+        births = torch.full((len(columns), self._in_features), -1, dtype=torch.int32, device=columns.device)
+        births.scatter_(1, self._columns.long(), self._born)
+        born = births.gather(1, columns.long())
+        old = born >= 0
+        self._born = torch.where(old, born, step)
         self._columns = columns.clone()
         ages = (step - self._born).double()
         degrees = torch.bincount(index_GK.flatten().int(), minlength=self._in_features)

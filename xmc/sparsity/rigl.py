@@ -56,9 +56,10 @@ class RigL(Strategy):
         self._seen.append(evidence)
 
     def rewire(self, layer: Layer, optimizer_state: OptimizerState, step: int) -> Rewire:
+        seen = [evidence.to(layer.weight.device) for evidence in self._seen]  # a checkpoint was read to the CPU
         counts = fraction_to_drop(layer.index, cosine_decay(step, self._initial, self._end))
         growth = self._among_all if self._candidates == "all" else self._among_a_sample
-        moved, rewire = rewire_(layer.weight, layer.index, counts, layer.in_features, growth(layer, step))
+        moved, rewire = rewire_(layer.weight, layer.index, counts, layer.in_features, growth(layer, seen, step))
         if rewire.grown:
             optimizer_state.reset(layer.weight, moved)
         self._seen.clear()
@@ -74,7 +75,7 @@ class RigL(Strategy):
             mine = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
             self._seen.append(evidence_of(mine))
 
-    def _among_all(self, layer: Layer, step: int) -> Growth:
+    def _among_all(self, layer: Layer, seen: list[Evidence | InnerEvidence], step: int) -> Growth:
         size = group_size(len(layer.weight), len(layer.index))
         block = max(1, _BLOCK // layer.in_features // size)
 
@@ -83,7 +84,7 @@ class RigL(Strategy):
             for part in label_slices(groups.stop - groups.start, block):
                 rows = slice(groups.start + part.start, groups.start + part.stop)
                 labels = slice(rows.start * size, min(rows.stop * size, len(layer.weight)))
-                total = sum(layer.dense_gradient(evidence, labels) for evidence in self._seen)
+                total = sum(layer.dense_gradient(evidence, labels) for evidence in seen)
                 scores = by_group(torch.as_tensor(total).abs(), size)
                 present = layer.index[rows].long()
                 kept = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, present, ~dropped[part])
@@ -92,11 +93,11 @@ class RigL(Strategy):
 
         return grow
 
-    def _among_a_sample(self, layer: Layer, step: int) -> Growth:
+    def _among_a_sample(self, layer: Layer, seen: list[Evidence | InnerEvidence], step: int) -> Growth:
         fan_in, size = layer.index.shape[1], group_size(len(layer.weight), len(layer.index))
         many = min(fan_in, layer.in_features - fan_in)
         sample = absent_columns(layer.index, many, layer.in_features, seed=self._seed, step=step, offset=self._offset)
-        total = sum(layer.gradient_at(evidence, sample) for evidence in self._seen)
+        total = sum(layer.gradient_at(evidence, sample) for evidence in seen)
         scores = by_group(torch.as_tensor(total).abs(), size)
 
         def grow(groups: slice, dropped: Tensor, counts: Tensor, most: int) -> Tensor:

@@ -62,7 +62,7 @@ class Strategy(ABC):
         """Choose the first connections, where those drawn at random are not meant to be."""
 
     def prepare(self, layer: Layer, lr: float) -> None:
-        """Change the weights before a step at the classifier's learning rate `lr`."""
+        """Change the weights before a step at the learning rate `lr` of the layer."""
 
     def observes(self, step: int) -> bool:
         """Whether it wants to see the batch of the `step`-th update."""

@@ -30,6 +30,7 @@ CHECKS_COLUMNS = True  # while `linear` and `topk` read them
 _RANGES = 16
 _LINE = 64  # bytes of a cache line
 _BUFFER_BYTES = 64 << 20  # of all ranges' feature gradients
+_TILE_BYTES = 4 << 20  # of the table, where the tokens of a transformer are the batch
 
 
 def lacks(device: torch.device, dtype: torch.dtype, weight_dtype: torch.dtype) -> str | None:
@@ -55,7 +56,15 @@ def linear(features: Tensor, weight: Tensor, index: Tensor, bias: Tensor) -> Ten
 
 
 def linear_backward(gradient: Tensor, features: Tensor, weight: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of features, weight and bias from the gradient [B, L] of the logits."""
+    """Gradients of features, weight and bias from the gradient [B, L] of the logits, a tile of the batch at a time."""
+    tile = max(LANES, _TILE_BYTES // (4 * features.shape[1]) // LANES * LANES)
+    if len(features) > tile:
+        parts = [
+            linear_backward(part, features[start : start + tile], weight, index)
+            for start, part in zip(range(0, len(features), tile), gradient.split(tile), strict=True)
+        ]
+        of_features, of_weight, of_bias = zip(*parts, strict=True)
+        return torch.cat(of_features), torch.stack(of_weight).sum(0), torch.stack(of_bias).sum(0)
     table = _table(features)
     grad_weight, grad_bias = torch.zeros_like(weight), torch.empty(len(weight))
     gradients, size = gradient.T.contiguous().numpy(), group_size(len(weight), len(index))

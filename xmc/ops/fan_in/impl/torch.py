@@ -25,11 +25,11 @@ from xmc.ops.random import rounded
 from xmc.ops.topk import StreamingTopK
 from xmc.types import LossName, Positives, StepOutput, TopK
 
+CHECKS_COLUMNS = False
+
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
 
 # Bytes of a block's working set, by form; flat optima on a CPU with 1 MiB L2 a core and 32 MiB L3, a guess for GPUs.
-CHECKS_COLUMNS = False
-
 _GATHERED_BYTES = 4 << 20
 _DENSIFIED_BYTES = {"cpu": 4 << 20, "cuda": 32 << 20}
 # One gathered connection costs about as much as this many densified columns.

@@ -29,9 +29,9 @@ from xmc.ops.random import stream_key
 from xmc.ops.topk import StreamingTopK
 from xmc.types import LossName, Positives, StepOutput, TopK
 
-# What a program does with the logits of its tile: a loss, or writing them, or reading their gradient from elsewhere.
 CHECKS_COLUMNS = False
 
+# What a program does with the logits of its tile: a loss, or writing them, or reading their gradient from elsewhere.
 MODES = {"bce": 0, "squared_hinge": 1, "logits": 2, "gradient": 3}
 
 _TILE = 512  # labels x documents of a plain tile
