@@ -15,9 +15,8 @@ from xmc.train.tracking import LocalLog, Record
 
 # Dropout, the auxiliary head, SET and early evaluations are all at work in these runs.
 OVERRIDES = ("trainer.checkpoint_every=7", "trainer.log_every=1")
-
-
 RIGL = ["sparsity=rigl", "sparsity.interval=10", "sparsity.batches=3"]
+TRANSFORMER = ["encoder=transformer", "encoder.name={bert}", "encoder.max_length=16"]
 
 
 def model_bytes(run: Path) -> dict[str, bytes]:
@@ -62,6 +61,7 @@ def test_killed_three_times_ends_the_same(corpus: Path, tmp_path: Path, xmc: Run
     [
         RIGL,
         [*RIGL, "intermediate=linear", "intermediate.width=24", "sparse_ift=factorized"],
+        [*RIGL, *TRANSFORMER, "encoder.lexical.width=8", "sparse_ift=wide", "sparse_ift.layers=[encoder]"],
         ["sparsity=topkast", "sparsity.refresh=10", "sparsity.store=implicit"],
         ["sparsity=topkast", "sparsity.refresh=10", "sparsity.store=mapped"],
         ["classifier/optimizer=sgd", "classifier.weight_dtype=bfloat16", "classifier.group_size=2"],
@@ -69,10 +69,11 @@ def test_killed_three_times_ends_the_same(corpus: Path, tmp_path: Path, xmc: Run
     ids=" ".join,
 )
 def test_stopped_in_the_middle_of_an_interval(
-    corpus: Path, tmp_path: Path, xmc: Run, strategy: list[str], monkeypatch: pytest.MonkeyPatch
+    corpus: Path, tmp_path: Path, xmc: Run, bert_folder: Path, strategy: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At step 29, after two rewirings and within the batches that RigL looks at before the third."""
-    overrides = ["trainer.max_steps=45", "trainer.log_every=1", "trainer.eval_every=45", *strategy]
+    overrides = ["trainer.max_steps=45", "trainer.log_every=1", "trainer.eval_every=45"]
+    overrides += [override.format(bert=bert_folder) for override in strategy]
     xmc("train", *small(corpus, f"run={tmp_path / 'whole'}", *overrides))
     real = LocalLog.log
 

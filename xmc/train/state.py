@@ -73,7 +73,11 @@ class TrainState:
             optimizer.step()
 
     def tensors(self) -> Tensors:
-        parts = {"model": dict(self.model.state_dict()), "optimizer": self._optimizer_tensors(), "rng": _rng()}
+        parts = {
+            "model": dict(self.model.state_dict()),
+            "optimizer": self._optimizer_tensors(),
+            "rng": _rng(self.model.device),
+        }
         if self.auxiliary is not None:
             parts["auxiliary"] = dict(self.auxiliary.state_dict())
         for name, sparse in self.sparse.items():
@@ -104,8 +108,8 @@ class TrainState:
             state.update(scalars["optimizer"].get(f"{name}.{i}", {}))
         self.progress = Progress(**scalars["progress"])
         torch.set_rng_state(tensors["rng"]["cpu"])
-        if "cuda" in tensors["rng"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state(tensors["rng"]["cuda"])
+        if "cuda" in tensors["rng"] and self.model.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["rng"]["cuda"], self.model.device)
 
     def _slots(self) -> list[tuple[str, int, Tensor, dict[str, Any]]]:
         return [
@@ -129,8 +133,8 @@ class TrainState:
         }
 
 
-def _rng() -> dict[str, Tensor]:
+def _rng(device: torch.device) -> dict[str, Tensor]:
     state = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
     return state
