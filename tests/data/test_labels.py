@@ -8,7 +8,7 @@ from xmc.types import XMCError
 
 def test_tsv(tmp_path: Path) -> None:
     path = tmp_path / "labels.tsv"
-    path.write_text("id\tname\nz\tlast, first\na\tB\tb\n\nn\t\n", encoding="utf-8")
+    path.write_text("\ufeffid\tname\r\nz\tlast, first\na\tB\tb\n\nn\t\n", encoding="utf-8")
     assert read_labels_tsv(path) == {"z": "last, first", "a": "B\tb", "n": "n"}
 
 

@@ -37,10 +37,27 @@ def test_layout(root: Path, tmp_path: Path) -> None:
 
 def test_raw_texts(root: Path, tmp_path: Path) -> None:
     write(root, train_raw_texts="One!\nTwo?\nThree.\n")
-    assert read_lightxml(root, cache_dir=tmp_path).split("train").texts[0] == "One!"
-    assert read_lightxml(root, raw=False, cache_dir=tmp_path).split("train").texts[0] == "one"
+    assert read_lightxml(root, cache_dir=tmp_path).split("train").texts[0] == "one"
     with pytest.raises(XMCError, match=r"no file .*test_raw_texts.txt \(did you mean"):
         read_lightxml(root, raw=True, cache_dir=tmp_path)
+    write(root, test_raw_texts="Four")
+    corpus = read_lightxml(root, raw=True, cache_dir=tmp_path)
+    assert [corpus.split(name).texts[0] for name in ("train", "test")] == ["One!", "Four"]
+
+
+def test_raw_texts_where_there_are_no_cleaned_ones(root: Path, tmp_path: Path) -> None:
+    (root / "train_texts.txt").rename(root / "train_raw_texts.txt")
+    with pytest.raises(XMCError, match=r"no file .*test_raw_texts.txt"):
+        read_lightxml(root, cache_dir=tmp_path)
+    (root / "test_texts.txt").rename(root / "test_raw_texts.txt")
+    assert [len(split) for split in read_lightxml(root, cache_dir=tmp_path).splits.values()] == [3, 1]
+
+
+def test_byte_order_mark_and_windows_line_ends_change_nothing(root: Path, tmp_path: Path) -> None:
+    before = read_lightxml(root, cache_dir=tmp_path).fingerprint
+    for path in root.iterdir():
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_lightxml(root, cache_dir=tmp_path).fingerprint == before
 
 
 def test_labels_file_names_and_bounds_the_vocabulary(root: Path, tmp_path: Path) -> None:
@@ -68,13 +85,11 @@ def test_empty_text_is_reported(root: Path, tmp_path: Path, caplog: pytest.LogCa
         corpus = read_lightxml(root, cache_dir=tmp_path)
     assert list(corpus.split("train").texts) == ["one", "", "three"]
     assert "train_texts.txt:2: empty text, kept (1 of 3 documents)" in caplog.text
-    with pytest.raises(XMCError, match=r"train_texts.txt:2: empty text \(1 of 3 documents\); remove these lines"):
-        read_lightxml(root, empty_text="error", cache_dir=tmp_path)
 
 
 def test_nothing_but_empty_texts(root: Path, tmp_path: Path) -> None:
     write(root, train_texts="\n\n\n")
-    with pytest.raises(XMCError, match=r"train_texts.txt:1: empty text \(3 of 3 documents\)"):
+    with pytest.raises(XMCError, match=r"train_texts.txt:1: empty text, like all 3 documents"):
         read_lightxml(root, cache_dir=tmp_path)
 
 
@@ -95,6 +110,18 @@ def test_not_utf8(root: Path, tmp_path: Path) -> None:
     (root / "train_labels.txt").write_bytes(b"a\n\xff\nb\n")
     with pytest.raises(XMCError, match=r"train_labels.txt:2: not UTF-8"):
         read_lightxml(root, cache_dir=tmp_path)
+
+
+def test_skipped_documents_are_told_and_shift_nothing(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (root / "train_labels.txt").write_bytes(b"b a\n\xff\nb\n")
+    with caplog.at_level(logging.WARNING):
+        train = read_lightxml(root, on_error="skip", cache_dir=tmp_path).split("train")
+    assert "train_texts.txt: skipped 1 of 3 documents; the first: " in caplog.text
+    assert "train_labels.txt:2: not UTF-8" in caplog.text
+    assert (train.ids, list(train.texts)) == (["train-0", "train-2"], ["one", "three"])
+    assert train.labels.toarray().tolist() == [[1, 1, 0], [0, 1, 0]]
 
 
 def test_cve_libraries(shared: Path, tmp_path: Path) -> None:

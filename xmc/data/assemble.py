@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from xmc.data.corpus import Corpus, Split
@@ -15,12 +16,19 @@ from xmc.types import XMCError
 
 @dataclass(frozen=True)
 class RawSplit:
-    """N documents as read. labels: a list of label ids each. where: row to `file:line`, for messages only."""
+    """N documents as read.
+
+    labels: a list each of label ids or, int32, of places in the vocabulary. where: row to `file:line`, for messages
+    only. kept: which documents of the file these are, bool, one for each there; None: all. filter: CSR [N, L] of ones,
+    the labels to leave out of a document's evaluation.
+    """
 
     ids: Sequence[str]
     texts: Sequence[str]
     labels: pa.ChunkedArray
     where: Callable[[int], str]
+    kept: NDArray[np.bool_] | None = None
+    filter: csr_matrix | None = None
 
 
 def label_lists(labels: Sequence[Sequence[str]]) -> pa.ChunkedArray:
@@ -40,7 +48,7 @@ def assemble(
     vocabulary is the sorted union of the labels of all splits, each its own name.
 
     Raises XMCError for an id that stands twice, a label that is empty or not in `label_names`, and a train split
-    without labels. Empty texts are the readers' to judge.
+    without labels. Empty texts and places beyond the vocabulary are the readers' to judge.
     """
     _check_ids(splits)
     if label_names is None:
@@ -49,7 +57,7 @@ def assemble(
     label_ids = list(label_names)
     value_set = pa.array(label_ids, type=pa.string())
     checked = {
-        key: Split(split.ids, split.texts, _label_matrix(split, value_set, labels_file))
+        key: Split(split.ids, split.texts, _label_matrix(split, value_set, labels_file), split.filter)
         for key, split in splits.items()
     }
     if not checked["train"].labels.nnz:
@@ -68,7 +76,10 @@ def _check_ids(splits: Mapping[str, RawSplit]) -> None:
         other = first.setdefault(id_, place)
         if other is not place:
             here, there = place[0].where(place[1]), other[0].where(other[1])
-            raise XMCError(f"{here}: document id {id_!r} stands at {there} already; ids must be unique over all splits")
+            raise XMCError(
+                f"{here}: document id {id_!r} stands at {there} already; ids must be unique over all splits "
+                "(where there is data.id_field, null numbers the documents)"
+            )
 
 
 def _distinct(labels: pa.ChunkedArray) -> set[str]:
@@ -81,7 +92,9 @@ def _distinct(labels: pa.ChunkedArray) -> set[str]:
 def _label_matrix(split: RawSplit, vocabulary: pa.Array, labels_file: str) -> csr_matrix:
     """Float32 CSR [N, L] of ones, sorted, without repeats."""
     chunks = split.labels.chunks
-    columns = [pc.index_in(chunk.flatten(), value_set=vocabulary) for chunk in chunks]
+    columns = [chunk.flatten() for chunk in chunks]
+    if not pa.types.is_integer(split.labels.type.value_type):
+        columns = [pc.index_in(column, value_set=vocabulary) for column in columns]
     lengths = [pc.fill_null(pc.list_value_length(chunk), 0).to_numpy(zero_copy_only=False) for chunk in chunks]
     counts = np.concatenate([np.zeros(1, np.int64), *lengths]).astype(np.int64)
     indptr = counts.cumsum()

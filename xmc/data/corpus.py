@@ -41,18 +41,22 @@ class ArrowTexts(Sequence[str]):
 
 @dataclass(frozen=True)
 class Split:
-    """N documents. ids: unique. texts: a list or read from disk when asked for. labels: float32 CSR [N, L] of ones."""
+    """N documents. ids: unique. texts: a list or read from disk when asked for. labels: float32 CSR [N, L] of ones.
+
+    filter: CSR [N, L] of ones, the labels that evaluation leaves out of a document's truth and prediction.
+    """
 
     ids: Sequence[str]
     texts: Sequence[str]
     labels: csr_matrix
+    filter: csr_matrix | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of ids, texts and labels: equal for equal contents, whatever holds them."""
+        """Hash of ids, texts, labels and filter: equal for equal contents, whatever holds them."""
         digest = hashlib.blake2b(digest_size=16)
         for values in (self.ids, self.texts):
             for start in range(0, len(values), _CHUNK):
@@ -60,15 +64,17 @@ class Split:
                 digest.update(np.array([len(value) for value in encoded], dtype="<i8").tobytes())
                 digest.update(b"".join(encoded))
         digest.update(repr(self.labels.shape).encode())
-        digest.update(self.labels.indptr.astype("<i8").tobytes())
-        digest.update(self.labels.indices.astype("<i8").tobytes())
+        for matrix in (self.labels,) if self.filter is None else (self.labels, self.filter):
+            digest.update(matrix.indptr.astype("<i8").tobytes())
+            digest.update(matrix.indices.astype("<i8").tobytes())
         return digest.hexdigest()
 
     def select(self, rows: Sequence[int]) -> "Split":
         """The documents of these rows, in this order."""
         texts = self.texts
         chosen = texts.select(rows) if isinstance(texts, ArrowTexts) else [texts[row] for row in rows]
-        return Split([self.ids[row] for row in rows], chosen, self.labels[rows])
+        filter = None if self.filter is None else self.filter[rows]
+        return Split([self.ids[row] for row in rows], chosen, self.labels[rows], filter)
 
 
 @dataclass(frozen=True)

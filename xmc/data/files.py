@@ -8,12 +8,16 @@ import lzma
 import zlib
 from collections.abc import Collection, Iterable, Iterator
 from difflib import get_close_matches
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 import pyarrow as pa
 
 from xmc.types import XMCError
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 def near_misses(given: str, known: Collection[str]) -> str:
@@ -57,6 +61,11 @@ def file(path: str | Path) -> Path:
     raise XMCError(f"no file {given}{near_misses(given.name, present)}; {beside} has: {listing(present)}")
 
 
+def first_file(folder: Path, *names: str) -> Path | None:
+    """The first of these names that is a file in the folder, None where there is none."""
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
 def open_bytes(path: str | Path) -> BinaryIO:
     """A file to read, decompressed by the suffix of its name (.gz, .bz2, .xz, .zst)."""
     given = file(path)
@@ -80,25 +89,49 @@ def utf8(raw: bytes, where: str) -> str:
         raise XMCError(f"{where}: not UTF-8 ({error}); convert the file, e.g. with `iconv -t utf-8`") from None
 
 
+def text_line(raw: bytes, where: str) -> str:
+    """A line decoded, without a byte order mark and without its end, of Unix or of Windows."""
+    return utf8(raw, where).removeprefix("\ufeff").rstrip("\r\n")
+
+
 def json_lines(stream: Iterable[bytes], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line number and object of each line that is not blank; `name` is the file in messages."""
     for number, raw in numbered_lines(stream, name):
         where = f"{name}:{number}"
-        line = utf8(raw, where).removeprefix("\ufeff").strip()
-        if not line:
-            continue
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
+        line = text_line(raw, where)
+        if line.strip():
+            yield number, json_object(line, where)
+
+
+def json_object(line: str, where: str) -> dict[str, Any]:
+    """The object of a line of JSON; `where` is its file:line."""
+    line = line.strip()
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise XMCError(
+            f"{where}: malformed JSON, {error.msg} at column {error.pos + 1}: {_excerpt(line, error.pos)!r}; "
+            "expected one JSON object a line"
+        ) from None
+    if r"\ud" in line.lower() and not _encodable(record):
+        raise XMCError(f"{where}: malformed JSON, half of a surrogate pair in a text; write the character in UTF-8")
+    if not isinstance(record, dict):
+        raise XMCError(f"{where}: expected a JSON object, found {_excerpt(line, 0)!r}")
+    return record
+
+
+def side_by_side(left: Iterable[A], right: Iterable[B], names: tuple[object, object]) -> Iterator[tuple[A, B]]:
+    """Line i of two files for each i; XMCError, with both counts, where one of them has more lines."""
+    pairs = zip_longest(left, right)
+    for row, (one, other) in enumerate(pairs):
+        if one is None or other is None:
+            longer = row + 1 + sum(1 for _ in pairs)
+            counts = (longer, row) if other is None else (row, longer)
             raise XMCError(
-                f"{where}: malformed JSON, {error.msg} at column {error.pos + 1}: {_excerpt(line, error.pos)!r}; "
-                "expected one JSON object a line"
-            ) from None
-        if r"\ud" in line.lower() and not _encodable(record):
-            raise XMCError(f"{where}: malformed JSON, half of a surrogate pair in a text; write the character in UTF-8")
-        if not isinstance(record, dict):
-            raise XMCError(f"{where}: expected a JSON object, found {_excerpt(line, 0)!r}")
-        yield number, record
+                f"{names[0]} has {counts[0]} lines, {names[1]} has {counts[1]}; "
+                "line i of both must be the same document"
+            )
+        yield one, other
 
 
 def numbered_lines(stream: Iterable[bytes], name: str) -> Iterator[tuple[int, bytes]]:

@@ -1,31 +1,82 @@
-"""Label vocabularies: the file `labels.tsv` beside a data set."""
+"""Label vocabularies: names by label id, in the order of the file beside a data set."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from xmc.data.files import numbered_lines, open_bytes, utf8
+from xmc.data.files import json_object, numbered_lines, open_bytes, text_line
 from xmc.types import XMCError
 
 
 def read_labels_tsv(path: Path) -> dict[str, str]:
     """Names by label id, in the order of a file with the header `id<TAB>name` and a label a line."""
-    names: dict[str, str] = {}
-    first_line: dict[str, int] = {}
-    with open_bytes(path) as stream:
-        for number, raw in numbered_lines(stream, str(path)):
-            where = f"{path}:{number}"
-            line = utf8(raw, where).rstrip("\r\n")
+
+    def labels() -> Iterator[tuple[int, str, str]]:
+        for number, line in _lines(path):
             label, tab, name = line.partition("\t")
             if number == 1:
                 if (label, name) != ("id", "name"):
-                    raise XMCError(f"{where}: expected the header `id<TAB>name`, found {line!r}")
-                continue
-            if not line:
-                continue
-            if not label or not tab:
-                raise XMCError(f"{where}: expected `id<TAB>name`, found {line!r}")
-            if label in names:
-                raise XMCError(f"{where}: label {label!r} stands in line {first_line[label]} already; remove one")
-            names[label], first_line[label] = name or label, number
+                    raise XMCError(f"{path}:1: expected the header `id<TAB>name`, found {line!r}")
+            elif line:
+                if not label or not tab:
+                    raise XMCError(f"{path}:{number}: expected `id<TAB>name`, found {line!r}")
+                yield number, label, name
+
+    return _named(path, labels(), "the header `id<TAB>name` and a label a line")
+
+
+def read_labels_json(path: Path) -> dict[str, str]:
+    """Names by label id of a file with a JSON object a line, the i-th label in line i.
+
+    The id is the field `uid`, or i (from 0) where the first line has no such field; the name is `title`.
+    """
+
+    def labels() -> Iterator[tuple[int, str, str]]:
+        has_uid = False
+        for number, line in _lines(path):
+            record = json_object(line, f"{path}:{number}")
+            if number == 1:
+                has_uid = "uid" in record
+            label, name = record.get("uid") if has_uid else str(number - 1), record.get("title") or ""
+            if not isinstance(label, str) or not label or not isinstance(name, str):
+                raise XMCError(f"{path}:{number}: expected texts as 'uid' and 'title', found {label!r}, {name!r:.40}")
+            yield number, label, name
+
+    return _named(path, labels(), "one JSON object a line")
+
+
+def read_vocabulary(path: Path) -> dict[str, str]:
+    """Names by URI, in the order of a vocabulary of Annif: `<uri><TAB>label` a line, a third column ignored."""
+
+    def labels() -> Iterator[tuple[int, str, str]]:
+        for number, line in _lines(path):
+            uri, _, rest = line.partition("\t")
+            if line.strip():
+                if not (label := bare_uri(uri.strip())):
+                    raise XMCError(f"{path}:{number}: expected `<uri><TAB>label`, found {line!r}")
+                yield number, label, rest.partition("\t")[0].strip()
+
+    return _named(path, labels(), "`<uri><TAB>label` a line")
+
+
+def bare_uri(uri: str) -> str:
+    """A URI without the angle brackets that may be around it."""
+    return uri[1:-1] if uri.startswith("<") and uri.endswith(">") else uri
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    with open_bytes(path) as stream:
+        for number, raw in numbered_lines(stream, str(path)):
+            yield number, text_line(raw, f"{path}:{number}")
+
+
+def _named(path: Path, labels: Iterable[tuple[int, str, str]], expected: str) -> dict[str, str]:
+    """From line, id and name of each label; one without a name is called by its id."""
+    names: dict[str, str] = {}
+    first_line: dict[str, int] = {}
+    for number, label, name in labels:
+        if label in names:
+            raise XMCError(f"{path}:{number}: label {label!r} stands in line {first_line[label]} already; remove one")
+        names[label], first_line[label] = name or label, number
     if not names:
-        raise XMCError(f"{path}: no labels; expected the header `id<TAB>name` and a label a line, or no such file")
+        raise XMCError(f"{path}: no labels; expected {expected}, or no such file")
     return names

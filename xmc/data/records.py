@@ -8,11 +8,12 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xmc.data.files import json_lines, listing, near_misses, numbered_lines, open_bytes, utf8
+from xmc.data.files import file, json_lines, listing, near_misses, numbered_lines, open_bytes, utf8
 from xmc.types import XMCError
 
 FORMATS = ("jsonl", "ndjson", "json", "csv", "tsv", "parquet")
 COMPRESSIONS = ("gz", "bz2", "xz", "zst")
+SPLITS = ("train", "dev", "test")
 
 Record = Mapping[str, Any]
 
@@ -23,6 +24,33 @@ def format_of(path: Path) -> str | None:
     if suffixes and suffixes[-1] in COMPRESSIONS:
         suffixes.pop()
     return suffixes[-1] if suffixes and suffixes[-1] in FORMATS else None
+
+
+def split_files(folder: Path, files: Mapping[str, str | Path], formats: Sequence[str]) -> dict[str, Path]:
+    """The file of each split: as `files` says, else the one that is named after the split, in one of the formats."""
+    for split in files:
+        if split not in SPLITS:
+            raise XMCError(f"data.files: no split {split!r}{near_misses(split, SPLITS)}; known: {', '.join(SPLITS)}")
+    found = {}
+    for split in SPLITS:
+        if split in files:
+            found[split] = file(folder / files[split])
+            continue
+        candidates = sorted(
+            path for path in folder.iterdir() if path.name.split(".")[0] == split and format_of(path) in formats
+        )
+        if len(candidates) > 1:
+            names = " and ".join(path.name for path in candidates)
+            raise XMCError(f"{folder} has {names}; say which one is {split}: data.files.{split}={candidates[0].name}")
+        if candidates:
+            found[split] = candidates[0]
+    if "train" not in found:
+        present = listing(path.name for path in folder.iterdir())
+        raise XMCError(
+            f"{folder} has no train.{{{','.join(formats)}}}, plain or .{'/.'.join(COMPRESSIONS)}; it has: {present}. "
+            "Set data.files.train"
+        )
+    return found
 
 
 def records(path: Path) -> Iterator[tuple[int, Record]]:
@@ -77,6 +105,15 @@ def _parquet(path: Path, stream: BinaryIO) -> Iterator[tuple[int, Record]]:
 
 
 def text_of(record: Record, fields: Sequence[str], separator: str, where: str) -> str:
+    """The text fields that are not empty, joined; XMCError where all are."""
+    text = joined(record, fields, separator, where)
+    if not text:
+        names = " and ".join(map(repr, fields))
+        raise XMCError(f"{where}: empty text: nothing in {names}{_which(record)}; give it a text or remove it")
+    return text
+
+
+def joined(record: Record, fields: Sequence[str], separator: str, where: str) -> str:
     """The text fields that are not empty, joined."""
     parts = []
     for field in fields:
@@ -85,9 +122,6 @@ def text_of(record: Record, fields: Sequence[str], separator: str, where: str) -
             raise XMCError(f"{where}: field {field!r} is {_kind(value)}; expected a text")
         if value and not value.isspace():
             parts.append(value)
-    if not parts:
-        names = " and ".join(map(repr, fields))
-        raise XMCError(f"{where}: empty text: nothing in {names}{_which(record)}; give it a text or remove it")
     return separator.join(parts)
 
 

@@ -1,57 +1,117 @@
 """Documents of a split on disk: read once into an Arrow cache, memory-mapped from then on."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, ParamSpec
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import Dataset, Features, Sequence, Value
 from datasets.exceptions import DatasetGenerationError
+from numpy.typing import NDArray
 
 from xmc.data.assemble import RawSplit
 from xmc.data.corpus import ArrowTexts
 from xmc.types import XMCError
 
-_FEATURES = Features(
-    {"line": Value("int64"), "id": Value("string"), "text": Value("string"), "labels": Sequence(Value("string"))}
-)
-_FORMAT = 1  # raise when readers come to read the same file differently
+log = logging.getLogger(__name__)
 
-Document = tuple[int, str, str, list[str]]
-"""Line (from 1), id, text and label ids of a document."""
+_COLUMNS = ("line", "id", "text", "labels", "error")
+_FORMAT = 2  # raise when readers come to read the same file differently
+
+P = ParamSpec("P")
+OnError = Literal["error", "skip"]
+Document = tuple[int, str, str, list[str] | list[int]]
+"""Line (from 1), id, text and labels of a document: their ids, or their places in the vocabulary."""
+
+
+def attempt(make: Callable[P, Document], *args: P.args, **kwargs: P.kwargs) -> Document | XMCError:
+    """The document that `make` gives, or the error that it raises."""
+    try:
+        return make(*args, **kwargs)
+    except XMCError as error:
+        return error
 
 
 def stored(
-    read: Callable[..., Iterable[Document]], files: tuple[Path, ...], cache_dir: Path | None, **arguments: Any
+    read: Callable[..., Iterable[Document | XMCError]],
+    files: tuple[Path, ...],
+    cache_dir: Path | None,
+    *,
+    label_type: Literal["string", "int32"] = "string",
+    on_error: OnError = "error",
+    **arguments: Any,
 ) -> RawSplit:
     """The documents of `read(files, **arguments)`, from the cache where the files and arguments are the same.
 
-    Messages place a document in the first of the files. `cache_dir` None is the cache of `datasets`.
+    A reader raises what makes the rest of a file unreadable. What concerns a single document it yields in its place:
+    that is raised too or, where `on_error` is "skip", the document is left out; how many are is logged, whether read or
+    taken from the cache. Empty texts stay, and the counts of published sets with them, and are logged likewise; nothing
+    but empty texts is an error. Messages place a document in the first of the files. `cache_dir` None is the cache of
+    `datasets`.
     """
     state = tuple((str(path.absolute()), path.stat().st_mtime_ns, path.stat().st_size) for path in files)
-    arguments = {"read": read, "files": files, "arguments": tuple(arguments.items()), "state": (_FORMAT, state)}
+    kwargs = {
+        "read": read,
+        "files": files,
+        "arguments": tuple(arguments.items()),
+        "skip": on_error == "skip",
+        "state": (_FORMAT, state),
+    }
+    types = (Value("int64"), Value("string"), Value("string"), Sequence(Value(label_type)), Value("string"))
+    features = Features(dict(zip(_COLUMNS, types, strict=True)))
     try:
-        dataset = Dataset.from_generator(_rows, features=_FEATURES, cache_dir=cache_dir, gen_kwargs=arguments)
+        dataset = Dataset.from_generator(_rows, features=features, cache_dir=cache_dir, gen_kwargs=kwargs)
     except DatasetGenerationError as error:
         if isinstance(error.__cause__, XMCError):
             raise error.__cause__ from None
         raise
-    lines = dataset.data.column("line")
-    return RawSplit(
-        ids=dataset.data.column("id").to_pylist(),
-        texts=ArrowTexts(dataset),
-        labels=dataset.data.column("labels"),
-        where=lambda row: f"{files[0]}:{lines[row]}",
-    )
+    kept = _kept(dataset.data.column("error"), files[0])
+    columns = [dataset.data.column(name) for name in _COLUMNS[:-1]]
+    if not kept.all():
+        columns = [column.filter(pa.array(kept)) for column in columns]
+        dataset = dataset.select(np.flatnonzero(kept))
+    lines, ids, texts, labels = columns
+    split = RawSplit(ids.to_pylist(), ArrowTexts(dataset), labels, lambda row: f"{files[0]}:{lines[row]}", kept)
+    _report_empty(split, texts)
+    return split
 
 
 def _rows(
-    read: Callable[..., Iterable[Document]],
+    read: Callable[..., Iterable[Document | XMCError]],
     files: tuple[Path, ...],
     arguments: tuple[tuple[str, Any], ...],
+    skip: bool,
     state: object,
 ) -> Iterator[dict[str, Any]]:
     document = None
     for document in read(files, **dict(arguments)):
-        yield dict(zip(_FEATURES, document, strict=True))
+        if not isinstance(document, XMCError):
+            yield dict(zip(_COLUMNS, (*document, None), strict=True))
+        elif skip:
+            yield dict.fromkeys(_COLUMNS) | {"error": str(document)}
+        else:
+            raise document
     if document is None:
         raise XMCError(f"{files[0]}: no documents; fill the file or remove it")
+
+
+def _kept(errors: pa.ChunkedArray, path: Path) -> NDArray[np.bool_]:
+    """Which documents can be used, once it is told how many cannot."""
+    kept: NDArray[np.bool_] = errors.is_null().to_numpy()
+    if not kept.any():
+        raise XMCError(f"{path}: none of {len(kept)} documents can be used; the first: {errors[0]}")
+    if not kept.all():
+        skipped = np.flatnonzero(~kept)
+        log.warning("%s: skipped %d of %d documents; the first: %s", path, len(skipped), len(kept), errors[skipped[0]])
+    return kept
+
+
+def _report_empty(split: RawSplit, texts: pa.ChunkedArray) -> None:
+    empty = np.flatnonzero(pc.equal(texts, "").to_numpy())
+    if len(empty) == len(texts):
+        raise XMCError(f"{split.where(0)}: empty text, like all {len(texts)} documents; is it the right file?")
+    if len(empty):
+        log.warning("%s: empty text, kept (%d of %d documents)", split.where(empty[0]), len(empty), len(texts))

@@ -7,11 +7,9 @@ from xmc.data import files as inputs
 from xmc.data.assemble import assemble
 from xmc.data.corpus import Corpus
 from xmc.data.labels import read_labels_tsv
-from xmc.data.records import COMPRESSIONS, FORMATS, format_of, id_of, labels_of, records, text_of
+from xmc.data.records import FORMATS, id_of, labels_of, records, split_files, text_of
 from xmc.data.store import Document, stored
 from xmc.types import XMCError
-
-SPLITS = ("train", "dev", "test")
 
 
 def read_table(
@@ -50,37 +48,11 @@ def read_table(
             label_separator=label_separator,
             text_separator=text_separator,
         )
-        for split, path in _split_files(folder, files or {}).items()
+        for split, path in split_files(folder, files or {}, FORMATS).items()
     }
     vocabulary_file = folder / (labels_file or "labels.tsv")
     names = read_labels_tsv(vocabulary_file) if labels_file or vocabulary_file.is_file() else None
     return assemble(folder.resolve().name, splits, names, str(vocabulary_file))
-
-
-def _split_files(folder: Path, files: Mapping[str, str | Path]) -> dict[str, Path]:
-    for split in files:
-        if split not in SPLITS:
-            raise XMCError(
-                f"data.files: no split {split!r}{inputs.near_misses(split, SPLITS)}; known: {', '.join(SPLITS)}"
-            )
-    found = {}
-    for split in SPLITS:
-        if split in files:
-            found[split] = inputs.file(folder / files[split])
-            continue
-        candidates = sorted(path for path in folder.iterdir() if path.name.split(".")[0] == split and format_of(path))
-        if len(candidates) > 1:
-            names = " and ".join(path.name for path in candidates)
-            raise XMCError(f"{folder} has {names}; say which one is {split}: data.files.{split}={candidates[0].name}")
-        if candidates:
-            found[split] = candidates[0]
-    if "train" not in found:
-        present = inputs.listing(path.name for path in folder.iterdir())
-        raise XMCError(
-            f"{folder} has no train.{{{','.join(FORMATS)}}}, plain or .{'/.'.join(COMPRESSIONS)}; it has: {present}. "
-            "Set data.files.train"
-        )
-    return found
 
 
 def _documents(
