@@ -1,0 +1,118 @@
+"""Corpora in the raw text of the Extreme Classification Repository: a JSON object a document, labels by their place."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.compute as pc
+
+from xmc.data import files as inputs
+from xmc.data.assemble import RawSplit, assemble
+from xmc.data.corpus import Corpus
+from xmc.data.filters import read_filter
+from xmc.data.labels import read_labels_json
+from xmc.data.records import Record, id_of, joined
+from xmc.data.store import Document, OnError, attempt, stored
+from xmc.types import XMCError
+
+_SPLITS = {"train": "trn", "test": "tst"}
+_MOST_LABELS = 2**31
+
+
+def read_repository(
+    root: str | Path,
+    text_fields: Sequence[str] = ("title", "content"),
+    *,
+    text_separator: str = "\n",
+    id_field: str | None = "uid",
+    on_error: OnError = "error",
+    cache_dir: str | Path | None = None,
+) -> Corpus:
+    """The corpus of `trn.json`, `tst.json` and `lbl.json` in the folder `root`, plain or .gz; tst may lack.
+
+    Line i of trn and tst is document i; `target_ind` are its labels, by their line in lbl, from 0 and in any order, and
+    all of them count the same (`target_rel` is not looked at). Label ids are the `uid` of lbl, names its `title`;
+    without lbl the labels are the indices that occur. `id_field` None numbers the documents of each split.
+
+    The pairs of `{trn,tst}_filter_labels.txt` (or `filter_labels_{train,test}.txt`) become `Split.filter`.
+
+    on_error: "skip" leaves out a document that cannot be used, and logs how many there are. The others keep their
+    labels and filter pairs.
+
+    Raises XMCError, naming file and line, for whatever cannot be read or does not fit together.
+    """
+    folder = inputs.folder(root)
+    cache = None if cache_dir is None else Path(cache_dir)
+    labels_file = inputs.first_file(folder, "lbl.json", "lbl.json.gz")
+    names = None if labels_file is None else read_labels_json(labels_file)
+    splits = {}
+    for split, short in _SPLITS.items():
+        path = inputs.first_file(folder, f"{short}.json", f"{short}.json.gz")
+        if path is None and split != "train":
+            continue
+        splits[split] = stored(
+            _documents,
+            (path or inputs.file(folder / f"{short}.json"),),
+            cache,
+            label_type="int32",
+            on_error=on_error,
+            split=split,
+            text_fields=tuple(text_fields),
+            text_separator=text_separator,
+            id_field=id_field,
+            label_count=_MOST_LABELS if names is None else len(names),
+        )
+    if names is None:
+        names = {str(label): str(label) for label in range(1 + max(map(_largest, splits.values())))}
+    splits = {split: _filtered(raw, folder, split, len(names)) for split, raw in splits.items()}
+    return assemble(folder.resolve().name, splits, names)
+
+
+def _largest(split: RawSplit) -> int:
+    """The largest label of a split, -1 where it has none."""
+    return max((pc.max(chunk.flatten()).as_py() for chunk in split.labels.chunks if len(chunk.flatten())), default=-1)
+
+
+def _filtered(raw: RawSplit, folder: Path, split: str, labels: int) -> RawSplit:
+    path = inputs.first_file(folder, f"{_SPLITS[split]}_filter_labels.txt", f"filter_labels_{split}.txt")
+    if path is None:
+        return raw
+    assert raw.kept is not None
+    return replace(raw, filter=read_filter(path, len(raw.kept), labels)[raw.kept])
+
+
+def _documents(
+    files: tuple[Path],
+    split: str,
+    text_fields: tuple[str, ...],
+    text_separator: str,
+    id_field: str | None,
+    label_count: int,
+) -> Iterator[Document | XMCError]:
+    (path,) = files
+
+    def document(number: int, raw: bytes) -> Document:
+        where = f"{path}:{number}"
+        record = inputs.json_object(inputs.text_line(raw, where), where)
+        id_ = f"{split}-{number - 1}" if id_field is None else id_of(record, id_field, where)
+        return number, id_, joined(record, text_fields, text_separator, where), _labels(record, label_count, where)
+
+    with inputs.open_bytes(path) as stream:
+        for number, raw in inputs.numbered_lines(stream, str(path)):
+            yield attempt(document, number, raw)
+
+
+def _labels(record: Record, label_count: int, where: str) -> list[int]:
+    indices = record.get("target_ind")
+    if not isinstance(indices, list) or any(type(index) is not int for index in indices):
+        raise XMCError(f"{where}: field 'target_ind' is {indices!r:.40}; expected a list of label indices, [] for none")
+    if len(set(indices)) < len(indices):
+        twice = next(index for place, index in enumerate(indices) if index in indices[:place])
+        raise XMCError(f"{where}: label index {twice} stands twice in 'target_ind'; expected each label once")
+    for index in indices:
+        if not 0 <= index < label_count:
+            raise XMCError(
+                f"{where}: label index {index} in 'target_ind' is out of range; there are {label_count} labels, "
+                f"0 to {label_count - 1}"
+            )
+    return indices
