@@ -1,0 +1,149 @@
+import gzip
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xmc.data.annif import read_annif
+from xmc.data.corpus import Corpus
+from xmc.types import XMCError
+
+URIS = [f"http://example.org/subject/{i}" for i in range(5)]
+GOOD = f"a text\t<{URIS[0]}>\n"
+
+
+def subjects(i: int) -> list[str]:
+    return [] if i % 9 == 8 else sorted({URIS[i % 5], URIS[(i + 2) % 5]})
+
+
+def tsv(count: int) -> str:
+    return "".join(f'title "{i}\t{" ".join(f"<{uri}>" for uri in subjects(i))}\n' for i in range(count))
+
+
+def csv(count: int) -> str:
+    rows = (f'"title ""{i}",{" ".join(subjects(i))},x\n' for i in range(count))
+    return "text,subject_uris,note\n" + "".join(rows)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "kirjat"
+    folder.mkdir()
+    (folder / "train.tsv.gz").write_bytes(gzip.compress(tsv(36).encode()))
+    (folder / "test.csv").write_text(csv(12))
+    lines = (f"<{uri}>\tSubject {i}\tnotation\n" for i, uri in reversed(list(enumerate(URIS))))
+    (folder / "vocabulary.tsv").write_text("".join(lines) + "<http://example.org/never>\tnever seen\n")
+    return folder
+
+
+@pytest.fixture
+def read(tmp_path: Path, root: Path) -> Callable[..., Corpus]:
+    return lambda **options: read_annif(root, cache_dir=tmp_path / "cache", **options)
+
+
+def test_layout(read: Callable[..., Corpus]) -> None:
+    corpus = read()
+    assert corpus.name == "kirjat"
+    assert corpus.label_ids == [*URIS[::-1], "http://example.org/never"]
+    assert corpus.label_names == [*(f"Subject {i}" for i in reversed(range(5))), "never seen"]
+    for name, count in (("train", 36), ("test", 12)):
+        split = corpus.split(name)
+        assert split.ids == [f"{name}-{i}" for i in range(count)]
+        assert list(split.texts) == [f'title "{i}' for i in range(count)]
+        for i, row in enumerate(split.labels.toarray()):
+            assert {corpus.label_ids[column] for column in np.flatnonzero(row)} == set(subjects(i))
+
+
+def test_vocabulary_of_the_data_and_other_names(root: Path, read: Callable[..., Corpus]) -> None:
+    (root / "vocabulary.tsv").rename(root / "yso.tsv")
+    (root / "test.csv").rename(root / "validate.csv")
+    corpus = read(files={"test": "validate.csv"})
+    assert corpus.label_ids == corpus.label_names == URIS
+    assert len(corpus.split("test")) == 12
+    assert read(vocabulary="yso.tsv").label_names[0] == "Subject 4"
+    with pytest.raises(XMCError, match=r"no file .*yso.csv .did you mean 'yso.tsv'"):
+        read(vocabulary="yso.csv")
+
+
+def test_byte_order_mark_windows_line_ends_and_blank_lines_change_nothing(
+    root: Path, read: Callable[..., Corpus]
+) -> None:
+    before = read().fingerprint
+    (root / "train.tsv.gz").write_bytes(gzip.compress(("\ufeff" + tsv(36).replace("\n", "\r\n") + "\r\n").encode()))
+    for name in ("test.csv", "vocabulary.tsv"):
+        content = (root / name).read_bytes()
+        (root / name).write_bytes(b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n"))
+    assert read().fingerprint == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("test.tsv", GOOD + "no tab\n", r"test.tsv:2: expected `text<TAB><uri> <uri>`, found 'no tab'"),
+        ("test.tsv", GOOD + "\n \t<u>\n", r"test.tsv:3: empty text; give the document a text or remove it"),
+        ("test.tsv", "", r"test.tsv: no documents; fill the file"),
+        (
+            "test.tsv",
+            "text\t<http://example.org/other>\n",
+            r"test.tsv:1: .*'http://example.org/other', which is not in",
+        ),
+        ("test.csv", 'text,subject_uris\na,<u>\n"",<u>\n', r"test.csv:3: empty text"),
+        ("test.csv", "text,subject_uris\na\n", r"test.csv:2: 1 fields; the header has 2: text, subject_uris"),
+        ("test.csv", 'text,subject_uris\n"a,u\n', r"test.csv:2: malformed CSV"),
+        ("test.csv", "text,subjects\na,u\n", r"test.csv: columns subjects, text; expected text and subject_uris"),
+        ("vocabulary.tsv", "<u>\tU\n<>\tempty\n", r"vocabulary.tsv:2: expected `<uri><TAB>label`, found '<>\\tempty'"),
+        ("vocabulary.tsv", "<u>\tU\nu\tagain\n", r"vocabulary.tsv:2: label 'u' stands in line 1 already"),
+        ("vocabulary.tsv", "", r"vocabulary.tsv: no labels; expected `<uri><TAB>label` a line"),
+    ],
+)
+def test_bad_input(root: Path, read: Callable[..., Corpus], name: str, content: str, message: str) -> None:
+    if name.startswith("test"):
+        (root / "test.csv").unlink()
+    (root / name).write_text(content)
+    with pytest.raises(XMCError, match=message):
+        read()
+
+
+def test_not_utf8(root: Path, read: Callable[..., Corpus]) -> None:
+    (root / "train.tsv.gz").write_bytes(gzip.compress(GOOD.encode() + b"\xe4\t<u>\n"))
+    with pytest.raises(XMCError, match=r"train.tsv.gz:2: not UTF-8"):
+        read()
+
+
+@pytest.mark.parametrize("on_error", ["error", "skip"])
+def test_truncated_gzip(root: Path, read: Callable[..., Corpus], on_error: str) -> None:
+    content = gzip.compress(tsv(5000).encode())
+    (root / "train.tsv.gz").write_bytes(content[: len(content) // 2])
+    with pytest.raises(XMCError, match=r"train.tsv.gz: cannot be read beyond line \d+ .*is it complete"):
+        read(on_error=on_error)
+
+
+def test_skipped_documents_are_told_and_shift_nothing(
+    root: Path, read: Callable[..., Corpus], caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = read()
+    lines = tsv(36).encode().splitlines(keepends=True)
+    lines[3], lines[10] = b"no tab\n", b"\xff\t<u>\n"
+    (root / "train.tsv.gz").write_bytes(gzip.compress(b"".join(lines)))
+    rows = csv(12).splitlines(keepends=True)
+    rows[1] = '" ",u,x\n'
+    (root / "test.csv").write_text("".join(rows))
+    with caplog.at_level(logging.WARNING):
+        corpus = read(on_error="skip")
+    assert "train.tsv.gz: skipped 2 of 36 documents; the first: " in caplog.text
+    assert "test.csv: skipped 1 of 12 documents; the first: " in caplog.text
+    kept = [row for row in range(36) if row not in (3, 10)]
+    assert corpus.split("train").fingerprint == whole.split("train").select(kept).fingerprint
+    assert corpus.split("test").fingerprint == whole.split("test").select(range(1, 12)).fingerprint
+
+
+def test_unknown_format(root: Path, read: Callable[..., Corpus]) -> None:
+    (root / "dev.jsonl").write_text("{}\n")
+    assert "dev" not in read().splits
+    with pytest.raises(XMCError, match=r"dev.jsonl: format not known; expected a name in .tsv or .csv, plain or .gz"):
+        read(files={"dev": "dev.jsonl"})
+    (root / "train.tsv.gz").unlink()
+    with pytest.raises(XMCError, match=r"kirjat has no train.\{tsv,csv\}, plain or .gz"):
+        read()
