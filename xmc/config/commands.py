@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from xmc.config.parts import (
+    AnnifData,
     BagEncoder,
     ClustersAuxiliary,
     Count,
@@ -17,7 +18,9 @@ from xmc.config.parts import (
     NoAuxiliary,
     NoSparseIFT,
     NoTracking,
+    PecosData,
     PydocData,
+    RepositoryData,
     RigLSparsity,
     Section,
     SetSparsity,
@@ -41,7 +44,9 @@ class TrainConfig(Section):
     resume: bool
     seed: Annotated[int, Field(ge=0)]
     loss: LossName
-    data: Annotated[PydocData | TableData | LightXMLData, Field(discriminator="kind")]
+    data: Annotated[
+        PydocData | TableData | LightXMLData | RepositoryData | PecosData | AnnifData, Field(discriminator="kind")
+    ]
     encoder: Annotated[BagEncoder | TransformerEncoder, Field(discriminator="kind")]
     intermediate: Annotated[IdentityIntermediate | LinearIntermediate, Field(discriminator="kind")]
     classifier: Annotated[FixedFanInClassifier | DenseClassifier, Field(discriminator="kind")]

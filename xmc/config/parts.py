@@ -38,9 +38,31 @@ class TableData(DataSection):
     label_separator: str
 
 
-class LightXMLData(DataSection):
-    kind: Literal["lightxml"]
+class FolderData(DataSection):
     root: str
+    on_error: Literal["error", "skip"]
+
+
+class LightXMLData(FolderData):
+    kind: Literal["lightxml"]
+    raw: bool
+
+
+class RepositoryData(FolderData):
+    kind: Literal["repository"]
+    text_fields: Annotated[tuple[str, ...], Field(min_length=1)]
+    text_separator: str
+    id_field: str | None
+
+
+class PecosData(FolderData):
+    kind: Literal["pecos"]
+
+
+class AnnifData(FolderData):
+    kind: Literal["annif"]
+    files: dict[str, str]
+    vocabulary: str | None
 
 
 class EncoderSection(Section):

@@ -1,10 +1,13 @@
 """Raw files to corpora, corpora to tokens, tokens to batches."""
 
+from xmc.data.annif import read_annif
 from xmc.data.batches import Batches
 from xmc.data.corpus import Corpus, Split, cut_dev
 from xmc.data.documents import read_documents
 from xmc.data.lightxml import read_lightxml
+from xmc.data.pecos import read_pecos
 from xmc.data.pydoc import read_pydoc
+from xmc.data.repository import read_repository
 from xmc.data.table import read_table
 from xmc.data.tokens import tokenize
 
@@ -13,9 +16,12 @@ __all__ = [
     "Corpus",
     "Split",
     "cut_dev",
+    "read_annif",
     "read_documents",
     "read_lightxml",
+    "read_pecos",
     "read_pydoc",
+    "read_repository",
     "read_table",
     "tokenize",
 ]
