@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from xmc import build, coordinate_check, flops
@@ -73,14 +74,14 @@ def evaluate_run(config: EvaluateConfig, trained: TrainConfig) -> None:
 
 
 def predict_run(config: PredictConfig, trained: TrainConfig) -> None:
-    """Write the best labels of new documents, a JSON line each."""
+    """Write the best labels of new documents."""
     device = build.prepare_machine(config.device, config.threads)
     model = _load_model(Path(config.run), device)
     fields = config.text_fields or build.text_fields(trained)
     source = sys.stdin.buffer if config.input == "-" else config.input
     documents = read_documents(source, fields, config.id_field, config.text_separator)
-    records = predict_documents(model, documents, k=config.k, batch_size=config.batch_size)
-    count = write_predictions(records, config.output)
+    ranked = predict_documents(model, documents, k=config.k, batch_size=config.batch_size)
+    count = write_predictions(ranked, config.output, config.format, model.label_ids)
     logger.info("%d documents -> %s", count, "standard output" if config.output == "-" else config.output)
 
 
@@ -107,15 +108,18 @@ def count_flops(config: TrainConfig) -> None:
 
 
 def measure(model: XMCModel, batches: Batches, corpus: Corpus, split: str, metrics: Metrics) -> Report:
-    """Every metric of a model on a split."""
+    """Every metric of a model on a split, without the pairs that the split's filter leaves out."""
+    documents = corpus.split(split)
+    pairs = None if documents.filter is None else np.column_stack(documents.filter.nonzero())
     return evaluate(
-        rank(model, batches.by_length(), max(metrics.ks)).labels.numpy(),
-        corpus.split(split).labels,
+        rank(model, batches.by_length(), max(metrics.ks), documents.filter).labels.numpy(),
+        documents.labels,
         train_counts=corpus.label_counts("train"),
         num_train=len(corpus.split("train")),
         ks=metrics.ks,
         A=metrics.propensity_a,
         B=metrics.propensity_b,
+        filter=pairs,
     )
 
 

@@ -1,57 +1,126 @@
-"""Prediction: ranked labels of a split, and from file to file, JSON Lines in, JSON Lines out."""
+"""Prediction: ranked labels of a split, and from file to file."""
 
 import json
 import os
+import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
+import numpy as np
 import torch
+from scipy.sparse import csr_matrix
+from scipy.special import expit
 from tqdm import tqdm
 
-from xmc.model import XMCModel
+from xmc.model import Prediction, XMCModel
 from xmc.types import Batch, TopK
 
+Ranked = tuple[str, list[Prediction]]
+"""Id and k best labels of a document."""
 
-def rank(model: XMCModel, batches: Iterable[Batch], k: int) -> TopK:
-    """The k best labels of every document of the batches, on the CPU, in the order of `Batch.rows`."""
+
+def rank(model: XMCModel, batches: Iterable[Batch], k: int, filter: csr_matrix | None = None) -> TopK:
+    """The k best labels of every document of the batches, on the CPU, in the order of `Batch.rows`.
+
+    filter: CSR [N, L], labels that a document's list leaves out: the others move up.
+    """
     model.eval()
     parts, rows = [], []
     for batch in batches:
         rows.append(batch.rows)
+        left_out = None if filter is None else filter[batch.rows.numpy()]
+        more = 0 if left_out is None else int(np.diff(left_out.indptr).max())
         batch = batch.to(model.device)
-        top = model.topk(batch.input_ids, batch.attention_mask, k)
-        parts.append(TopK(top.scores.cpu(), top.labels.cpu()))
+        top = model.topk(batch.input_ids, batch.attention_mask, k + more)
+        top = TopK(top.scores.cpu(), top.labels.cpu())
+        parts.append(top if left_out is None else _without(top, left_out, k))
     ranked, order = TopK.cat(parts), torch.cat(rows).argsort()
     return TopK(ranked.scores[order], ranked.labels[order])
 
 
+def _without(top: TopK, left_out: csr_matrix, k: int) -> TopK:
+    """The first k of each list without the labels that CSR [B, L] holds."""
+    documents, labels = map(torch.from_numpy, left_out.nonzero())
+    width = left_out.shape[1] + 1  # one more, for the -1 of a missing label
+    of_list = torch.arange(len(top))[:, None] * width + top.labels
+    drop = torch.isin(of_list, documents.long() * width + labels)
+    order = drop.to(torch.int8).argsort(dim=1, stable=True)[:, :k]
+    scores, kept = top.scores.masked_fill(drop, -torch.inf), top.labels.masked_fill(drop, -1)
+    return TopK(scores.gather(1, order), kept.gather(1, order))
+
+
 def predict_documents(
     model: XMCModel, documents: Iterable[tuple[str, str]], *, k: int, batch_size: int
-) -> Iterator[dict[str, object]]:
-    """One record a document, in order: its id and its k best labels with names and probabilities.
+) -> Iterator[Ranked]:
+    """The id and the k best labels of each document, in order.
 
     documents: (id, text) pairs; only one batch of them is held at a time.
     """
     stream = iter(documents)
     while batch := list(islice(stream, batch_size)):
         predictions = model.predict([text for _, text in batch], k, batch_size)
-        for (identifier, _), ranked in zip(batch, predictions, strict=True):
-            labels = [{"label": p.label, "name": p.name, "score": round(p.score, 6)} for p in ranked]
-            yield {"id": identifier, "labels": labels}
+        yield from zip((identifier for identifier, _ in batch), predictions, strict=True)
 
 
-def write_predictions(records: Iterable[dict[str, object]], output: str) -> int:
-    """Write records to a file or, for `-`, to standard output; returns how many. A file appears only once whole."""
-    count = 0
+def write_predictions(
+    ranked: Iterable[Ranked], output: str, format: Literal["jsonl", "scores", "annif"], label_ids: Sequence[str]
+) -> int:
+    """Write predictions to a file or, for `-`, to standard output; returns how many. A file appears only once whole.
+
+    jsonl: a JSON object a document, with the names and probabilities of its labels. scores: the sparse text of the
+    Extreme Classification Repository, `rows columns` and then `label:score ...` a row, labels by their place in
+    `label_ids`, ascending; a score is the sigmoid of the logit, so that it is positive and ranks as the model does.
+    annif: the JSON lines of `annif index --no-include-doc`.
+    """
+    ranked = tqdm(ranked, desc="predict", unit=" documents", disable=None)
     with open_output(output) as out:
-        for record in tqdm(records, desc="predict", unit=" documents", disable=None):
-            out.write(json.dumps(record, ensure_ascii=False) + "\n")
-            count += 1
+        match format:
+            case "jsonl":
+                return _write_lines(out, ranked, _json_line)
+            case "annif":
+                return _write_lines(out, ranked, _annif_line)
+            case "scores":
+                return _write_scores(out, ranked, label_ids, None if output == "-" else Path(output).parent)
+
+
+def _write_lines(out: IO[str], ranked: Iterable[Ranked], line: Callable[[Ranked], str]) -> int:
+    count = 0
+    for document in ranked:
+        out.write(line(document) + "\n")
+        count += 1
+    return count
+
+
+def _json_line(document: Ranked) -> str:
+    identifier, labels = document
+    values = [{"label": p.label, "name": p.name, "score": round(p.score, 6)} for p in labels]
+    return json.dumps({"id": identifier, "labels": values}, ensure_ascii=False)
+
+
+def _annif_line(document: Ranked) -> str:
+    identifier, labels = document
+    results = [{"uri": p.label, "label": p.name, "notation": None, "score": round(p.score, 6)} for p in labels]
+    return json.dumps({"document_id": identifier, "results": results}, ensure_ascii=False)
+
+
+def _write_scores(out: IO[str], ranked: Iterable[Ranked], label_ids: Sequence[str], folder: Path | None) -> int:
+    """The number of rows comes first and is known last: the rows wait in a file without a name in `folder`."""
+    columns = {label: column for column, label in enumerate(label_ids)}
+
+    def row(document: Ranked) -> str:
+        entries = sorted((columns[p.label], p.logit) for p in document[1])
+        return " ".join(f"{column}:{expit(logit):.12g}" for column, logit in entries)
+
+    with tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder) as rows:
+        count = _write_lines(rows, ranked, row)
+        rows.seek(0)
+        out.write(f"{count} {len(label_ids)}\n")
+        shutil.copyfileobj(rows, out)
     return count
 
 

@@ -1,6 +1,6 @@
 """What each command of xmc takes."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -118,6 +118,7 @@ class PredictConfig(Section):
     run: str
     input: str
     output: str
+    format: Literal["jsonl", "scores", "annif"]
     k: Count
     batch_size: Count
     device: str

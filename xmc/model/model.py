@@ -24,11 +24,12 @@ CARD = "xmc.json"
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One suggested label. score: its probability."""
+    """One suggested label. score: its probability. logit: what it is ranked by, where probabilities are 0 or 1 too."""
 
     label: str
     name: str
     score: float
+    logit: float
 
 
 class XMCModel(nn.Module):
@@ -101,10 +102,10 @@ class XMCModel(nn.Module):
         ).to(self.device)
         top = self.topk(tokens["input_ids"], tokens["attention_mask"], k)
         probabilities = self.probability(top.scores).tolist()
-        for labels, scores in zip(top.labels.tolist(), probabilities, strict=True):
+        for labels, scores, logits in zip(top.labels.tolist(), probabilities, top.scores.tolist(), strict=True):
             yield [
-                Prediction(self.label_ids[label], self.label_names[label], score)
-                for label, score in zip(labels, scores, strict=True)
+                Prediction(self.label_ids[label], self.label_names[label], score, logit)
+                for label, score, logit in zip(labels, scores, logits, strict=True)
                 if label >= 0
             ]
 

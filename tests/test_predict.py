@@ -1,0 +1,129 @@
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_matrix
+from torch import Tensor
+
+from xmc.evaluate.metrics import leave_out
+from xmc.model import Prediction
+from xmc.predict import Ranked, rank, write_predictions
+from xmc.types import Batch, Positives, TopK
+
+LABELS = [f"l{i}" for i in range(6)]
+
+
+class Ranker:
+    """A model whose scores are given: document i, with the only token i, has row i."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, scores: Tensor) -> None:
+        self.scores = scores
+        self.asked: list[int] = []
+
+    def eval(self) -> None: ...
+
+    def topk(self, input_ids: Tensor, attention_mask: Tensor, k: int) -> TopK:
+        self.asked.append(k)
+        scores, labels = self.scores[input_ids[:, 0]].sort(dim=1, descending=True, stable=True)
+        missing = max(0, k - scores.shape[1])
+        pad = torch.nn.functional.pad
+        return TopK(pad(scores, (0, missing), value=-torch.inf)[:, :k], pad(labels, (0, missing), value=-1)[:, :k])
+
+
+def batches(documents: int, size: int) -> Iterator[Batch]:
+    nothing = Positives(torch.zeros(1, dtype=torch.long), torch.zeros(0, dtype=torch.long))
+    for rows in torch.arange(documents).flip(0).split(size):
+        yield Batch(rows[:, None], torch.ones(len(rows), 1), nothing, rows)
+
+
+def test_filter_leaves_labels_out_and_the_others_move_up() -> None:
+    model = Ranker(torch.tensor([[3.0, 2, 1, 0], [0, 1, 2, 3], [0, 3, 1, 2]]))
+    filter = csr_matrix(([1, 1, 1, 1], ([0, 0, 1, 2], [0, 2, 0, 3])), shape=(3, 4))
+    top = rank(model, batches(3, 1), 2, filter)
+    assert top.labels.tolist() == [[1, 3], [3, 2], [1, 2]]
+    assert top.scores.tolist() == [[2, 0], [3, 2], [3, 1]]
+    assert model.asked == [3, 3, 4], "k plus the most filtered labels of a document of the batch"
+
+
+def test_filter_of_all_but_few_labels() -> None:
+    top = rank(Ranker(torch.tensor([[3.0, 2, 1]])), batches(1, 1), 2, csr_matrix([[1, 0, 1]]))
+    assert top.labels.tolist() == [[1, -1]]
+    assert top.scores.tolist() == [[2, -torch.inf]]
+
+
+@pytest.mark.parametrize("k", [1, 4, 9])
+def test_filter_is_that_of_the_metrics(k: int) -> None:
+    """Asking for all labels and leaving out afterwards gives the same lists."""
+    rng = np.random.default_rng(k)
+    documents, labels = 40, 9
+    model = Ranker(torch.from_numpy(rng.normal(size=(documents, labels))))
+    pairs = np.stack([rng.integers(documents, size=60), rng.integers(labels, size=60)], axis=1)
+    filter = csr_matrix((np.ones(60), (pairs[:, 0], pairs[:, 1])), shape=(documents, labels))
+    whole = rank(model, batches(documents, 7), labels).labels.numpy()
+    wanted, _ = leave_out(whole, csr_matrix((documents, labels)), pairs)
+    assert (wanted[:, :k] == rank(model, batches(documents, 7), k, filter).labels.numpy()).all()
+
+
+def ranked(*documents: dict[int, float]) -> Iterator[Ranked]:
+    for i, scores in enumerate(documents):
+        yield (
+            f"d{i}",
+            [Prediction(LABELS[j], f"Name ü {j}", 1 / (1 + np.exp(-logit)), logit) for j, logit in scores.items()],
+        )
+
+
+def test_scores(tmp_path: Path) -> None:
+    output = tmp_path / "out" / "scores.txt"
+    assert write_predictions(ranked({4: 2.0, 0: -1.5}, {}, {5: -30.0}), str(output), "scores", LABELS) == 3
+    head, *rows = output.read_text().split("\n")
+    assert head == "3 6"
+    assert [re.sub(r":\S+", "", row) for row in rows] == ["0 4", "", "5", ""], "an empty row is an empty line"
+    values = [float(value) for value in re.findall(r":(\S+)", " ".join(rows))]
+    assert values == pytest.approx([1 / (1 + np.e**1.5), 1 / (1 + np.e**-2), 1 / (1 + np.e**30)], rel=1e-9)
+    assert [path.name for path in output.parent.iterdir()] == ["scores.txt"]
+
+
+def test_scores_rank_where_probabilities_do_not(tmp_path: Path) -> None:
+    documents = [
+        ("d", [Prediction("l1", "", 1.0, 4.0), Prediction("l0", "", 1.0, 3.0), Prediction("l2", "", 0.0, -3.0)])
+    ]
+    write_predictions(documents, str(tmp_path / "scores.txt"), "scores", LABELS)
+    row = (tmp_path / "scores.txt").read_text().splitlines()[1]
+    scores = {int(column): float(score) for column, score in (entry.split(":") for entry in row.split())}
+    assert scores[1] > scores[0] > scores[2] > 0
+
+
+def test_scores_of_nothing_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    assert write_predictions([], "-", "scores", LABELS) == 0
+    assert capsys.readouterr().out == "0 6\n"
+
+
+def test_annif(tmp_path: Path) -> None:
+    output = tmp_path / "pred.annif.jsonl"
+    write_predictions(ranked({4: 2.0, 0: -1.5}, {}), str(output), "annif", LABELS)
+    first, second = map(json.loads, output.read_text(encoding="utf-8").splitlines())
+    assert first == {
+        "document_id": "d0",
+        "results": [
+            {"uri": "l4", "label": "Name ü 4", "notation": None, "score": 0.880797},
+            {"uri": "l0", "label": "Name ü 0", "notation": None, "score": 0.182426},
+        ],
+    }
+    assert second == {"document_id": "d1", "results": []}
+
+
+@pytest.mark.parametrize("format", ["jsonl", "scores", "annif"])
+def test_an_error_leaves_no_file(tmp_path: Path, format: str) -> None:
+    def failing() -> Iterator[Ranked]:
+        yield from ranked({1: 0.0})
+        raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        write_predictions(failing(), str(tmp_path / "out.txt"), format, LABELS)
+    assert not list(tmp_path.iterdir())
