@@ -94,7 +94,8 @@ def _label_matrix(split: RawSplit, vocabulary: pa.Array, labels_file: str) -> cs
     chunks = split.labels.chunks
     columns = [chunk.flatten() for chunk in chunks]
     if not pa.types.is_integer(split.labels.type.value_type):
-        columns = [pc.index_in(column, value_set=vocabulary) for column in columns]
+        strings = pa.chunked_array(columns, type=pa.string())
+        columns = pc.index_in(strings, value_set=vocabulary).chunks  # one hash table for all chunks
     lengths = [pc.fill_null(pc.list_value_length(chunk), 0).to_numpy(zero_copy_only=False) for chunk in chunks]
     counts = np.concatenate([np.zeros(1, np.int64), *lengths]).astype(np.int64)
     indptr = counts.cumsum()
