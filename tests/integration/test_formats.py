@@ -77,7 +77,8 @@ def run(request: pytest.FixtureRequest, corpus: Path, tmp_path_factory: pytest.T
     (folder / "data").mkdir(parents=True)
     request.param(corpus, folder / "data")
     data = [f"data={folder.name}", f"data.root={folder / 'data'}", f"data.cache_dir={folder / 'cache'}"]
-    xmc("train", *small(corpus, f"run={folder / 'run'}", *data))
+    one_label = ["metrics.ks=[1]", "trainer.metric=P@1"]  # a list of one, from which a filter leaves nothing to move up
+    xmc("train", *small(corpus, f"run={folder / 'run'}", *data, *one_label))
     return folder / "run"
 
 
@@ -94,7 +95,6 @@ def test_evaluate(run: Path, corpus: Path, xmc: Run) -> None:
     left = [len(doc["labels"]) - hidden * (i < len(documents) // 2) for i, doc in enumerate(documents)]
     assert report["unlabelled"] == left.count(0)
     assert report["metrics"]["P@1"] > 0.9 * (1 - left.count(0) / len(left))
-    assert report["metrics"]["R@3"] > 0.9 * (1 - left.count(0) / len(left))
 
 
 def test_predictions_as_scores(run: Path, corpus: Path, xmc: Run) -> None:
