@@ -6,16 +6,21 @@ from xmc.data.corpus import Corpus, Split, cut_dev
 from xmc.data.documents import read_documents
 from xmc.data.lightxml import read_lightxml
 from xmc.data.pecos import read_pecos
+from xmc.data.prepare import PECOS, REPOSITORY, Layout, prepare
 from xmc.data.pydoc import read_pydoc
 from xmc.data.repository import read_repository
 from xmc.data.table import read_table
 from xmc.data.tokens import tokenize
 
 __all__ = [
+    "PECOS",
+    "REPOSITORY",
     "Batches",
     "Corpus",
+    "Layout",
     "Split",
     "cut_dev",
+    "prepare",
     "read_annif",
     "read_documents",
     "read_lightxml",
