@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from xmc.cli import conf_folder
-from xmc.config import CoordinateCheckConfig, EvaluateConfig, PredictConfig, TrainConfig, parse
+from xmc.config import BenchmarkData, CoordinateCheckConfig, EvaluateConfig, PredictConfig, TrainConfig, parse
 from xmc.types import XMCError
 
 GROUPS = (
@@ -50,8 +50,54 @@ def needed(text: str) -> list[str]:
 def test_every_choice_passes_the_schema(group: str, choice: str) -> None:
     text = (conf_folder() / group / f"{choice}.yaml").read_text()
     config = parse(TrainConfig, composed(f"{group}={choice}", *needed(text)))
-    if group != "experiment":
+    if isinstance(config.data, BenchmarkData) and config.data.benchmark:
+        assert config.data.benchmark.name == choice
+    elif group != "experiment":
         assert getattr(config, group).kind == choice
+
+
+# train, test, labels, propensity A and B, as the papers have them
+PUBLISHED = {
+    "eurlex-4k": (15_449, 3_865, 3_956, 0.55, 1.5),
+    "wiki10-31k": (14_146, 6_616, 30_938, 0.55, 1.5),
+    "amazoncat-13k": (1_186_239, 306_782, 13_330, 0.55, 1.5),
+    "amazon-670k": (490_449, 153_025, 670_091, 0.6, 2.6),
+    "wiki-500k": (1_779_881, 769_421, 501_070, 0.5, 0.4),
+    "amazon-3m": (1_717_899, 742_507, 2_812_281, 0.6, 2.6),
+    "lf-amazontitles-131k": (294_805, 134_835, 131_073, 0.6, 2.6),
+    "lf-amazontitles-1.3m": (2_248_619, 970_237, 1_305_265, 0.6, 2.6),
+    "lf-wikiseealso-320k": (693_082, 177_515, 312_330, 0.55, 1.5),
+}
+
+
+@pytest.mark.parametrize("choice", PUBLISHED)
+def test_a_benchmark_is_its_reader_with_figures_of_its_own(choice: str) -> None:
+    config = parse(TrainConfig, composed(f"data={choice}"))
+    assert isinstance(config.data, BenchmarkData) and config.data.benchmark is not None
+    known, metrics = config.data.benchmark, config.metrics
+    figures = (known.train, known.test, known.labels, metrics.propensity_a, metrics.propensity_b)
+    assert figures == PUBLISHED[choice]
+    reader = parse(TrainConfig, composed(f"data={config.data.kind}", f"data.root=data/{choice}"))
+    assert config.data.model_copy(update={"benchmark": None}) == reader.data
+    assert metrics.ks == reader.metrics.ks
+
+
+def test_a_propensity_of_ones_own() -> None:
+    assert parse(TrainConfig, composed("data=amazon-3m", "metrics.propensity_a=0.7")).metrics.propensity_a == 0.7
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("url='file:///etc/passwd'", "data.benchmark.url: got 'file:///etc/passwd'"),
+        ("sha256=abc", "data.benchmark.sha256: got 'abc'"),
+        ("train=0", "data.benchmark.train: got 0"),
+    ],
+)
+def test_mistakes_in_a_benchmark(override: str, told: str) -> None:
+    with pytest.raises(XMCError) as error:
+        parse(TrainConfig, composed("data=eurlex-4k", f"data.benchmark.{override}"))
+    assert told in str(error.value)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])

@@ -28,6 +28,7 @@ from xmc.config import (
 from xmc.types import XMCError
 
 COMMANDS = {
+    "prepare": "download and unpack a benchmark set, and read any set into the cache",
     "train": "train a model from raw text (resume=true goes on from the last checkpoint)",
     "evaluate": "measure a run's model on one split",
     "predict": "write the best labels of new documents",
@@ -64,10 +65,11 @@ def main() -> None:
     try:
         if command not in COMMANDS:
             raise XMCError(f"{command!r} is no command of xmc{near_miss(command, list(COMMANDS))}")
-        name = "config" if command in ("train", "flops") else command.replace("-", "_")
+        name = "config" if command in ("prepare", "train", "flops") else command.replace("-", "_")
         _check_keys(name, rest)
         os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # hand errors through instead of wrapping them
         tasks: dict[str, Task] = {
+            "prepare": _prepare,
             "train": _train,
             "evaluate": _evaluate,
             "predict": _predict,
@@ -97,6 +99,13 @@ def conf_folder() -> Path:
     """The YAML files: inside an installed package, beside it in a checkout."""
     installed = Path(__file__).parent / "conf"
     return installed if installed.is_dir() else Path(__file__).parent.parent / "conf"
+
+
+def _prepare(cfg: DictConfig) -> None:
+    config = parse(TrainConfig, _container(cfg))
+    from xmc import commands
+
+    commands.prepare_set(config)
 
 
 def _train(cfg: DictConfig) -> None:

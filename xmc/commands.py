@@ -11,7 +11,15 @@ import numpy as np
 import torch
 
 from xmc import build, coordinate_check, flops
-from xmc.config import CoordinateCheckConfig, EvaluateConfig, Metrics, PredictConfig, TrainConfig, run_config_path
+from xmc.config import (
+    BenchmarkData,
+    CoordinateCheckConfig,
+    EvaluateConfig,
+    Metrics,
+    PredictConfig,
+    TrainConfig,
+    run_config_path,
+)
 from xmc.data import Batches, Corpus, read_documents
 from xmc.evaluate import Report, check_metric_name, evaluate
 from xmc.model import XMCModel
@@ -21,6 +29,17 @@ from xmc.train.loop import Validate, train
 from xmc.types import XMCError
 
 logger = logging.getLogger(__name__)
+
+
+def prepare_set(config: TrainConfig) -> None:
+    """Download and unpack a benchmark set where its files lack, read it into the cache and print what it counts."""
+    build.prepare_data(config.data)
+    corpus = build.read_corpus(config.data)
+    for name, split in corpus.splits.items():
+        print(f"{name:<8}{len(split):>12,} documents {split.labels.nnz / len(split):>8.2f} labels each")
+    print(f"{'labels':<8}{len(corpus.label_ids):>12,}")
+    if isinstance(config.data, BenchmarkData) and (benchmark := config.data.benchmark) is not None:
+        print(f"{benchmark.name} as published; licence: {benchmark.licence}")
 
 
 def train_run(config: TrainConfig, config_yaml: str) -> None:

@@ -1,6 +1,6 @@
 """The one place where configuration becomes objects."""
 
-from xmc.build.data import build_batches, load_corpus, text_fields
+from xmc.build.data import build_batches, load_corpus, prepare_data, read_corpus, text_fields
 from xmc.build.model import build_encoder, build_intermediate
 from xmc.build.training import Training, build_tracker, build_training, prepare_machine, run_fingerprint
 
@@ -12,7 +12,9 @@ __all__ = [
     "build_tracker",
     "build_training",
     "load_corpus",
+    "prepare_data",
     "prepare_machine",
+    "read_corpus",
     "run_fingerprint",
     "text_fields",
 ]

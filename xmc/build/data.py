@@ -4,9 +4,13 @@ from pathlib import Path
 
 from xmc import config as c
 from xmc.data import (
+    PECOS,
+    REPOSITORY,
     Batches,
     Corpus,
+    Layout,
     cut_dev,
+    prepare,
     read_annif,
     read_lightxml,
     read_pecos,
@@ -16,11 +20,57 @@ from xmc.data import (
     tokenize,
 )
 from xmc.model.encoder import Encoder
+from xmc.types import XMCError
 
 
 def load_corpus(config: c.TrainConfig) -> Corpus:
     """Read the data named in the configuration and cut a dev split where there is none and one is wanted."""
-    return cut_dev(_read(config.data), config.data.dev_fraction, seed=0)
+    return cut_dev(read_corpus(config.data), config.data.dev_fraction, seed=0)
+
+
+def read_corpus(data: c.DataSection) -> Corpus:
+    """Read the data as it is published.
+
+    Raises XMCError for a benchmark set that is not in place, or that counts other than the configuration expects.
+    """
+    benchmark = data.benchmark if isinstance(data, c.BenchmarkData) else None
+    if benchmark is None:
+        return _read(data)
+    assert isinstance(data, c.BenchmarkData)
+    if missing := _layout(data).missing(Path(data.root).expanduser()):
+        names = ", ".join(group[0] for group in missing)
+        raise XMCError(f"{data.root} lacks {names} of {benchmark.name}; get them with `xmc prepare data=...`")
+    corpus = _read(data)
+    _check_counts(corpus, benchmark, data.root)
+    return corpus
+
+
+def prepare_data(data: c.DataSection) -> None:
+    """Download and unpack what a benchmark set lacks; other data is the user's to put in place."""
+    if isinstance(data, c.BenchmarkData) and (benchmark := data.benchmark) is not None:
+        prepare(data.root, _layout(data), url=benchmark.url, sha256=benchmark.sha256, home=benchmark.home)
+
+
+def _layout(data: c.BenchmarkData) -> Layout:
+    return PECOS if isinstance(data, c.PecosData) else REPOSITORY
+
+
+def _check_counts(corpus: Corpus, benchmark: c.Benchmark, root: str) -> None:
+    counts = [
+        ("train", "documents", len(corpus.split("train")), benchmark.train),
+        ("test", "documents", len(corpus.split("test")), benchmark.test),
+        ("the vocabulary", "labels", len(corpus.label_ids), benchmark.labels),
+    ]
+    wrong = [
+        f"{part} has {found:,} {things}, expected {expected:,} ({found - expected:+,})"
+        for part, things, found, expected in counts
+        if found != expected
+    ]
+    if wrong:
+        raise XMCError(
+            f"{root} is not {benchmark.name} as published: {'; '.join(wrong)}. Delete its files and repeat "
+            "`xmc prepare`, or read it as it is with data.benchmark=null"
+        )
 
 
 def _read(data: c.DataSection) -> Corpus:

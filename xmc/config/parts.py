@@ -48,14 +48,31 @@ class LightXMLData(FolderData):
     raw: bool
 
 
-class RepositoryData(FolderData):
+class Benchmark(Section):
+    """A published set: where it comes from and what it must count, in documents and labels."""
+
+    name: str
+    url: Annotated[str, Field(pattern=r"^https?://")] | None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
+    home: str
+    licence: str
+    train: Count
+    test: Count
+    labels: Count
+
+
+class BenchmarkData(FolderData):
+    benchmark: Benchmark | None
+
+
+class RepositoryData(BenchmarkData):
     kind: Literal["repository"]
     text_fields: Annotated[tuple[str, ...], Field(min_length=1)]
     text_separator: str
     id_field: str | None
 
 
-class PecosData(FolderData):
+class PecosData(BenchmarkData):
     kind: Literal["pecos"]
 
 
