@@ -23,6 +23,7 @@ class Site(ThreadingHTTPServer):
         self.asked: list[tuple[str, str | None]] = []
         self.cut: list[int] = []
         self.ranges = True
+        self.shift = 0  # bytes that a range begins too late
         self.length: Callable[[int], int | None] = lambda size: size  # what Content-Length says
         self.status: list[int] = []  # of the first answers, where they are errors
         self.version = "1"
@@ -43,7 +44,7 @@ class _Handler(BaseHTTPRequestHandler):
         content, start = site.files[name], 0
         version = f'"{site.version}"'
         if asked and site.ranges and self.headers.get("If-Range", version) == version:
-            start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1])  # type: ignore[index]
+            start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) + site.shift  # type: ignore[index]
             if start >= len(content):
                 self.send_response(416)
                 self.send_header("Content-Range", f"bytes */{len(content)}")

@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -105,7 +106,11 @@ def _prepare(cfg: DictConfig) -> None:
     config = parse(TrainConfig, _container(cfg))
     from xmc import commands
 
-    commands.prepare_set(config)
+    try:
+        commands.prepare_set(config)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        sys.exit(INTERRUPTED + signal.SIGINT)
 
 
 def _train(cfg: DictConfig) -> None:

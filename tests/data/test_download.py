@@ -75,10 +75,17 @@ def test_without_ranges_it_starts_over(site: Site, target: Path) -> None:
 
 
 def test_without_ranges_and_always_broken_it_ends(site: Site, target: Path) -> None:
-    site.ranges, site.cut = False, [1_000_000] * 100
+    site.ranges, site.cut = False, [1_000_000, 500_000] * 50
     with pytest.raises(XMCError, match="gave up after 5 attempts"):
         download(site.url("set.zip"), target)
     assert len(site.asked) == 6
+
+
+def test_another_range_than_asked_for_starts_over(site: Site, target: Path) -> None:
+    site.shift, site.cut = 10, [1_000_000]
+    download(site.url("set.zip"), target)
+    assert whole(target)
+    assert [asked for _, asked in site.asked] == [None, "bytes=1000000-", None]
 
 
 def test_another_version_starts_over(site: Site, target: Path) -> None:

@@ -66,7 +66,7 @@ def test_the_files_that_are_asked_for(tmp_path: Path, name: str) -> None:
         (zipped(FILES | {"../X.txt": b"evil"}), "'../X.txt' leads out of"),
         (zipped(FILES | {"..\\evil": b"evil"}), r"evil' leads out of"),
         (zipped(FILES | {"/evil": b"evil"}), "'/evil' leads out of"),
-        (zipped(FILES | {"C:\\evil": b"evil"}), "evil' leads out of"),
+        (zipped(FILES | {"C:evil": b"evil"}), "'C:evil' leads out of"),
         (zipped(FILES | {zip_link("Z.txt"): b"/etc/passwd"}), "'Z.txt' is neither a file nor a folder"),
         (encrypted(), "xmc-base/set/X.txt is encrypted"),
         (tar_gz(FILES)[:-200], "damaged"),

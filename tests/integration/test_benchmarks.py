@@ -74,6 +74,18 @@ def test_a_set_that_is_not_there_yet(published: Published, xmc: Run) -> None:
     assert "set.tar.gz: HTTP 404" in fails(xmc, "prepare", *published.data)
 
 
+@pytest.mark.parametrize("published", ["eurlex-4k"], indirect=True)
+def test_interrupted(published: Published, xmc: Run) -> None:
+    def stop(self: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tqdm.tqdm.__enter__", stop)
+        done = xmc("prepare", *published.data, check=False)
+    assert (done.returncode, done.stderr) == (130, "interrupted; the same command goes on\n")
+    xmc("prepare", *published.data)
+
+
 def test_the_users_own_data(corpus: Path, tmp_path: Path, xmc: Run) -> None:
     done = xmc("prepare", "data=jsonl", f"data.root={corpus}", f"data.cache_dir={tmp_path}")
     assert [line.split()[1] for line in done.stdout.splitlines()] == ["400", "60", "60", "12"]

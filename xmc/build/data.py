@@ -33,15 +33,13 @@ def read_corpus(data: c.DataSection) -> Corpus:
 
     Raises XMCError for a benchmark set that is not in place, or that counts other than the configuration expects.
     """
-    benchmark = data.benchmark if isinstance(data, c.BenchmarkData) else None
-    if benchmark is None:
+    if not isinstance(data, c.BenchmarkData) or data.benchmark is None:
         return _read(data)
-    assert isinstance(data, c.BenchmarkData)
     if missing := _layout(data).missing(Path(data.root).expanduser()):
         names = ", ".join(group[0] for group in missing)
-        raise XMCError(f"{data.root} lacks {names} of {benchmark.name}; get them with `xmc prepare data=...`")
+        raise XMCError(f"{data.root} lacks {names} of {data.benchmark.name}; get them with `xmc prepare data=...`")
     corpus = _read(data)
-    _check_counts(corpus, benchmark, data.root)
+    _check_counts(corpus, data.benchmark, data.root)
     return corpus
 
 

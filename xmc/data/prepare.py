@@ -44,8 +44,8 @@ def prepare(root: str | Path, layout: Layout, *, url: str | None, sha256: str | 
     Where they are in place nothing happens. Else the archives in the folder are unpacked or, where there is none, the
     one at `url`, which is deleted then. home: where a person finds the files.
 
-    An archive must have the SHA-256 that is given (of the one at `url`) or that `<archive>.sha256` tells, which is
-    written when an archive is unpacked for the first time.
+    An archive must have the SHA-256 that is given or, without one, that `<archive>.sha256` tells, which is written
+    when an archive is unpacked for the first time.
 
     Raises XMCError where files lack in the end, naming them, and for whatever cannot be had, checked or written.
     """
@@ -76,7 +76,7 @@ def _fill(folder: Path, layout: Layout, url: str | None, sha256: str | None) -> 
         download(str(url), named, sha256 or _recorded(named))
         archives = [named]
     for archive in archives:
-        expected = _recorded(archive) if sha256 is None or archive != named else sha256
+        expected = sha256 or _recorded(archive)
         found = sha256_of(archive)
         if expected not in (None, found):
             raise XMCError(f"{archive}: SHA-256 is {found}, expected {expected}; delete it and get it again")
