@@ -40,9 +40,9 @@ def test_a_mistyped_option_is_no_override(tmp_path: Path) -> None:
 
 
 def test_learning_rates_are_tried_at_every_fan_in(corpus: Path, tmp_path: Path) -> None:
-    done = script("lr_transfer.py", tmp_path, "--rates", "0.01,0.02", *overrides(corpus), "encoder.width=130")
+    done = script("lr_transfer.py", tmp_path, "--rates", "0.01", *overrides(corpus), "encoder.width=130")
     assert done.returncode == 0, done.stderr
-    assert sum(line.startswith("xmc train") for line in done.stdout.splitlines()) == 6  # at K = 128 both are one
+    assert sum(line.startswith("xmc train") for line in done.stdout.splitlines()) == 3  # at K = 128 both are one
     rows = [line.split(" | ") for line in (tmp_path / "lr_transfer.md").read_text().splitlines()[2:]]
     assert [row[0].split()[-1] + row[1] for row in rows] == ["standard128", "standard32", "supar128", "supar32"]
     assert "kind: supar" in (tmp_path / "supar-k32-lr0.01" / "config.yaml").read_text()
