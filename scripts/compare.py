@@ -46,9 +46,7 @@ def main() -> None:
     parser.add_argument("--fan-ins", type=numbers, default=[128])
     parser.add_argument("--seeds", type=numbers, default=[0])
     parser.add_argument("--split", choices=["dev", "test"], default="dev")
-    options, overrides = parser.parse_known_args()
-    if unknown := [o for o in overrides if o.startswith("-")]:
-        parser.error(f"unknown option {unknown[0]}; overrides are key=value")
+    options, overrides = parsed(parser)
     shared = [o for o in overrides if not o.startswith("experiment=")]
     chosen = [o.removeprefix("experiment=") for o in overrides if o.startswith("experiment=")]
     rows = []
@@ -64,6 +62,14 @@ def main() -> None:
             rows.append(collect(name, fan_in, runs, options.split))
             write(options.out, rows, options.split)
     print((options.out / "compare.md").read_text())
+
+
+def parsed(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str]]:
+    """The options of the command line, and its overrides."""
+    options, overrides = parser.parse_known_args()
+    if unknown := [o for o in overrides if o.startswith("-")]:
+        parser.error(f"unknown option {unknown[0]}; overrides are key=value")
+    return options, overrides
 
 
 def numbers(text: str) -> list[int]:

@@ -14,7 +14,7 @@ import json
 import sys
 from pathlib import Path
 
-from compare import finish, numbers
+from compare import finish, numbers, parsed
 
 METRIC = "nDCG@5"
 BASE = 128
@@ -27,9 +27,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--fan-ins", type=numbers, default=[BASE, 32])
     parser.add_argument("--rates", type=rates, default=[0.00125, 0.0025, 0.005, 0.01, 0.02])
-    options, overrides = parser.parse_known_args()
-    if unknown := [o for o in overrides if o.startswith("-")]:
-        parser.error(f"unknown option {unknown[0]}; overrides are key=value")
+    options, overrides = parsed(parser)
     figures: Figures = {}
     for parametrization in ("standard", "supar"):
         for fan_in in options.fan_ins:

@@ -84,26 +84,23 @@ def build_encoder(config: c.TrainConfig, corpus: Corpus) -> Encoder:
         dropout=section.dropout,
         frozen=section.frozen,
         transformation=transformation,
-        lexical=_bag_of(config, section.lexical, section.lexical.width, 0, tokenizer, corpus)
-        if section.lexical.width
-        else None,
+        lexical=_bag_of(config, section.lexical, tokenizer, corpus) if section.lexical.width else None,
     )
 
 
 def _build_bag(config: c.TrainConfig, section: c.BagEncoder, corpus: Corpus) -> Encoder:
     """Tokenizer, bigrams and document frequencies are learned from the training texts."""
     tokenizer = train_tokenizer(corpus.split("train").texts, section.vocab_size)
-    model = _bag_of(config, section, section.width, section.mlp_width, tokenizer, corpus)
+    model = _bag_of(config, section, tokenizer, corpus, mlp_width=section.mlp_width)
     return Encoder(model, tokenizer, pooling="none", max_length=section.max_length, dropout=section.dropout)
 
 
 def _bag_of(
     config: c.TrainConfig,
     terms: c.BagEncoder | c.Lexical,
-    width: int,
-    mlp_width: int,
     tokenizer: PreTrainedTokenizerBase,
     corpus: Corpus,
+    mlp_width: int = 0,
 ) -> BagModel:
     """A bag over the tokens of the training texts and their bigrams."""
     train = corpus.split("train")
@@ -114,7 +111,7 @@ def _bag_of(
         BagConfig(
             vocab_size=len(tokenizer),
             num_bigrams=len(bigrams),
-            hidden_size=width,
+            hidden_size=terms.width,
             intermediate_size=mlp_width,
             term_dropout=terms.term_dropout,
         )

@@ -166,19 +166,20 @@ def _build_plan(config: c.TrainConfig, steps_per_epoch: int, device: torch.devic
 def _build_sparse_parts(config: c.TrainConfig, model: XMCModel, total_steps: int) -> dict[str, SparsePart]:
     """The sparse layers that learn, each with a strategy of its own."""
     parts: dict[str, SparsePart] = {}
-    inner = {name: layer for name, layer in model.named_modules() if isinstance(layer, SparseLinear)}
-    layers: dict[str, FixedFanIn | SparseLinear] = (
-        {"classifier": model.classifier.sparse} if model.classifier.sparse else {}
-    )
+
+    def add(name: str, layer: FixedFanIn | SparseLinear, optimizer: str, offset: int) -> None:
+        strategy = _build_strategy(config, layer, total_steps, offset)
+        strategy.start(layer)
+        health = TopologyHealth(layer.index[:, : layer.active], layer.in_features)
+        parts[name] = SparsePart(layer, strategy, health, optimizer)
+
+    if model.classifier.sparse is not None:
+        add("classifier", model.classifier.sparse, "classifier", 0)
     row = INNER_ROWS
-    for name, layer in (layers | inner).items():
-        if layer.weight.requires_grad:
-            offset = 0 if name == "classifier" else row
-            strategy = _build_strategy(config, layer, total_steps, offset)
-            strategy.start(layer)
-            health = TopologyHealth(layer.index[:, : layer.active], layer.in_features)
-            parts[name] = SparsePart(layer, strategy, health, "classifier" if name == "classifier" else "sparse")
-            row += 0 if name == "classifier" else len(layer.index)
+    for name, layer in model.named_modules():
+        if isinstance(layer, SparseLinear) and layer.weight.requires_grad:
+            add(name, layer, "sparse", row)
+            row += len(layer.index)
     return parts
 
 

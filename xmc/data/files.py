@@ -144,6 +144,13 @@ def numbered_lines(stream: Iterable[bytes], name: str) -> Iterator[tuple[int, by
         raise XMCError(f"{name}: cannot be read beyond line {number} ({error}); is it complete?") from None
 
 
+def text_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Line number, from 1, and text of each line of a file that is UTF-8 throughout, decompressed as `open_bytes`."""
+    with open_bytes(path) as stream:
+        for number, raw in numbered_lines(stream, str(path)):
+            yield number, text_line(raw, f"{path}:{number}")
+
+
 def _excerpt(line: str, position: int, width: int = 40) -> str:
     return line[max(0, position - width // 2) : position + width].strip()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from xmc.data.files import numbered_lines, open_bytes, text_line
+from xmc.data.files import text_lines
 from xmc.types import XMCError
 
 
@@ -16,21 +16,19 @@ def read_filter(path: Path, documents: int, labels: int) -> csr_matrix:
     An empty file has no pairs. Raises XMCError, naming file and line, for what is no such pair or out of range.
     """
     pairs = array("q")
-    with open_bytes(path) as stream:
-        for number, raw in numbered_lines(stream, str(path)):
-            where = f"{path}:{number}"
-            line = text_line(raw, where)
-            try:
-                document, label = map(int, line.split())
-            except ValueError:
-                raise XMCError(f"{where}: expected `document label`, two whole numbers, found {line!r:.40}") from None
-            for name, value, count in (("document", document, documents), ("label", label, labels)):
-                if not 0 <= value < count:
-                    raise XMCError(
-                        f"{where}: {name} {value} is out of range, there are {count} from 0 to {count - 1}; "
-                        "is it the filter of this split?"
-                    )
-            pairs.extend((document, label))
+    for number, line in text_lines(path):
+        where = f"{path}:{number}"
+        try:
+            document, label = map(int, line.split())
+        except ValueError:
+            raise XMCError(f"{where}: expected `document label`, two whole numbers, found {line!r:.40}") from None
+        for name, value, count in (("document", document, documents), ("label", label, labels)):
+            if not 0 <= value < count:
+                raise XMCError(
+                    f"{where}: {name} {value} is out of range, there are {count} from 0 to {count - 1}; "
+                    "is it the filter of this split?"
+                )
+        pairs.extend((document, label))
     rows, columns = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
     matrix = csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=(documents, labels))
     matrix.data.fill(1)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from xmc.data.files import json_object, numbered_lines, open_bytes, text_line
+from xmc.data.files import json_object, text_lines
 from xmc.types import XMCError
 
 
@@ -11,7 +11,7 @@ def read_labels_tsv(path: Path) -> dict[str, str]:
     """Names by label id, in the order of a file with the header `id<TAB>name` and a label a line."""
 
     def labels() -> Iterator[tuple[int, str, str]]:
-        for number, line in _lines(path):
+        for number, line in text_lines(path):
             label, tab, name = line.partition("\t")
             if number == 1:
                 if (label, name) != ("id", "name"):
@@ -32,7 +32,7 @@ def read_labels_json(path: Path) -> dict[str, str]:
 
     def labels() -> Iterator[tuple[int, str, str]]:
         has_uid = False
-        for number, line in _lines(path):
+        for number, line in text_lines(path):
             record = json_object(line, f"{path}:{number}")
             if number == 1:
                 has_uid = "uid" in record
@@ -48,7 +48,7 @@ def read_vocabulary(path: Path) -> dict[str, str]:
     """Names by URI, in the order of a vocabulary of Annif: `<uri><TAB>label` a line, a third column ignored."""
 
     def labels() -> Iterator[tuple[int, str, str]]:
-        for number, line in _lines(path):
+        for number, line in text_lines(path):
             uri, _, rest = line.partition("\t")
             if line.strip():
                 if not (label := bare_uri(uri.strip())):
@@ -61,12 +61,6 @@ def read_vocabulary(path: Path) -> dict[str, str]:
 def bare_uri(uri: str) -> str:
     """A URI without the angle brackets that may be around it."""
     return uri[1:-1] if uri.startswith("<") and uri.endswith(">") else uri
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    with open_bytes(path) as stream:
-        for number, raw in numbered_lines(stream, str(path)):
-            yield number, text_line(raw, f"{path}:{number}")
 
 
 def _named(path: Path, labels: Iterable[tuple[int, str, str]], expected: str) -> dict[str, str]:

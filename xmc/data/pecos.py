@@ -51,9 +51,7 @@ def _label_names(folder: Path, matrix: tuple[Path, int]) -> dict[str, str]:
     labels_file, count = folder / "output-items.txt", matrix[1]
     if not labels_file.is_file():
         return {str(column): str(column) for column in range(count)}
-    with inputs.open_bytes(labels_file) as stream:
-        lines = inputs.numbered_lines(stream, str(labels_file))
-        names = [inputs.text_line(raw, f"{labels_file}:{number}").strip() for number, raw in lines]
+    names = [line.strip() for _, line in inputs.text_lines(labels_file)]
     if len(names) != count:
         raise XMCError(
             f"{labels_file} has {len(names)} lines, {matrix[0]} has {count} columns; line i must name column i. "

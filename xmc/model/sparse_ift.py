@@ -145,7 +145,7 @@ def doped_sizes(in_features: int, out_features: int, sparsity: float) -> tuple[i
     budget, both = in_features * out_features, in_features + out_features
     wanted = sparsity * budget / both
     sizes = []
-    for rank in range(max(0, round(wanted) - 16 * (sparsity > 0)), round(wanted) + 1 + 16 * (sparsity > 0)):
+    for rank in range(max(0, round(wanted) - 16), round(wanted) + 17):
         fan_in = min(in_features, max(1, round((budget - rank * both) / out_features)))
         error = abs(rank * both + out_features * fan_in - budget)
         sizes.append((error, abs(rank - wanted), (rank, fan_in)))

@@ -76,11 +76,9 @@ def feature_parameters(model: XMCModel) -> Iterator[nn.Parameter]:
 def gradient_norms(model: XMCModel) -> dict[str, float]:
     """Norm of the gradient of each layer before the classifier, by its name."""
     squares: dict[str, float] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.grad is not None and not name.startswith("classifier."):
-            gradient = parameter.grad.coalesce().values() if parameter.grad.is_sparse else parameter.grad
-            layer = _layer_of(name)
-            squares[layer] = squares.get(layer, 0.0) + float(gradient.double().square().sum())
+    for name, gradient in _gradients(model):
+        layer = _layer_of(name)
+        squares[layer] = squares.get(layer, 0.0) + float(_values(gradient).double().square().sum())
     return {layer: math.sqrt(square) for layer, square in squares.items()}
 
 
@@ -97,20 +95,28 @@ def clip_gradients(model: XMCModel, max_norm: float | None) -> float:
 
     Takes sparse gradients too, which torch's own clipping does not, and leaves them coalesced.
     """
-    gradients = []
-    for parameter in feature_parameters(model):
-        if parameter.grad is not None:
-            if parameter.grad.is_sparse:
-                parameter.grad = parameter.grad.coalesce()
-            gradients.append(parameter.grad)
-    values = [g.values() if g.is_sparse else g for g in gradients]
-    if not values:
+    gradients = [gradient for _, gradient in _gradients(model)]
+    if not gradients:
         return 0.0
-    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(v) for v in values])).item()
+    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(_values(g)) for g in gradients])).item()
     if max_norm is not None and norm > max_norm:
         for gradient in gradients:
             gradient.mul_(max_norm / norm)
     return norm
+
+
+def _gradients(model: XMCModel) -> Iterator[tuple[str, Tensor]]:
+    """The gradients of encoder and intermediate layer by parameter; sparse ones are coalesced in place."""
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None and not name.startswith("classifier."):
+            if parameter.grad.is_sparse:
+                parameter.grad = parameter.grad.coalesce()
+            yield name, parameter.grad
+
+
+def _values(gradient: Tensor) -> Tensor:
+    """The numbers of a gradient that are not zero by construction."""
+    return gradient.values() if gradient.is_sparse else gradient
 
 
 class _Replay:

@@ -69,9 +69,7 @@ def fan_in_linear(
 ) -> Tensor:
     """Logits [B, L] of the features' type, with autograd for features, weight and bias. It holds B x L: for small L."""
     check_fan_in(features_BD, weight_LK, index_GK, bias_L)
-    serving = _serving(backend, features_BD, weight_LK)
-    if not serving.CHECKS_COLUMNS:
-        check_columns(index_GK, features_BD.shape[1])
+    serving = _reading(backend, features_BD, weight_LK, index_GK)
     logits: Tensor = _Linear.apply(features_BD, weight_LK, index_GK, bias_L, serving)
     return logits
 
@@ -161,9 +159,7 @@ def fan_in_topk(
 ) -> TopK:
     """The k best labels of each document, as global ids. Never holds B x L or L x D."""
     check_fan_in(features_BD, weight_LK, index_GK, bias_L)
-    serving = _serving(backend, features_BD, weight_LK)
-    if not serving.CHECKS_COLUMNS:
-        check_columns(index_GK, features_BD.shape[1])
+    serving = _reading(backend, features_BD, weight_LK, index_GK)
     check_integer("k", k, 1)
     check_integer("label_offset", label_offset, 0)
     best: TopK = serving.topk(features_BD, weight_LK, index_GK, bias_L, k, label_offset, _active(active, weight_LK))
@@ -194,6 +190,14 @@ def _active(active: int | None, weight: Tensor) -> int:
         return fan_in
     check_integer("active", active, 1, fan_in)
     return active
+
+
+def _reading(backend: str, features: Tensor, weight: Tensor, index: Tensor) -> Any:
+    """The back end for a function that reads alone: its columns are checked, or it checks them itself as it reads."""
+    serving = _serving(backend, features, weight)
+    if not serving.CHECKS_COLUMNS:
+        check_columns(index, features.shape[1])
+    return serving
 
 
 def _serving(backend: str, features: Tensor, weight: Tensor) -> Any:
