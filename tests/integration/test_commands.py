@@ -34,6 +34,21 @@ def test_run_folder(trained: Path) -> None:
     assert any("dev/P@1" in r for r in log)
 
 
+def test_the_words_are_learned_once(
+    trained: Path, corpus: Path, tmp_path: Path, xmc: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def learn(*_: object) -> None:
+        raise AssertionError("learned anew")
+
+    monkeypatch.setattr("xmc.build.model.train_tokenizer", learn)
+    run = tmp_path / "run"
+    xmc("train", *small(corpus, f"run={run}", "trainer.max_steps=1"))
+    file = "model/encoder/tokenizer.json"
+    assert (run / file).read_bytes() == (trained / file).read_bytes()
+    with pytest.raises(AssertionError, match="learned anew"):
+        xmc("train", *small(corpus, f"run={tmp_path / 'other'}", "trainer.max_steps=1", "encoder.vocab_size=20"))
+
+
 def test_without_dev_data_the_last_model_is_kept(corpus: Path, tmp_path: Path, xmc: Run) -> None:
     folder, run = tmp_path / "data", tmp_path / "run"
     shutil.copytree(corpus, folder)

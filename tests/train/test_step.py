@@ -12,7 +12,7 @@ from xmc.model import XMCModel
 from xmc.model.auxiliary import ClusterHead
 from xmc.model.classifier import Classifier, Dense, FixedFanIn
 from xmc.model.intermediate import Linear
-from xmc.train.step import clip_gradients, compute_gradients, gradient_norms
+from xmc.train.step import _coalesced, clip_gradients, compute_gradients, gradient_norms
 from xmc.types import Batch, Positives
 
 B, T, V, D, L = 7, 5, 20, 12, 30
@@ -171,6 +171,15 @@ def test_norms_by_layer_make_up_the_whole(sparse: bool) -> None:
     assert {name.split(".")[0] for name in norms} == {"encoder", "intermediate"} and len(norms) >= 3
     assert math.sqrt(sum(norm**2 for norm in norms.values())) == pytest.approx(clip_gradients(model, None), rel=1e-5)
     assert outcome.gradient_BD.shape == outcome.features_BD.shape
+
+
+def test_a_gradient_whose_rows_ascend_is_not_copied() -> None:
+    rows, values = torch.tensor([[0, 2, 3]]), torch.randn(3, D)
+    as_autograd_leaves_it = torch.sparse_coo_tensor(rows, values, (V, D))
+    gradient = _coalesced(as_autograd_leaves_it)
+    assert gradient.is_coalesced() and gradient.values().data_ptr() == as_autograd_leaves_it._values().data_ptr()
+    twice = torch.sparse_coo_tensor(torch.tensor([[0, 2, 2]]), values, (V, D))
+    assert torch.equal(_coalesced(twice).values(), torch.stack([values[0], values[1] + values[2]]))
 
 
 def test_frozen_features_need_no_backward() -> None:

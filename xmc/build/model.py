@@ -1,21 +1,32 @@
 """From configuration to the parts of a model."""
 
+import hashlib
 import logging
 import math
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 import torch
 from scipy.sparse import csr_matrix
+from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from xmc import config as c
 from xmc.build.data import cache_folder
-from xmc.data import Batches, Corpus, tokenize
+from xmc.data import Batches, Corpus, Split, tokenize
 from xmc.model import XMCModel, intermediate
 from xmc.model.auxiliary import ClusterHead
-from xmc.model.bag import BagConfig, BagModel, frequent_bigrams, train_tokenizer
+from xmc.model.bag import (
+    BagConfig,
+    BagModel,
+    as_pretrained,
+    frequent_bigrams,
+    train_tokenizer,
+    untrained_tokenizer,
+)
 from xmc.model.classifier import Classifier, Dense, FixedFanIn
 from xmc.model.clustering import cluster_labels, order_by_group
 from xmc.model.encoder import Encoder, load_backbone
@@ -90,9 +101,21 @@ def build_encoder(config: c.TrainConfig, corpus: Corpus) -> Encoder:
 
 def _build_bag(config: c.TrainConfig, section: c.BagEncoder, corpus: Corpus) -> Encoder:
     """Tokenizer, bigrams and document frequencies are learned from the training texts."""
-    tokenizer = train_tokenizer(corpus.split("train").texts, section.vocab_size)
+    tokenizer = _word_tokenizer(corpus.split("train"), section.vocab_size, cache_folder(config.data))
     model = _bag_of(config, section, tokenizer, corpus, mlp_width=section.mlp_width)
     return Encoder(model, tokenizer, pooling="none", max_length=section.max_length, dropout=section.dropout)
+
+
+def _word_tokenizer(train: Split, vocab_size: int, cache: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of the training texts, learned once and read from the cache from then on."""
+    recipe = f"{train.fingerprint} {vocab_size} {untrained_tokenizer().to_str()}"
+    path = cache / f"tokenizer-{hashlib.blake2b(recipe.encode(), digest_size=16).hexdigest()}.json"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        working = path.with_suffix(f".{os.getpid()}")
+        train_tokenizer(train.texts, vocab_size).backend_tokenizer.save(str(working))
+        working.replace(path)
+    return as_pretrained(Tokenizer.from_file(str(path)))
 
 
 def _bag_of(

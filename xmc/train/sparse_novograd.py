@@ -34,7 +34,7 @@ class SparseNovoGrad(Optimizer):
             raise ValueError("SparseNovoGrad expects sparse gradients; use AdamW for dense ones")
         gradient = table.grad.coalesce()
         rows, values_RD = gradient.indices()[0], gradient.values()
-        square = values_RD.square().mean().item() if len(rows) else 0.0
+        square = torch.linalg.vector_norm(values_RD).item() ** 2 / max(1, values_RD.numel())
         state = self.state[table]
         state["step"] = state.get("step", 0) + 1
         state["second_moment"] = beta * state.get("second_moment", 0.0) + (1 - beta) * square

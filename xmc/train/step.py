@@ -78,7 +78,7 @@ def gradient_norms(model: XMCModel) -> dict[str, float]:
     squares: dict[str, float] = {}
     for name, gradient in _gradients(model):
         layer = _layer_of(name)
-        squares[layer] = squares.get(layer, 0.0) + float(_values(gradient).double().square().sum())
+        squares[layer] = squares.get(layer, 0.0) + float(torch.linalg.vector_norm(_values(gradient))) ** 2
     return {layer: math.sqrt(square) for layer, square in squares.items()}
 
 
@@ -101,7 +101,7 @@ def clip_gradients(model: XMCModel, max_norm: float | None) -> float:
     norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(_values(g)) for g in gradients])).item()
     if max_norm is not None and norm > max_norm:
         for gradient in gradients:
-            gradient.mul_(max_norm / norm)
+            _values(gradient).mul_(max_norm / norm)
     return norm
 
 
@@ -110,8 +110,17 @@ def _gradients(model: XMCModel) -> Iterator[tuple[str, Tensor]]:
     for name, parameter in model.named_parameters():
         if parameter.grad is not None and not name.startswith("classifier."):
             if parameter.grad.is_sparse:
-                parameter.grad = parameter.grad.coalesce()
+                parameter.grad = _coalesced(parameter.grad)
             yield name, parameter.grad
+
+
+def _coalesced(gradient: Tensor) -> Tensor:
+    """A sparse gradient with each row once; the same memory where that was so. Autograd loses the mark that tells."""
+    rows = gradient._indices()
+    if not bool((rows[0, 1:] > rows[0, :-1]).all()):
+        return gradient.coalesce()
+    values, shape = gradient._values(), gradient.shape
+    return torch.sparse_coo_tensor(rows, values, shape, is_coalesced=True, check_invariants=False)
 
 
 def _values(gradient: Tensor) -> Tensor:
