@@ -13,6 +13,7 @@ installed, OUT/compare.png. --split test reads test.
 import argparse
 import itertools
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -78,10 +79,11 @@ def numbers(text: str) -> list[int]:
 
 
 def finish(run: Path, arguments: list[str], split: str) -> None:
-    """Train a run to its end and measure it, unless that was done."""
+    """Train a run to its end, forget its checkpoints and measure it, unless that was done."""
     if not (run / "metrics-dev.json").exists():
         go_on = ["resume=true"] if (run / "config.yaml").exists() else arguments
         xmc("train", f"run={run}", *go_on)
+    shutil.rmtree(run / "checkpoints", ignore_errors=True)  # several times the model, for each of many runs
     if not (run / f"metrics-{split}.json").exists():
         xmc("evaluate", f"run={run}", f"split={split}")
 
