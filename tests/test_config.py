@@ -7,8 +7,16 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from xmc.cli import conf_folder
-from xmc.config import BenchmarkData, CoordinateCheckConfig, EvaluateConfig, PredictConfig, TrainConfig, parse
+from xmc.config import (
+    BenchmarkData,
+    CalibrateConfig,
+    CoordinateCheckConfig,
+    EvaluateConfig,
+    PredictConfig,
+    TrainConfig,
+    parse,
+)
+from xmc.config.compose import as_override, conf_folder
 from xmc.types import XMCError
 
 GROUPS = (
@@ -110,15 +118,29 @@ def test_classifier_optimizers(classifier: str, optimizer: str) -> None:
 def test_no_yaml_is_left_untested() -> None:
     tested = {Path(group, f"{choice}.yaml") for group, choice in choices()}
     optimizers = {Path("classifier", "optimizer", f"{name}.yaml") for name in ("adamw", "sgd")}
-    top = {Path(f"{name}.yaml") for name in ("config", "evaluate", "predict", "coordinate_check")}
+    top = {Path(f"{name}.yaml") for name in ("config", "evaluate", "calibrate", "predict", "coordinate_check")}
     assert {p.relative_to(conf_folder()) for p in conf_folder().rglob("*.yaml")} == tested | optimizers | top
 
 
 def test_other_commands_pass_their_schema() -> None:
     assert parse(EvaluateConfig, composed("run=r", name="evaluate")).split == "test"
-    assert parse(PredictConfig, composed("run=r", "input=-", name="predict")).k == 5
+    assert parse(CalibrateConfig, composed("run=r", name="calibrate")).k == 20
+    assert parse(PredictConfig, composed("run=r", "input=-", name="predict")).threshold is None
     check = parse(CoordinateCheckConfig, composed(name="coordinate_check"))
     assert check.parametrization.kind == "supar" and check.check.fan_ins == (16, 32, 64, 128, 256)
+
+
+@pytest.mark.parametrize("value", ["auto", 0, 0.25, 1, None])
+def test_thresholds(value: object) -> None:
+    given = composed("run=r", "input=-", as_override("threshold", value), name="predict")
+    assert parse(PredictConfig, given).threshold == value
+
+
+@pytest.mark.parametrize(
+    "value", [3, 2.5e-4, True, None, "a", "it's, {odd}=\\", "two\nlines", ["a b", "c,d"], [1, 2], "é"]
+)
+def test_values_become_overrides(value: object) -> None:
+    assert composed(as_override("+new", value))["new"] == value
 
 
 def test_defaults_are_the_demo() -> None:

@@ -6,18 +6,16 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from xmc.config import (
+    CalibrateConfig,
     CoordinateCheckConfig,
     EvaluateConfig,
     PredictConfig,
@@ -26,12 +24,14 @@ from xmc.config import (
     parse,
     run_config_path,
 )
+from xmc.config.compose import PATH_KEYS, absolute, check_keys, conf_folder, container, to_yaml
 from xmc.types import XMCError
 
 COMMANDS = {
     "prepare": "download and unpack a benchmark set, and read any set into the cache",
     "train": "train a model from raw text (resume=true goes on from the last checkpoint)",
     "evaluate": "measure a run's model on one split",
+    "calibrate": "fit a run's probabilities and thresholds to its dev split",
     "predict": "write the best labels of new documents",
     "coordinate-check": "show whether learning rates carry over from one fan-in to another",
     "flops": "count multiply-adds and bytes, layer by layer, beside the dense twin",
@@ -67,12 +67,13 @@ def main() -> None:
         if command not in COMMANDS:
             raise XMCError(f"{command!r} is no command of xmc{near_miss(command, list(COMMANDS))}")
         name = "config" if command in ("prepare", "train", "flops") else command.replace("-", "_")
-        _check_keys(name, rest)
+        check_keys(name, rest)
         os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # hand errors through instead of wrapping them
         tasks: dict[str, Task] = {
             "prepare": _prepare,
             "train": _train,
             "evaluate": _evaluate,
+            "calibrate": _calibrate,
             "predict": _predict,
             "coordinate-check": _coordinate_check,
             "flops": _flops,
@@ -96,14 +97,8 @@ def _one_clear_error(command: str, task: Task) -> Task:
     return run
 
 
-def conf_folder() -> Path:
-    """The YAML files: inside an installed package, beside it in a checkout."""
-    installed = Path(__file__).parent / "conf"
-    return installed if installed.is_dir() else Path(__file__).parent.parent / "conf"
-
-
 def _prepare(cfg: DictConfig) -> None:
-    config = parse(TrainConfig, _container(cfg))
+    config = parse(TrainConfig, container(cfg))
     from xmc import commands
 
     try:
@@ -119,27 +114,35 @@ def _train(cfg: DictConfig) -> None:
         cfg.run = hydra_cfg.runtime.output_dir
     if cfg.resume:
         cfg = _resumed(cfg, list(hydra_cfg.overrides.task))
-    config = parse(TrainConfig, _container(cfg))
+    config = parse(TrainConfig, container(cfg))
     from xmc import commands
     from xmc.train.loop import Interrupted
 
     try:
-        commands.train_run(config, _yaml(config))
+        commands.train_run(config, to_yaml(config))
     except Interrupted as stop:
         print(f"interrupted; go on with: xmc train run={config.run} resume=true", file=sys.stderr)
         sys.exit(INTERRUPTED + stop.signal_number)
 
 
 def _evaluate(cfg: DictConfig) -> None:
-    config = parse(EvaluateConfig, _container(cfg))
+    config = parse(EvaluateConfig, container(cfg))
     trained = load_run_config(config.run)
     from xmc import commands
 
     commands.evaluate_run(config, trained)
 
 
+def _calibrate(cfg: DictConfig) -> None:
+    config = parse(CalibrateConfig, container(cfg))
+    trained = load_run_config(config.run)
+    from xmc import commands
+
+    commands.calibrate_run(config, trained)
+
+
 def _predict(cfg: DictConfig) -> None:
-    config = parse(PredictConfig, _container(cfg))
+    config = parse(PredictConfig, container(cfg))
     trained = load_run_config(config.run)
     from xmc import commands
 
@@ -147,14 +150,14 @@ def _predict(cfg: DictConfig) -> None:
 
 
 def _coordinate_check(cfg: DictConfig) -> None:
-    config = parse(CoordinateCheckConfig, _container(cfg))
+    config = parse(CoordinateCheckConfig, container(cfg))
     from xmc import commands
 
     commands.check_coordinates(config)
 
 
 def _flops(cfg: DictConfig) -> None:
-    config = parse(TrainConfig, _container(cfg))
+    config = parse(TrainConfig, container(cfg))
     from xmc import commands
 
     commands.count_flops(config)
@@ -166,7 +169,7 @@ def load_run_config(run: str) -> TrainConfig:
     Raises:
         XMCError: the folder holds no run.
     """
-    return parse(TrainConfig, _container(_saved(run)))
+    return parse(TrainConfig, container(_saved(run)))
 
 
 def _saved(run: str) -> DictConfig:
@@ -191,7 +194,7 @@ def _resumed(composed: DictConfig, overrides: list[str]) -> DictConfig:
         if isinstance(now, DictConfig):
             now, then = now.get("kind"), then.get("kind")
         if key in PATH_KEYS and now is not None:
-            now = _absolute(now)
+            now = absolute(now)
         if now != then:
             wrong.append(f"  {key}: the run has {then!r}, now given {now!r}")
     if wrong:
@@ -202,59 +205,3 @@ def _resumed(composed: DictConfig, overrides: list[str]) -> DictConfig:
         )
     saved.run, saved.resume = composed.run, True
     return saved
-
-
-PATH_KEYS = ("data.root", "encoder.name")
-
-
-def _absolute(path: str) -> str:
-    """Absolute where it exists here, so that the run is found again from another working directory."""
-    return str(Path(path).absolute()) if Path(path).exists() else path
-
-
-def _container(cfg: DictConfig) -> dict[str, Any]:
-    missing = sorted(OmegaConf.missing_keys(cfg))
-    if missing:
-        raise XMCError("a value is missing: give " + " ".join(f"{key}=..." for key in missing))
-    for key in PATH_KEYS:
-        if isinstance(value := OmegaConf.select(cfg, key), str):
-            OmegaConf.update(cfg, key, _absolute(value))
-    container = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(container, dict)
-    return {str(k): v for k, v in container.items()}
-
-
-def _yaml(config: TrainConfig) -> str:
-    return OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json")))
-
-
-def _check_keys(config_name: str, arguments: list[str]) -> None:
-    """Name the near miss of a mistyped key before Hydra refuses it."""
-    texts = [a for a in arguments if "=" in a and not a.startswith("-")]
-    try:
-        overrides = OverridesParser.create().parse_overrides(texts)
-    except HydraException as error:
-        raise XMCError(f"{error}; write overrides as key=value, quoted where the value has spaces or commas") from None
-    with hydra.initialize_config_dir(str(conf_folder().absolute()), version_base="1.3"):
-        choices = [o.input_line for o in overrides if _is_choice(o)]
-        cfg = hydra.compose(config_name, overrides=[line for line in choices if line is not None])
-    known = sorted(_keys(cfg)) + [str(p.relative_to(conf_folder())) for p in conf_folder().rglob("*") if p.is_dir()]
-    for override in overrides:
-        key = override.key_or_group
-        if not (override.is_add() or override.is_force_add() or key.startswith("hydra.") or key in known):
-            raise XMCError(f"{key}: unknown key{near_miss(key, known)}")
-
-
-def _is_choice(override: Override) -> bool:
-    """A choice of a group (not a sweep over several), which decides what keys there are."""
-    return (conf_folder() / override.key_or_group).is_dir() and not override.is_sweep_override()
-
-
-def _keys(cfg: DictConfig, prefix: str = "") -> set[str]:
-    keys: set[str] = set()
-    for name in cfg:
-        key = f"{prefix}{name!s}"
-        keys.add(key)
-        if not OmegaConf.is_missing(cfg, name) and isinstance(node := cfg._get_node(name), DictConfig):
-            keys |= _keys(node, key + ".")
-    return keys

@@ -11,8 +11,10 @@ import numpy as np
 import torch
 
 from xmc import build, coordinate_check, flops
+from xmc.calibrate import Lists, calibrate, decide
 from xmc.config import (
     BenchmarkData,
+    CalibrateConfig,
     CoordinateCheckConfig,
     EvaluateConfig,
     Metrics,
@@ -26,7 +28,7 @@ from xmc.model import XMCModel
 from xmc.predict import open_output, predict_documents, rank, write_predictions
 from xmc.train.checkpoint import Checkpoints
 from xmc.train.loop import Validate, train
-from xmc.types import XMCError
+from xmc.types import TopK, XMCError
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +50,7 @@ def train_run(config: TrainConfig, config_yaml: str) -> None:
     config_yaml: the resolved configuration, to be kept in the run folder.
     """
     run = Path(config.run)
-    _check_run_folder(run, config.resume)
+    check_run_folder(run, config.resume)
     check_metric_name(config.trainer.metric, config.metrics.ks)
     device = build.prepare_machine(config.trainer.device, config.trainer.threads)
     corpus = build.load_corpus(config)
@@ -80,16 +82,51 @@ def train_run(config: TrainConfig, config_yaml: str) -> None:
 
 
 def evaluate_run(config: EvaluateConfig, trained: TrainConfig) -> None:
-    """Measure a run's model on a split: a table on the terminal and `<run>/metrics-<split>.json`."""
+    """Measure a run's model on a split: a table on the terminal and `<run>/metrics-<split>.json`.
+
+    Of a calibrated model also `<run>/decisions-<split>.json`: what its thresholds give, and calibration errors.
+    """
     run = Path(config.run)
     device = build.prepare_machine(config.device, config.threads)
     model = _load_model(run, device)
     corpus = build.load_corpus(trained)
     _check_labels(model, corpus, run)
     batches = build.build_batches(trained, corpus, config.split, model.encoder, config.batch_size)
-    report = measure(model, batches, corpus, config.split, trained.metrics)
+    ks, split = trained.metrics.ks, corpus.split(config.split)
+    top = rank(model, batches.by_length(), max(*ks, model.calibration.k if model.calibration else 0), split.filter)
+    report = _report(top, corpus, config.split, trained.metrics)
     _write_metrics(run, config.split, report)
     print(report.table())
+    if model.calibration is not None:
+        lists = Lists.of(top, split)
+        decisions = decide(lists, model, ks)
+        _write_json(run / f"decisions-{config.split}.json", decisions.to_dict())
+        print(decisions.table())
+
+
+def calibrate_run(config: CalibrateConfig, trained: TrainConfig) -> None:
+    """Fit a run's probabilities and thresholds to its dev split, into the model's card and `<run>/calibration.json`."""
+    run = Path(config.run)
+    device = build.prepare_machine(config.device, config.threads)
+    model = _load_model(run, device)
+    corpus = build.load_corpus(trained)
+    _check_labels(model, corpus, run)
+    if "dev" not in corpus.splits:
+        raise XMCError(f"{run} has no dev split (data.dev_fraction=0) to calibrate on; train a model with one")
+    dev = corpus.split("dev")
+    batches = build.build_batches(trained, corpus, "dev", model.encoder, config.batch_size)
+    fitted = calibrate(
+        model,
+        Lists.of(rank(model, batches.by_length(), config.k, dev.filter), dev),
+        trained.metrics.ks,
+        precision=config.precision,
+        per_label=config.per_label,
+        min_positives=config.min_positives,
+    )
+    model.calibration = fitted.calibration
+    model.save_card(run / "model")
+    _write_json(run / "calibration.json", fitted.to_dict())
+    print(fitted.table())
 
 
 def predict_run(config: PredictConfig, trained: TrainConfig) -> None:
@@ -99,7 +136,7 @@ def predict_run(config: PredictConfig, trained: TrainConfig) -> None:
     fields = config.text_fields or build.text_fields(trained)
     source = sys.stdin.buffer if config.input == "-" else config.input
     documents = read_documents(source, fields, config.id_field, config.text_separator)
-    ranked = predict_documents(model, documents, k=config.k, batch_size=config.batch_size)
+    ranked = predict_documents(model, documents, k=config.k, batch_size=config.batch_size, threshold=config.threshold)
     count = write_predictions(ranked, config.output, config.format, model.label_ids)
     logger.info("%d documents -> %s", count, "standard output" if config.output == "-" else config.output)
 
@@ -128,10 +165,15 @@ def count_flops(config: TrainConfig) -> None:
 
 def measure(model: XMCModel, batches: Batches, corpus: Corpus, split: str, metrics: Metrics) -> Report:
     """Every metric of a model on a split, without the pairs that the split's filter leaves out."""
+    top = rank(model, batches.by_length(), max(metrics.ks), corpus.split(split).filter)
+    return _report(top, corpus, split, metrics)
+
+
+def _report(top: TopK, corpus: Corpus, split: str, metrics: Metrics) -> Report:
     documents = corpus.split(split)
     pairs = None if documents.filter is None else np.column_stack(documents.filter.nonzero())
     return evaluate(
-        rank(model, batches.by_length(), max(metrics.ks), documents.filter).labels.numpy(),
+        top.labels.numpy(),
         documents.labels,
         train_counts=corpus.label_counts("train"),
         num_train=len(corpus.split("train")),
@@ -155,7 +197,8 @@ def _validation(setup: build.Training, corpus: Corpus, config: TrainConfig) -> V
     return validate
 
 
-def _check_run_folder(run: Path, resume: bool) -> None:
+def check_run_folder(run: Path, resume: bool) -> None:
+    """Raise XMCError where a new run would overwrite another."""
     if not resume and run_config_path(run).exists():
         raise XMCError(
             f"{run} already holds a run; go on with it by resume=true, choose another folder with run=..., or delete it"
@@ -181,8 +224,12 @@ def _finish(setup: build.Training, corpus: Corpus, config: TrainConfig, checkpoi
 
 
 def _write_metrics(run: Path, split: str, report: Report) -> None:
-    with open_output(str(run / f"metrics-{split}.json")) as out:
-        json.dump(report.to_dict(), out, indent=2)
+    _write_json(run / f"metrics-{split}.json", report.to_dict())
+
+
+def _write_json(path: Path, values: object) -> None:
+    with open_output(str(path)) as out:
+        json.dump(values, out, indent=2)
         out.write("\n")
 
 

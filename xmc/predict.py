@@ -17,11 +17,11 @@ from scipy.sparse import csr_matrix
 from scipy.special import expit
 from tqdm import tqdm
 
-from xmc.model import Prediction, XMCModel
+from xmc.model import Prediction, Threshold, XMCModel
 from xmc.types import Batch, TopK
 
 Ranked = tuple[str, list[Prediction]]
-"""Id and k best labels of a document."""
+"""Id and suggested labels of a document, best first."""
 
 
 def rank(model: XMCModel, batches: Iterable[Batch], k: int, filter: csr_matrix | None = None) -> TopK:
@@ -55,15 +55,20 @@ def _without(top: TopK, left_out: csr_matrix, k: int) -> TopK:
 
 
 def predict_documents(
-    model: XMCModel, documents: Iterable[tuple[str, str]], *, k: int, batch_size: int
+    model: XMCModel,
+    documents: Iterable[tuple[str, str]],
+    *,
+    k: int | None,
+    batch_size: int,
+    threshold: Threshold = None,
 ) -> Iterator[Ranked]:
-    """The id and the k best labels of each document, in order.
+    """The id and the k best labels of each document, in order; see `XMCModel.predict`.
 
     documents: (id, text) pairs; only one batch of them is held at a time.
     """
     stream = iter(documents)
     while batch := list(islice(stream, batch_size)):
-        predictions = model.predict([text for _, text in batch], k, batch_size)
+        predictions = model.predict([text for _, text in batch], k, batch_size, threshold)
         yield from zip((identifier for identifier, _ in batch), predictions, strict=True)
 
 
@@ -74,7 +79,8 @@ def write_predictions(
 
     jsonl: a JSON object a document, with the names and probabilities of its labels. scores: the sparse text of the
     Extreme Classification Repository, `rows columns` and then `label:score ...` a row, labels by their place in
-    `label_ids`, ascending; a score is the sigmoid of the logit, so that it is positive and ranks as the model does.
+    `label_ids`, ascending; a score is the sigmoid of the logit, so that it is positive and ranks as the model does
+    (of a calibrated model, its probability).
     annif: the JSON lines of `annif index --no-include-doc`.
     """
     ranked = tqdm(ranked, desc="predict", unit=" documents", disable=None)

@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 BLOCKS = [line.strip() for line in README.splitlines() if line.startswith("    ")]
 COMMANDS = [line for line in BLOCKS if re.match(r"(xmc |echo .*\| xmc )", line)]
-PYTHON = re.findall(r"(?:^    (?:from|model).*\n(?:\n(?=    ))?)+", README, flags=re.MULTILINE)
+CODE = r"(?:^    (?:from|model|texts|labels|classifier)\b.*\n(?:\n(?=    ))?)+"
+PYTHON = re.findall(CODE, README, flags=re.MULTILINE)
 
 
 @pytest.fixture
@@ -24,6 +25,9 @@ def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for path in (tmp_path / "my-data").glob("*.jsonl"):
         documents = [json.loads(line) | {"title": "A title"} for line in path.read_text().splitlines()]
         path.write_text("".join(json.dumps(d) + "\n" for d in documents))
+    books = "Bees of the Alps,apidae;alps\nA field guide to bees,apidae\nThe high Alps,alps\n" * 20
+    (tmp_path / "my-books").mkdir()
+    (tmp_path / "my-books" / "train.csv").write_text("text,labels\n" + books)
     (tmp_path / "docs.jsonl").write_text('{"id": "a", "text": "word1a word1b"}\n')
     return tmp_path
 
@@ -36,8 +40,9 @@ def test_commands_and_python(newcomer: Path, xmc: Run) -> None:
         print(command)
         xmc(*shlex.split(command, comments=True)[1:], cwd=newcomer, input=stdin)
     assert json.loads((newcomer / "pred.jsonl").read_text())["labels"][0]["label"] == "topic1"
-    (code,) = PYTHON
-    exec(re.sub(r"^    ", "", code, flags=re.MULTILINE), {})
+    assert len(PYTHON) == 1
+    for code in PYTHON:
+        exec(re.sub(r"^    ", "", code, flags=re.MULTILINE), {})
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The typed schema of a run and every check at the door. Hydra composes the YAML files of `conf/` for it."""
 
-from xmc.config.commands import CoordinateCheckConfig, EvaluateConfig, PredictConfig, TrainConfig
+from xmc.config.commands import CalibrateConfig, CoordinateCheckConfig, EvaluateConfig, PredictConfig, TrainConfig
 from xmc.config.parse import near_miss, parse, run_config_path
 from xmc.config.parts import (
     SGD,
@@ -39,6 +39,7 @@ __all__ = [
     "BagEncoder",
     "Benchmark",
     "BenchmarkData",
+    "CalibrateConfig",
     "ClustersAuxiliary",
     "CoordinateCheckConfig",
     "DataSection",

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from xmc.config.parts import (
     AnnifData,
@@ -11,6 +11,7 @@ from xmc.config.parts import (
     Count,
     DenseClassifier,
     FixedFanInClassifier,
+    Fraction,
     IdentityIntermediate,
     LightXMLData,
     LinearIntermediate,
@@ -114,12 +115,30 @@ class EvaluateConfig(Section):
     threads: Count | None
 
 
+class CalibrateConfig(Section):
+    run: str
+    k: Count
+    precision: Fraction | None
+    per_label: bool
+    min_positives: Count
+    batch_size: Count
+    device: str
+    threads: Count | None
+
+
+def _threshold(value: object) -> object:
+    if value in (None, "auto") or (isinstance(value, int | float) and 0 <= value <= 1):
+        return value
+    raise ValueError(f"threshold: got {value!r}; give auto, a probability from 0 to 1, or null for the k best labels")
+
+
 class PredictConfig(Section):
     run: str
     input: str
     output: str
     format: Literal["jsonl", "scores", "annif"]
-    k: Count
+    k: Count | None
+    threshold: Annotated[float | Literal["auto"] | None, BeforeValidator(_threshold)]
     batch_size: Count
     device: str
     threads: Count | None

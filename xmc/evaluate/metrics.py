@@ -45,6 +45,12 @@ def ranked_labels(topk: TopK) -> NDArray[np.int64]:
     return labels
 
 
+def correct(labels: Labels, truth: CSR) -> NDArray[np.bool_]:
+    """Which of the predictions are true, [N, k]."""
+    truth = _checked(labels, truth, k := labels.shape[1])
+    return np.concatenate([block.hits for block in _blocks(labels, truth, k)])
+
+
 def precision_at_k(labels: Labels, truth: CSR, k: int) -> Values:
     """P@1..k: correct labels among the first j of a list, over j, averaged over documents."""
     truth = _checked(labels, truth, k)

@@ -1,5 +1,5 @@
 """The network: encoder, intermediate layer, classifier, auxiliary head, and their composition."""
 
-from xmc.model.model import Prediction, XMCModel
+from xmc.model.model import Prediction, Threshold, XMCModel
 
-__all__ = ["Prediction", "XMCModel"]
+__all__ = ["Prediction", "Threshold", "XMCModel"]

@@ -1,15 +1,18 @@
 """The whole classifier, text in, ranked labels out, and its folder on disk."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from xmc.model import hub
+from xmc.model.calibration import Calibration
 from xmc.model.classifier import Classifier, Dense, FixedFanIn
 from xmc.model.encoder import Encoder
 from xmc.model.head_and_tail import HeadAndTail
@@ -18,13 +21,20 @@ from xmc.model.sparse_ift import SparseIFT, no_connections
 from xmc.ops.fan_in import resolve_backend
 from xmc.types import LossName, TopK, XMCError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: `calibration` in the card
 CARD = "xmc.json"
+DEFAULT_K = 5
+
+Threshold = float | Literal["auto"] | None
+"""Probability from which on a label is suggested; auto: the label's own or the model's; None: all are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One suggested label. score: its probability. logit: what it is ranked by, where probabilities are 0 or 1 too."""
+    """One suggested label. score: its probability. logit: what it is ranked by, where probabilities are 0 or 1 too.
+
+    Of a calibrated model the logit is the log-odds of the score.
+    """
 
     label: str
     name: str
@@ -36,7 +46,8 @@ class XMCModel(nn.Module):
     """encoder -> intermediate layer -> classifier, with the names of its labels.
 
     A saved model is a folder: `encoder/` in Hugging Face layout, `head.safetensors` (intermediate layer, classifier),
-    `labels.jsonl` (id and name, in the classifier's order) and `xmc.json`, which names the format's version.
+    `labels.jsonl` (id and name, in the classifier's order) and `xmc.json`, which names the format's version and holds
+    the calibration (`thresholds.safetensors` beside it, where labels have their own).
     """
 
     def __init__(
@@ -48,6 +59,7 @@ class XMCModel(nn.Module):
         label_ids: Sequence[str],
         label_names: Sequence[str],
         loss: LossName,
+        calibration: Calibration | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -56,6 +68,7 @@ class XMCModel(nn.Module):
         self.label_ids = list(label_ids)
         self.label_names = list(label_names)
         self.loss: LossName = loss
+        self.calibration = calibration
 
     @property
     def device(self) -> torch.device:
@@ -71,21 +84,31 @@ class XMCModel(nn.Module):
         return self.classifier.topk(self.features(input_ids_BT, attention_mask_BT), k)
 
     def probability(self, logits: Tensor) -> Tensor:
+        """Calibrated probability or, without a calibration, the one that the loss ties to a logit."""
+        return self.raw_probability(logits) if self.calibration is None else self.calibration.probability(logits)
+
+    def raw_probability(self, logits: Tensor) -> Tensor:
         """Probability that the loss ties to a logit; the squared hinge's minimiser is 2p - 1."""
         return torch.sigmoid(logits) if self.loss == "bce" else ((logits + 1) / 2).clamp(0, 1)
 
-    def predict(self, texts: Sequence[str], k: int = 5, batch_size: int = 64) -> list[list[Prediction]]:
-        """The k best labels of each text, best first.
+    def predict(
+        self, texts: Sequence[str], k: int | None = None, batch_size: int = 64, threshold: Threshold = None
+    ) -> list[list[Prediction]]:
+        """The k best labels of each text, best first, or those of them whose probability reaches the threshold.
+
+        k: None is 5 or, with `threshold="auto"`, as many as the thresholds were chosen among.
 
         Raises:
-            XMCError: a text is not a string or is empty.
+            XMCError: a text is not a string or is empty, or the model has no thresholds for `auto`.
         """
         if isinstance(texts, str):
             raise XMCError("predict takes a list of texts; wrap a single one: predict([text])")
+        if k is None:
+            k = self._thresholds().k if threshold == "auto" else DEFAULT_K
         was_training = self.training
         self.eval()
         try:
-            return [p for batch in self._batches(texts, batch_size) for p in self._predict_batch(batch, k)]
+            return [p for batch in self._batches(texts, batch_size) for p in self._predict_batch(batch, k, threshold)]
         finally:
             self.train(was_training)
 
@@ -96,18 +119,35 @@ class XMCModel(nn.Module):
         for start in range(0, len(texts), batch_size):
             yield list(texts[start : start + batch_size])
 
-    def _predict_batch(self, texts: list[str], k: int) -> Iterator[list[Prediction]]:
+    def _predict_batch(self, texts: list[str], k: int, threshold: Threshold) -> Iterator[list[Prediction]]:
         tokens = self.encoder.tokenizer(
             texts, truncation=True, max_length=self.encoder.max_length, padding=True, return_tensors="pt"
         ).to(self.device)
         top = self.topk(tokens["input_ids"], tokens["attention_mask"], k)
-        probabilities = self.probability(top.scores).tolist()
-        for labels, scores, logits in zip(top.labels.tolist(), probabilities, top.scores.tolist(), strict=True):
+        probabilities = self.probability(top.scores)
+        suggested = (top.labels >= 0) & self._reaches(probabilities, top.labels, threshold)
+        logits = top.scores if self.calibration is None else self.calibration.logits(top.scores)
+        for row in zip(top.labels.tolist(), probabilities.tolist(), logits.tolist(), suggested.tolist(), strict=True):
             yield [
                 Prediction(self.label_ids[label], self.label_names[label], score, logit)
-                for label, score, logit in zip(labels, scores, logits, strict=True)
-                if label >= 0
+                for label, score, logit, suggest in zip(*row, strict=True)
+                if suggest
             ]
+
+    def _reaches(self, probabilities: Tensor, labels: Tensor, threshold: Threshold) -> Tensor:
+        match threshold:
+            case None:
+                return torch.ones_like(labels, dtype=torch.bool)
+            case "auto":
+                return probabilities >= self._thresholds().thresholds(labels)
+        return probabilities >= threshold
+
+    def _thresholds(self) -> Calibration:
+        if self.calibration is None:
+            raise XMCError(
+                "the model has no thresholds; choose them on dev data with `xmc calibrate run=...`, or give a number"
+            )
+        return self.calibration
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the model's folder (created if missing)."""
@@ -123,22 +163,56 @@ class XMCModel(nn.Module):
         with open(folder / "labels.jsonl", "w", encoding="utf-8") as out:
             for label, name in zip(self.label_ids, self.label_names, strict=True):
                 out.write(json.dumps({"id": label, "name": name}, ensure_ascii=False) + "\n")
+        self.save_card(folder)
+
+    def save_card(self, folder: str | Path) -> None:
+        """Write the card of a saved model anew, and its calibration with it."""
         card: dict[str, Any] = {
             "format_version": FORMAT_VERSION,
             "loss": self.loss,
             "intermediate": intermediate_config(self.intermediate),
             "classifier": {"kind": self.classifier.kind, "in_features": self.classifier.in_features},
+            "calibration": self.calibration and self.calibration.save(Path(folder)),
         }
-        (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")
+        temporary = Path(folder, f".{CARD}")
+        temporary.write_text(json.dumps(card, indent=2) + "\n")
+        os.replace(temporary, Path(folder, CARD))
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool = False,
+        commit_message: str = "Upload an xmc model",
+        token: str | None = None,
+    ) -> str:
+        """Upload the model's folder and a page about it to the Hugging Face Hub; the repository's address.
+
+        repo_id: `owner/model`; it is made where it does not exist. token: None is the one of `hf auth login`.
+        """
+        page = hub.model_page(repo_id, self._facts())
+        return hub.push(self.save_pretrained, page, repo_id, private=private, message=commit_message, token=token)
+
+    def _facts(self) -> dict[str, str]:
+        facts = {"labels": f"{self.classifier.num_labels:,}", "encoder": self.encoder.backbone.config.model_type}
+        facts["classifier"] = f"{self.classifier.kind}, {self.classifier.in_features:,} features"
+        if (calibration := self.calibration) is not None:
+            facts["probabilities"] = "calibrated on dev data"
+            facts["threshold"] = "one a label" if calibration.own is not None else f"{calibration.threshold:.4g}"
+        return facts
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, *, device: str = "cpu", backend: str = "auto") -> "XMCModel":
-        """Read a model's folder, ready to predict.
+    def from_pretrained(
+        cls, folder: str | Path, *, device: str = "cpu", backend: str = "auto", revision: str | None = None
+    ) -> "XMCModel":
+        """Read a model's folder, or a repository of the Hugging Face Hub (`owner/model`), ready to predict.
+
+        revision: of the repository; a branch, a tag or a commit.
 
         Raises:
             XMCError: the folder is no model of ours, or of a later format.
         """
-        folder = Path(folder)
+        folder = hub.local_folder(folder, revision)
         card = _read_card(folder)
         encoder = Encoder.from_pretrained(folder / "encoder")
         intermediate = _empty_intermediate(card["intermediate"], encoder.width)
@@ -152,6 +226,7 @@ class XMCModel(nn.Module):
             label_ids=[label["id"] for label in labels],
             label_names=[label["name"] for label in labels],
             loss=card["loss"],
+            calibration=Calibration.load(folder, saved) if (saved := card.get("calibration")) else None,
         )
         missing, unexpected = model.load_state_dict(head, strict=False)
         missing = [name for name in missing if not name.startswith("encoder.")]

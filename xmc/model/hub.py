@@ -1,0 +1,68 @@
+"""Models on the Hugging Face Hub: the folder of a saved model, with a page about it."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+from xmc.types import XMCError
+
+FILES = ("*.json", "*.jsonl", "*.safetensors", "*.txt", "*.model")  # all that a model is read from, and no pickle
+
+
+def local_folder(name: str | Path, revision: str | None = None) -> Path:
+    """The folder of that name or, where there is none, the download of the Hub's repository `owner/model`.
+
+    Raises:
+        XMCError: there is neither, or it cannot be reached.
+    """
+    folder = Path(name).expanduser()
+    if folder.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)):
+        return folder
+    try:
+        return Path(snapshot_download(str(name), revision=revision, allow_patterns=list(FILES)))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+        raise XMCError(
+            f"{name} is no folder here, and as a repository of the Hugging Face Hub it cannot be read: {error}; give "
+            "the model/ folder of a finished run, or for a private repository log in with `hf auth login`"
+        ) from None
+
+
+def push(
+    save: Callable[[Path], None], page: str, repo_id: str, *, private: bool, message: str, token: str | None
+) -> str:
+    """Upload what `save` writes into a folder, and README.md, to a repository, made where it lacks; its address."""
+    api = HfApi(token=token)
+    address = api.create_repo(repo_id, private=private, exist_ok=True)
+    with TemporaryDirectory() as folder:
+        save(Path(folder))
+        Path(folder, "README.md").write_text(page, encoding="utf-8")
+        api.upload_folder(repo_id=address.repo_id, folder_path=folder, commit_message=message)
+    return str(address)
+
+
+def model_page(repo_id: str, facts: dict[str, str]) -> str:
+    """A model card in Markdown, with the metadata that the Hub reads."""
+    rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
+    return f"""\
+---
+library_name: xmc
+pipeline_tag: text-classification
+tags: [multi-label-classification, extreme-multi-label-classification, sparse]
+---
+# {repo_id.rpartition("/")[2]}
+
+Text in, ranked labels out: an encoder and a classifier, trained together with `xmc`.
+
+| | |
+|---|---|
+{rows}
+
+    from xmc import XMCModel
+
+    model = XMCModel.from_pretrained("{repo_id}")
+    model.predict(["a text"], k=5)
+"""
