@@ -25,8 +25,9 @@ MAY_IMPORT = {
         *("types", "config", "build", "data", "evaluate", "model", "train", "predict"),
         *("calibrate", "coordinate_check", "flops"),
     },
+    "estimator": {"types", "config", "build", "commands", "evaluate", "model", "train"},
     "cli": {"types", "config", "commands", "train"},
-    "__init__": {"types", "model"},
+    "__init__": {"types", "model", "estimator"},
     "__main__": {"cli"},
 }
 HYDRA_ROOMS = {"cli", "config", "build"}

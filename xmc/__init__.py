@@ -5,16 +5,21 @@ from typing import TYPE_CHECKING, Any
 from xmc.types import XMCError
 
 if TYPE_CHECKING:
+    from xmc.estimator import XMCClassifier
     from xmc.model import XMCModel
 
-__all__ = ["XMCError", "XMCModel"]
+__all__ = ["XMCClassifier", "XMCError", "XMCModel"]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Import the model, and transformers with it, only when it is asked for: `xmc --help` answers at once."""
+    """Import what needs torch and transformers only when it is asked for: `xmc --help` answers at once."""
     if name == "XMCModel":
         from xmc.model import XMCModel
 
         return XMCModel
+    if name == "XMCClassifier":
+        from xmc.estimator import XMCClassifier
+
+        return XMCClassifier
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -40,7 +40,7 @@ def test_commands_and_python(newcomer: Path, xmc: Run) -> None:
         print(command)
         xmc(*shlex.split(command, comments=True)[1:], cwd=newcomer, input=stdin)
     assert json.loads((newcomer / "pred.jsonl").read_text())["labels"][0]["label"] == "topic1"
-    assert len(PYTHON) == 1
+    assert len(PYTHON) == 2
     for code in PYTHON:
         exec(re.sub(r"^    ", "", code, flags=re.MULTILINE), {})
 

@@ -1,0 +1,167 @@
+"""XMCClassifier alone, and where scikit-learn is, in its hands."""
+
+import ast
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+import xmc
+from xmc import XMCClassifier, XMCError, XMCModel
+from xmc.cli import load_run_config
+
+CLASSES = ["birds", "fish", "trees"]
+WORDS = {"birds": ["wing", "nest", "egg"], "fish": ["fin", "gill", "sea"], "trees": ["leaf", "root", "bark"]}
+SMALL: dict[str, Any] = {
+    "k": 1,
+    "fan_in": 8,
+    "epochs": 6,
+    "batch_size": 16,
+    "threads": 1,
+    "overrides": ["encoder.width=16", "auxiliary=none", "trainer.eval_every=100", "sparsity=static"],
+}
+
+
+def documents(count: int, seed: int = 0) -> tuple[list[str], list[list[str]]]:
+    rng = random.Random(seed)
+    labels = [rng.sample(CLASSES, rng.choice([1, 2])) for _ in range(count)]
+    return [" ".join(rng.choice(WORDS[label]) for label in row for _ in range(5)) for row in labels], labels
+
+
+TEXTS, LABELS = documents(90)
+
+
+@pytest.fixture(scope="module")
+def fitted() -> XMCClassifier:
+    return XMCClassifier(**SMALL).fit(TEXTS, LABELS)
+
+
+def test_predictions(fitted: XMCClassifier) -> None:
+    texts, labels = documents(40, seed=1)
+    assert fitted.score(texts, labels) > 0.9
+    hits = [row[0] in truth for row, truth in zip(fitted.predict(texts), labels, strict=True)]
+    assert fitted.score(texts, labels) == pytest.approx(np.mean(hits))
+    assert fitted.predict(texts[:1], k=9)[0] == [p.label for p in fitted.model_.predict(texts[:1], k=9)[0]]
+
+
+def test_probabilities_are_sparse(fitted: XMCClassifier) -> None:
+    matrix = fitted.predict_proba(TEXTS[:5], k=2)
+    assert sp.issparse(matrix) and matrix.shape == (5, 3) and np.diff(matrix.indptr).tolist() == [2] * 5
+    for row, predictions in zip(matrix.toarray(), fitted.model_.predict(TEXTS[:5], k=2), strict=True):
+        assert [row[CLASSES.index(p.label)] for p in predictions] == [p.score for p in predictions]
+
+
+def test_labels_that_were_never_seen_are_missed(fitted: XMCClassifier) -> None:
+    assert fitted.score(TEXTS[:4], [["stone"]] * 4) == 0
+    assert fitted.score(TEXTS[:4], [[*row, "stone"] for row in LABELS[:4]], k=3) == fitted.score(
+        TEXTS[:4], LABELS[:4], k=3
+    )
+
+
+def test_lists_sets_and_matrices_are_learned_alike(fitted: XMCClassifier) -> None:
+    dense = np.array([[label in row for label in CLASSES] for row in LABELS], dtype=np.float32)
+    matrix = sp.csr_matrix(np.ones_like(dense))
+    matrix.data = dense.ravel()  # zeros that are stored
+    expected = fitted.predict_proba(TEXTS, k=3).toarray()
+    by_sets = XMCClassifier(**SMALL).fit(TEXTS, [set(row) for row in LABELS])
+    assert (by_sets.predict_proba(TEXTS, k=3).toarray() == expected).all()
+    named = XMCClassifier(**SMALL, classes=CLASSES).fit(TEXTS, matrix)
+    assert named.classes_.tolist() == CLASSES
+    assert (named.predict_proba(TEXTS, k=3).toarray() == expected).all()
+    assert named.score(TEXTS, matrix) == fitted.score(TEXTS, LABELS)
+
+
+def test_a_run_folder_is_that_of_a_run(tmp_path: Path, fitted: XMCClassifier) -> None:
+    run = tmp_path / "run"
+    estimator = XMCClassifier(**SMALL, run=run).fit(TEXTS, LABELS)
+    assert load_run_config(str(run)).classifier.fan_in == 8
+    assert XMCModel.from_pretrained(run / "model").predict(TEXTS[:3]) == fitted.model_.predict(TEXTS[:3])
+    before = (run / "data" / "train.jsonl").read_text()
+    with pytest.raises(XMCError, match="already holds a run"):
+        estimator.fit(TEXTS[:50], LABELS[:50])
+    assert (run / "data" / "train.jsonl").read_text() == before
+
+
+def test_saved_and_loaded(tmp_path: Path, fitted: XMCClassifier) -> None:
+    fitted.save_pretrained(tmp_path / "model")
+    again = XMCClassifier.from_pretrained(tmp_path / "model", k=2)
+    assert again.predict(TEXTS) == fitted.predict(TEXTS, k=2)
+    assert again.classes_.tolist() == CLASSES
+
+
+def test_parameters_are_those_of_conf(tmp_path: Path) -> None:
+    default = XMCClassifier().config(tmp_path)
+    assert default.trainer.epochs == 8 and default.encoder.kind == "bag"
+    mapping = {"trainer.metric": "P@1", "metrics.ks": [1, 2], "tracking": "none", "trainer.clip_norm": None}
+    config = XMCClassifier(classifier="dense", seed=3, overrides=mapping).config(tmp_path)
+    assert (config.classifier.kind, config.seed, config.metrics.ks) == ("dense", 3, (1, 2))
+    assert (config.trainer.metric, config.trainer.clip_norm) == ("P@1", None)
+    with pytest.raises(XMCError, match=r"did you mean 'trainer.epochs'"):
+        XMCClassifier(overrides=["trainer.epoch=3"]).config(tmp_path)
+    with pytest.raises(XMCError, match=r"trainer.batch_size: got 0"):
+        XMCClassifier(batch_size=0).config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("texts", "labels", "told"),
+    [
+        (["a b"], [["x"], ["y"]], "as many texts as labels, got 1 and 2"),
+        (["a b", "c d"], ["x", "y"], r"labels\[0\] is 'x'; expected a list or set of label ids"),
+        (["a b"], [[3]], r"labels\[0\] is \[3\]"),
+        (["a b"], sp.csr_matrix([[1, 0]]), "labels has 2 columns, classes 3 names"),
+        (["a b", " "], [["fish"], ["birds"]], "empty text"),
+    ],
+)
+def test_mistakes(texts: list[str], labels: Any, told: str) -> None:
+    with pytest.raises(XMCError, match=told):
+        XMCClassifier(**SMALL, classes=CLASSES).fit(texts, labels)
+
+
+def test_not_fitted() -> None:
+    with pytest.raises(XMCError, match="is not fitted"):
+        XMCClassifier().predict(["a text"])
+
+
+def test_names_of_parameters() -> None:
+    estimator = XMCClassifier(fan_in=4)
+    assert estimator.set_params(epochs=2) is estimator
+    assert estimator.get_params()["epochs"] == 2 and repr(estimator) == "XMCClassifier(fan_in=4, epochs=2)"
+    with pytest.raises(XMCError, match="did you mean 'epochs'"):
+        estimator.set_params(epoch=2)
+
+
+def test_scikit_learn() -> None:
+    pytest.importorskip("sklearn")
+    from sklearn.base import clone
+    from sklearn.model_selection import GridSearchCV, cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
+    from sklearn.utils.validation import check_is_fitted
+
+    estimator = XMCClassifier(**SMALL)
+    copy = clone(estimator)
+    assert copy is not estimator and copy.get_params() == estimator.get_params()
+    assert cross_val_score(estimator, TEXTS, LABELS, cv=2).min() > 0.8
+    shouted = FunctionTransformer(lambda texts: [text.upper() for text in texts])
+    rates = [[*SMALL["overrides"], f"encoder.embedding_lr={rate}"] for rate in (1e-9, 0.1)]
+    search = GridSearchCV(make_pipeline(shouted, estimator), {"xmcclassifier__overrides": rates}, cv=2)
+    search.fit(TEXTS, LABELS)
+    assert search.best_params_ == {"xmcclassifier__overrides": rates[1]}
+    assert search.score(TEXTS, LABELS) > 0.9
+    check_is_fitted(search.best_estimator_)
+
+
+def test_scikit_learn_is_not_needed(fitted: XMCClassifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    copy = XMCClassifier(**fitted.get_params()).fit(TEXTS, LABELS)
+    assert copy.score(TEXTS, LABELS) == fitted.score(TEXTS, LABELS)
+
+
+def test_the_package_is_light_until_it_is_used() -> None:
+    top_level = ast.parse(Path(xmc.__file__).read_text()).body
+    assert [node.module for node in top_level if isinstance(node, ast.ImportFrom)] == ["typing", "xmc.types"]
+    assert not any(isinstance(node, ast.Import) for node in top_level)
