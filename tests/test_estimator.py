@@ -11,8 +11,9 @@ import pytest
 import scipy.sparse as sp
 
 import xmc
-from xmc import XMCClassifier, XMCError, XMCModel
+from xmc import XMCClassifier, XMCError, XMCModel, commands
 from xmc.cli import load_run_config
+from xmc.train.loop import Interrupted
 
 CLASSES = ["birds", "fish", "trees"]
 WORDS = {"birds": ["wing", "nest", "egg"], "fish": ["fin", "gill", "sea"], "trees": ["leaf", "root", "bark"]}
@@ -119,6 +120,15 @@ def test_parameters_are_those_of_conf(tmp_path: Path) -> None:
 def test_mistakes(texts: list[str], labels: Any, told: str) -> None:
     with pytest.raises(XMCError, match=told):
         XMCClassifier(**SMALL, classes=CLASSES).fit(texts, labels)
+
+
+def test_interrupted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def stop(config: object, config_yaml: str) -> None:
+        raise Interrupted(2)
+
+    monkeypatch.setattr(commands, "train_run", stop)
+    with pytest.raises(KeyboardInterrupt, match=r"go on with: xmc train run=.*run resume=true"):
+        XMCClassifier(**SMALL, run=tmp_path / "run").fit(TEXTS, LABELS)
 
 
 def test_not_fitted() -> None:
