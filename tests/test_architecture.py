@@ -21,9 +21,10 @@ MAY_IMPORT = {
     "build": {"types", "config", "ops", "model", "parametrization", "sparsity", "train", "data", "evaluate"},
     "coordinate_check": {"types", "config", "build", "data", "model", "ops", "train"},
     "flops": {"types", "config", "build", "data", "model", "ops"},
+    "run_report": {"types", "data", "evaluate", "model", "ops", "sparsity"},
     "commands": {
         *("types", "config", "build", "data", "evaluate", "model", "train", "predict"),
-        *("calibrate", "coordinate_check", "flops"),
+        *("calibrate", "coordinate_check", "flops", "run_report"),
     },
     "estimator": {"types", "config", "build", "commands", "evaluate", "model", "train"},
     "cli": {"types", "config", "commands", "train"},

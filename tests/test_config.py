@@ -118,7 +118,8 @@ def test_classifier_optimizers(classifier: str, optimizer: str) -> None:
 def test_no_yaml_is_left_untested() -> None:
     tested = {Path(group, f"{choice}.yaml") for group, choice in choices()}
     optimizers = {Path("classifier", "optimizer", f"{name}.yaml") for name in ("adamw", "sgd")}
-    top = {Path(f"{name}.yaml") for name in ("config", "evaluate", "calibrate", "predict", "coordinate_check")}
+    commands = ("evaluate", "calibrate", "report", "predict", "coordinate_check")
+    top = {Path(f"{name}.yaml") for name in ("config", *commands)}
     assert {p.relative_to(conf_folder()) for p in conf_folder().rglob("*.yaml")} == tested | optimizers | top
 
 

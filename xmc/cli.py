@@ -19,6 +19,7 @@ from xmc.config import (
     CoordinateCheckConfig,
     EvaluateConfig,
     PredictConfig,
+    ReportConfig,
     TrainConfig,
     near_miss,
     parse,
@@ -32,6 +33,7 @@ COMMANDS = {
     "train": "train a model from raw text (resume=true goes on from the last checkpoint)",
     "evaluate": "measure a run's model on one split",
     "calibrate": "fit a run's probabilities and thresholds to its dev split",
+    "report": "show a run, or several side by side, on one page of HTML",
     "predict": "write the best labels of new documents",
     "coordinate-check": "show whether learning rates carry over from one fan-in to another",
     "flops": "count multiply-adds and bytes, layer by layer, beside the dense twin",
@@ -74,6 +76,7 @@ def main() -> None:
             "train": _train,
             "evaluate": _evaluate,
             "calibrate": _calibrate,
+            "report": _report,
             "predict": _predict,
             "coordinate-check": _coordinate_check,
             "flops": _flops,
@@ -139,6 +142,14 @@ def _calibrate(cfg: DictConfig) -> None:
     from xmc import commands
 
     commands.calibrate_run(config, trained)
+
+
+def _report(cfg: DictConfig) -> None:
+    config = parse(ReportConfig, container(cfg))
+    trained = [load_run_config(run) for run in config.folders]
+    from xmc import commands
+
+    commands.report_runs(config, trained)
 
 
 def _predict(cfg: DictConfig) -> None:

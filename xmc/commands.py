@@ -19,15 +19,30 @@ from xmc.config import (
     EvaluateConfig,
     Metrics,
     PredictConfig,
+    ReportConfig,
     TrainConfig,
     run_config_path,
 )
 from xmc.data import Batches, Corpus, read_documents
-from xmc.evaluate import Report, check_metric_name, evaluate
+from xmc.evaluate import BINS, Report, check_metric_name, evaluate, frequency_bins
 from xmc.model import XMCModel
 from xmc.predict import open_output, predict_documents, rank, write_predictions
+from xmc.run_report import (
+    Connections,
+    Measured,
+    Missing,
+    RunFacts,
+    flat,
+    history,
+    map_connections,
+    measure_split,
+    model_sizes,
+    recorded_metrics,
+    render,
+)
 from xmc.train.checkpoint import Checkpoints
 from xmc.train.loop import Validate, train
+from xmc.train.tracking import read_log
 from xmc.types import TopK, XMCError
 
 logger = logging.getLogger(__name__)
@@ -129,6 +144,21 @@ def calibrate_run(config: CalibrateConfig, trained: TrainConfig) -> None:
     print(fitted.table())
 
 
+def report_runs(config: ReportConfig, trained: list[TrainConfig]) -> None:
+    """Write the report on one run, or on several side by side, as one HTML file."""
+    device = build.prepare_machine(config.device, config.threads)
+    folders = [Path(folder) for folder in config.folders]
+    names = [folder.resolve().name for folder in folders]
+    if len(set(names)) < len(names):
+        names = [str(folder) for folder in folders]
+    runs = [_facts(*run, config, device) for run in zip(names, folders, trained, strict=True)]
+    file = f"{'report' if len(runs) == 1 else 'comparison'}-{config.split}.html"
+    output = Path(config.output) if config.output else folders[0] / file
+    with open_output(str(output)) as out:
+        out.write(render(runs))
+    print(output)
+
+
 def predict_run(config: PredictConfig, trained: TrainConfig) -> None:
     """Write the best labels of new documents."""
     device = build.prepare_machine(config.device, config.threads)
@@ -181,6 +211,47 @@ def _report(top: TopK, corpus: Corpus, split: str, metrics: Metrics) -> Report:
         A=metrics.propensity_a,
         B=metrics.propensity_b,
         filter=pairs,
+    )
+
+
+def _facts(name: str, run: Path, trained: TrainConfig, config: ReportConfig, device: torch.device) -> RunFacts:
+    """What the report tells of a run; parts that it lacks say why."""
+    unfinished = Missing(f"{name} has no finished model: `xmc train run={run} resume=true` goes on.")
+    measured: Measured | Missing = unfinished
+    topology: Connections | Missing = unfinished
+    if (run / "model").is_dir():
+        corpus, model = build.load_corpus(trained), _load_model(run, device)
+        _check_labels(model, corpus, run)
+        measured = _measured(model, corpus, trained, config)
+        counts = corpus.label_counts("train")
+        topology = map_connections(model.classifier, counts, frequency_bins(counts), BINS) or Missing(
+            "The classifier is dense: every label sees every feature."
+        )
+    return RunFacts(
+        name,
+        config=flat(trained.model_dump(mode="json")),
+        history=history(read_log(run / "log.jsonl")),
+        recorded=recorded_metrics(run, config.split),
+        measured=measured,
+        connections=topology,
+        sizes=model_sizes(run),
+    )
+
+
+def _measured(model: XMCModel, corpus: Corpus, trained: TrainConfig, config: ReportConfig) -> Measured | Missing:
+    if config.split not in corpus.splits:
+        return Missing(f"{corpus.name} has no {config.split} split; split=... takes {' or '.join(corpus.splits)}.")
+    batches = build.build_batches(trained, corpus, config.split, model.encoder, config.batch_size)
+    metrics = trained.metrics
+    ranked = rank(model, batches.by_length(), max(metrics.ks), corpus.split(config.split).filter)
+    return measure_split(
+        *(ranked, model.probability(ranked.scores), corpus, config.split),
+        ks=metrics.ks,
+        A=metrics.propensity_a,
+        B=metrics.propensity_b,
+        replicates=config.replicates,
+        seed=config.seed,
+        examples=config.examples,
     )
 
 

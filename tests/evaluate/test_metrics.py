@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from xmc.evaluate import metrics
+from xmc.evaluate import terms
 from xmc.evaluate.metrics import (
     coverage_at_k,
     f1_at_k,
@@ -290,7 +290,7 @@ class TestProperties:
     def test_equal_to_brute_force_at_every_cut_off_and_chunk(self, case: tuple, chunk: int) -> None:
         labels, truth, weight, bins, k = case
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(metrics, "_CHUNK", chunk)
+            patch.setattr(terms, "CHUNK", chunk)
             got = all_metrics(labels, csr(list(map(list, truth)), len(weight)), weight, bins, k)
         for j in range(1, k + 1):
             for name, value in brute_force(labels, truth, weight, bins, j).items():
@@ -344,7 +344,7 @@ class TestProperties:
 
 def test_more_documents_than_a_chunk() -> None:
     rng = np.random.default_rng(0)
-    n = metrics._CHUNK + 100
+    n = terms.CHUNK + 100
     labels = rng.permuted(np.tile(np.arange(9), (n, 1)), axis=1)[:, :4]
     truth = sp.random_array((n, 9), density=0.3, format="csr", rng=rng)
     one = np.take_along_axis(truth.toarray() > 0, labels, axis=1)

@@ -1,6 +1,13 @@
 """The typed schema of a run and every check at the door. Hydra composes the YAML files of `conf/` for it."""
 
-from xmc.config.commands import CalibrateConfig, CoordinateCheckConfig, EvaluateConfig, PredictConfig, TrainConfig
+from xmc.config.commands import (
+    CalibrateConfig,
+    CoordinateCheckConfig,
+    EvaluateConfig,
+    PredictConfig,
+    ReportConfig,
+    TrainConfig,
+)
 from xmc.config.parse import near_miss, parse, run_config_path
 from xmc.config.parts import (
     SGD,
@@ -55,6 +62,7 @@ __all__ = [
     "PecosData",
     "PredictConfig",
     "PydocData",
+    "ReportConfig",
     "RepositoryData",
     "RigLSparsity",
     "SetSparsity",

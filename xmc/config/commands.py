@@ -126,6 +126,32 @@ class CalibrateConfig(Section):
     threads: Count | None
 
 
+class ReportConfig(Section):
+    run: str | None
+    runs: tuple[str, ...]
+    split: str
+    output: str | None
+    replicates: Count
+    seed: Annotated[int, Field(ge=0)]
+    examples: Count
+    batch_size: Count
+    device: str
+    threads: Count | None
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Of the runs to report on."""
+        return self.runs if self.run is None else (self.run,)
+
+    @model_validator(mode="after")
+    def _run_or_runs(self) -> "ReportConfig":
+        if (self.run is None) == (not self.runs):
+            raise ValueError("give run=<folder of xmc train>, or several of them as runs=[a,b]")
+        if len(set(self.runs)) < len(self.runs):
+            raise ValueError(f"runs: a run stands twice in {', '.join(self.runs)}; name each once")
+        return self
+
+
 def _threshold(value: object) -> object:
     if value in (None, "auto") or (isinstance(value, int | float) and 0 <= value <= 1):
         return value

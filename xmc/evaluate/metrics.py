@@ -9,22 +9,29 @@ Every function walks over the documents a chunk at a time, so its memory is O(ch
 naming the argument, for a label out of range or repeated within a list and for shapes that do not belong together.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final, Literal
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Literal
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from xmc.evaluate import terms
+from xmc.evaluate.terms import (
+    BINS,
+    CSR,
+    Labels,
+    Terms,
+    Values,
+    blocks,
+    chunks,
+    contains,
+    keys,
+    ratio,
+    ratio_of_sums,
+)
 from xmc.types import TopK
-
-CSR = sp.csr_array | sp.csr_matrix
-Labels = NDArray[np.integer]
-Values = NDArray[np.float64]
-
-BINS: Final = ("head", "torso", "tail")
-_CHUNK = 16_384
 
 
 def ranked_labels(topk: TopK) -> NDArray[np.int64]:
@@ -53,27 +60,17 @@ def correct(labels: Labels, truth: CSR) -> NDArray[np.bool_]:
 
 def precision_at_k(labels: Labels, truth: CSR, k: int) -> Values:
     """P@1..k: correct labels among the first j of a list, over j, averaged over documents."""
-    truth = _checked(labels, truth, k)
-    hits = sum((block.hits.sum(axis=0) for block in _blocks(labels, truth, k)), np.zeros(k))
-    return hits.cumsum() / (np.arange(1, k + 1) * truth.shape[0])
+    return ratio_of_sums(terms.precision, labels, checked(labels, truth, k), k)
 
 
 def recall_at_k(labels: Labels, truth: CSR, k: int) -> Values:
     """R@1..k: correct labels among the first j of a list, over the document's true labels, averaged over documents."""
-    truth = _checked(labels, truth, k)
-    total = np.zeros(k)
-    for block in _blocks(labels, truth, k):
-        total += (block.hits.cumsum(axis=1) / np.maximum(block.counts, 1)[:, None]).sum(axis=0)
-    return total / truth.shape[0]
+    return ratio_of_sums(terms.recall, labels, checked(labels, truth, k), k)
 
 
 def ndcg_at_k(labels: Labels, truth: CSR, k: int) -> Values:
     """nDCG@1..k: gains discounted by 1 / log2(rank + 1), over those of the best possible list of j labels."""
-    truth = _checked(labels, truth, k)
-    total = np.zeros(k)
-    for block in _blocks(labels, truth, k):
-        total += _normalised_dcg(block.hits, block.counts).sum(axis=0)
-    return total / truth.shape[0]
+    return ratio_of_sums(terms.ndcg, labels, checked(labels, truth, k), k)
 
 
 def psp_at_k(labels: Labels, truth: CSR, inverse_propensity: Values, k: int) -> Values:
@@ -81,22 +78,14 @@ def psp_at_k(labels: Labels, truth: CSR, inverse_propensity: Values, k: int) -> 
 
     Jain et al., KDD 2016, section 4.3, as the repository reports it: a ratio of means over documents.
     """
-    truth = _checked(labels, truth, k, inverse_propensity=inverse_propensity)
-    gained, possible = np.zeros(k), np.zeros(k)
-    for block in _blocks(labels, truth, k):
-        gained += block.gains(inverse_propensity).sum(axis=0)
-        possible += block.best_gains(inverse_propensity).sum(axis=0)
-    return _ratio(gained.cumsum(), possible.cumsum())
+    truth = checked(labels, truth, k, inverse_propensity=inverse_propensity)
+    return ratio_of_sums(partial(terms.psp, weight=inverse_propensity), labels, truth, k)
 
 
 def psndcg_at_k(labels: Labels, truth: CSR, inverse_propensity: Values, k: int) -> Values:
     """PSnDCG@1..k: nDCG@j with inverse propensities [L] as gains, over the largest value possible; a ratio of means."""
-    truth = _checked(labels, truth, k, inverse_propensity=inverse_propensity)
-    gained, possible = np.zeros(k), np.zeros(k)
-    for block in _blocks(labels, truth, k):
-        gained += _normalised_dcg(block.gains(inverse_propensity), block.counts).sum(axis=0)
-        possible += _normalised_dcg(block.best_gains(inverse_propensity), block.counts).sum(axis=0)
-    return _ratio(gained, possible)
+    truth = checked(labels, truth, k, inverse_propensity=inverse_propensity)
+    return ratio_of_sums(partial(terms.psndcg, weight=inverse_propensity), labels, truth, k)
 
 
 def f1_at_k(labels: Labels, truth: CSR, k: int, average: Literal["micro", "macro"]) -> Values:
@@ -105,14 +94,14 @@ def f1_at_k(labels: Labels, truth: CSR, k: int, average: Literal["micro", "macro
     micro: over all (document, label) decisions together. macro: the mean of each label's F1 over the labels with at
     least one true document, so that its scale does not hang on how many of the L labels the split happens to hold.
     """
-    truth = _checked(labels, truth, k)
+    truth = checked(labels, truth, k)
+    if average == "micro":
+        return ratio_of_sums(terms.micro_f1, labels, truth, k)
     true = _documents_per_label(truth)
     present = true > 0
     values = np.zeros(k)
     for j, (correct, predicted) in enumerate(_label_counts(labels, truth, k)):
-        if average == "micro":
-            values[j] = _ratio(2.0 * correct.sum(), predicted.sum() + true.sum())
-        elif present.any():
+        if present.any():
             values[j] = np.mean(2.0 * correct[present] / (predicted + true)[present])
     return values
 
@@ -122,10 +111,10 @@ def coverage_at_k(labels: Labels, truth: CSR, k: int) -> Values:
 
     After Schultheis et al., NeurIPS 2023 (arXiv 2311.05081), who divide by all L; here a perfect model reaches 1.
     """
-    truth = _checked(labels, truth, k)
+    truth = checked(labels, truth, k)
     present = np.count_nonzero(_documents_per_label(truth))
     found = [np.count_nonzero(correct) for correct, _ in _label_counts(labels, truth, k)]
-    return _ratio(found, present)
+    return ratio(found, present)
 
 
 def frequency_bins(train_counts: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -146,25 +135,12 @@ def frequency_bins(train_counts: NDArray[np.integer]) -> NDArray[np.int64]:
 
 def precision_by_bin(labels: Labels, truth: CSR, bins: NDArray[np.int64], k: int) -> Values:
     """What the labels of each bin contribute to P@1..k, float64 [3, k]; the bins add up to `precision_at_k`."""
-    truth = _checked(labels, truth, k, bins=bins)
-    hits = np.zeros((len(BINS), k))
-    for block in _blocks(labels, truth, k):
-        for b in range(len(BINS)):
-            hits[b] += (block.hits & (bins[block.ranked] == b)).sum(axis=0)
-    return hits.cumsum(axis=1) / (np.arange(1, k + 1) * truth.shape[0])
+    return _by_bin(terms.precision, labels, truth, bins, k)
 
 
 def recall_by_bin(labels: Labels, truth: CSR, bins: NDArray[np.int64], k: int) -> Values:
     """R@1..k of the true labels of each bin, float64 [3, k], averaged over the documents that have one (0 if none)."""
-    truth = _checked(labels, truth, k, bins=bins)
-    total, documents = np.zeros((len(BINS), k)), np.zeros((len(BINS), 1))
-    for block in _blocks(labels, truth, k):
-        for b in range(len(BINS)):
-            counts = np.bincount(block.documents[bins[block.positives] == b], minlength=len(block.counts))
-            hits = (block.hits & (bins[block.ranked] == b)).cumsum(axis=1)
-            total[b] += (hits / np.maximum(counts, 1)[:, None]).sum(axis=0)
-            documents[b] += np.count_nonzero(counts)
-    return _ratio(total, documents)
+    return _by_bin(terms.recall, labels, truth, bins, k)
 
 
 def leave_out(labels: Labels, truth: CSR, pairs: NDArray[np.integer]) -> tuple[Labels, CSR]:
@@ -173,85 +149,37 @@ def leave_out(labels: Labels, truth: CSR, pairs: NDArray[np.integer]) -> tuple[L
     pairs: integers [M, 2]. The remaining candidates of a list move up in their order and -1 fills its end; for k of
     them, ask the model for k plus the largest number of pairs that one document has.
     """
-    truth = _checked(labels, truth, labels.shape[1])
+    truth = checked(labels, truth, labels.shape[1])
     n, num_labels = len(labels), truth.shape[1]
     if pairs.ndim != 2 or pairs.shape[-1] != 2 or not np.issubdtype(pairs.dtype, np.integer):
         raise ValueError(f"pairs: expected integers of shape [M, 2], got {pairs.dtype} {pairs.shape}")
     if pairs.size and (pairs.min() < 0 or (pairs.max(axis=0) >= (n, num_labels)).any()):
         raise ValueError(f"pairs: expected documents below {n} and labels below {num_labels}, none negative")
-    left_out = np.unique(_keys(pairs[:, 0], pairs[:, 1], num_labels))
+    left_out = np.unique(keys(pairs[:, 0], pairs[:, 1], num_labels))
     kept = labels.copy()
-    for rows in _chunks(n):
+    for rows in chunks(n):
         block = labels[rows]
-        drop = _contains(left_out, _keys(np.arange(n)[rows, None], block, num_labels))
+        drop = contains(left_out, keys(np.arange(n)[rows, None], block, num_labels))
         order = np.argsort(drop, axis=1, kind="stable")
         kept[rows] = np.take_along_axis(np.where(drop, -1, block), order, axis=1)
     truth = truth.copy()
     documents = np.repeat(np.arange(n), np.diff(truth.indptr))
-    truth.data[_contains(left_out, _keys(documents, truth.indices, num_labels))] = 0
+    truth.data[contains(left_out, keys(documents, truth.indices, num_labels))] = 0
     truth.eliminate_zeros()
     return kept, truth
 
 
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """A chunk of n documents: lists and which of their entries are true [n, k], P true labels and the row of each."""
-
-    ranked: Labels
-    hits: NDArray[np.bool_]
-    documents: NDArray[np.int64]
-    positives: Labels
-    counts: NDArray[np.int64]
-
-    def gains(self, weight: Values) -> Values:
-        """Weight of the correct labels of each list, [n, k]."""
-        return np.where(self.hits, weight[self.ranked], 0.0)
-
-    def best_gains(self, weight: Values) -> Values:
-        """The k largest weights among each document's true labels, falling, [n, k]."""
-        order = np.lexsort((-weight[self.positives], self.documents))
-        first = self.counts.cumsum() - self.counts
-        rank = np.arange(len(order)) - first[self.documents]
-        best = np.zeros((len(self.counts), k := self.hits.shape[-1]))
-        top = rank < k
-        best[self.documents[top], rank[top]] = weight[self.positives[order]][top]
-        return best
-
-
-def _blocks(labels: Labels, truth: CSR, k: int) -> Iterator[_Block]:
-    num_labels = truth.shape[1]
-    for rows in _chunks(truth.shape[0]):
-        offsets = truth.indptr[rows.start : rows.stop + 1]
-        positives = truth.indices[offsets[0] : offsets[-1]]
-        counts = np.diff(offsets).astype(np.int64)
-        documents = np.repeat(np.arange(len(counts)), counts)
-        ranked = labels[rows, :k]
-        queries = _keys(np.arange(len(counts))[:, None], ranked, num_labels)
-        hits = _contains(_keys(documents, positives, num_labels), queries)
-        yield _Block(ranked, hits, documents, positives, counts)
-
-
-def _chunks(n: int) -> Iterator[slice]:
-    return (slice(start, min(start + _CHUNK, n)) for start in range(0, n, _CHUNK))
-
-
-def _keys(documents: Labels, labels: Labels, num_labels: int) -> NDArray[np.int64]:
-    """One number for each (document, label), ascending as the pairs are; a missing label (-1) has its own."""
-    return documents.astype(np.int64) * (num_labels + 1) + labels + 1
-
-
-def _contains(keys: NDArray[np.int64], queries: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which queries are among the ascending keys."""
-    if not keys.size:
-        return np.zeros(queries.shape, dtype=np.bool_)
-    return keys[np.minimum(np.searchsorted(keys, queries), keys.size - 1)] == queries
+def _by_bin(of: Callable[..., Terms], labels: Labels, truth: CSR, bins: NDArray[np.int64], k: int) -> Values:
+    truth = checked(labels, truth, k, bins=bins)
+    members = (bins == b for b in range(len(BINS)))
+    return np.stack([ratio_of_sums(partial(of, among=among), labels, truth, k) for among in members])
 
 
 def _label_counts(labels: Labels, truth: CSR, k: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """For each cut-off 1..k: how often each label is predicted correctly, and predicted at all, int64 [L] each."""
     correct, predicted = np.zeros((2, truth.shape[1]), dtype=np.int64)
     for j in range(k):
-        for block in _blocks(labels[:, j : j + 1], truth, 1):
+        for block in blocks(labels[:, j : j + 1], truth, 1):
             np.add.at(correct, block.ranked[block.hits], 1)
             np.add.at(predicted, block.ranked[block.ranked >= 0], 1)
         yield correct, predicted
@@ -261,20 +189,7 @@ def _documents_per_label(truth: CSR) -> NDArray[np.int64]:
     return np.bincount(truth.indices, minlength=truth.shape[1])
 
 
-def _normalised_dcg(gains: Values | NDArray[np.bool_], counts: NDArray[np.int64]) -> Values:
-    """DCG of gains [n, k] at 1..k over that of a list with all of a document's `counts` true labels in front."""
-    ranks = np.arange(1, gains.shape[1] + 1)
-    discount = 1 / np.log2(ranks + 1)
-    ideal = discount.cumsum()[np.clip(counts[:, None], 1, ranks) - 1]
-    return (gains * discount).cumsum(axis=1) / ideal
-
-
-def _ratio(a: ArrayLike, b: ArrayLike) -> Values:
-    """a / b, and 0 where b is 0."""
-    return np.divide(a, b, out=np.zeros(np.shape(a)), where=np.asarray(b) > 0)
-
-
-def _checked(labels: Labels, truth: CSR, k: int, **per_label: NDArray[np.generic]) -> CSR:
+def checked(labels: Labels, truth: CSR, k: int, **per_label: NDArray[np.generic]) -> CSR:
     """The truth with ascending, unrepeated, non-zero entries, once all arguments are found to belong together."""
     if labels.ndim != 2 or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"labels: expected integers of shape [N, k], got {labels.dtype} {labels.shape}")
@@ -288,7 +203,7 @@ def _checked(labels: Labels, truth: CSR, k: int, **per_label: NDArray[np.generic
     for name, values in per_label.items():
         if values.shape != (num_labels,):
             raise ValueError(f"{name}: expected one for each of the {num_labels} labels, got shape {values.shape}")
-    for rows in _chunks(n):
+    for rows in chunks(n):
         ascending = np.sort(labels[rows], axis=1)
         if ascending[:, 0].min() < -1 or ascending[:, -1].max() >= num_labels:
             raise ValueError(f"labels: expected -1 to {num_labels - 1}, got {ascending.min()} to {ascending.max()}")

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmc.evaluate import metrics
-from xmc.evaluate.metrics import BINS, CSR, Labels, Values
 from xmc.evaluate.propensity import inverse_propensity
+from xmc.evaluate.terms import BINS, CSR, Labels, Values, families, ratio_of_sums
 from xmc.types import XMCError
 
 FAMILIES = (
@@ -116,13 +116,8 @@ def evaluate(
 def _families(
     labels: Labels, truth: CSR, weights: Values, bins: NDArray[np.int64], k: int
 ) -> Iterator[tuple[str, Values]]:
-    yield "P", metrics.precision_at_k(labels, truth, k)
-    yield "R", metrics.recall_at_k(labels, truth, k)
-    yield "nDCG", metrics.ndcg_at_k(labels, truth, k)
-    yield "PSP", metrics.psp_at_k(labels, truth, weights, k)
-    yield "PSnDCG", metrics.psndcg_at_k(labels, truth, weights, k)
-    yield "micro-F1", metrics.f1_at_k(labels, truth, k, "micro")
+    truth = metrics.checked(labels, truth, k, inverse_propensity=weights)
+    for name, terms in families(weights, bins).items():
+        yield name, ratio_of_sums(terms, labels, truth, k)
     yield "macro-F1", metrics.f1_at_k(labels, truth, k, "macro")
     yield "coverage", metrics.coverage_at_k(labels, truth, k)
-    yield from zip((f"{name}-P" for name in BINS), metrics.precision_by_bin(labels, truth, bins, k), strict=True)
-    yield from zip((f"{name}-R" for name in BINS), metrics.recall_by_bin(labels, truth, bins, k), strict=True)

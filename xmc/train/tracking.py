@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -77,6 +78,11 @@ class Trackers:
     def close(self) -> None:
         for tracker in self._trackers:
             tracker.close()
+
+
+def read_log(path: Path) -> Iterator[Record]:
+    """The records of a log, in order; none where there is no file."""
+    yield from map(json.loads, _whole_lines(path))
 
 
 def _whole_lines(path: Path) -> list[str]:

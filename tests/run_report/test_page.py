@@ -1,0 +1,94 @@
+"""The page of made-up facts: nothing becomes markup, and what is missing is said."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from xmc.data import Corpus, Split
+from xmc.run_report import Measured, Missing, RunFacts, history, measure_split, render
+from xmc.types import TopK
+
+EVIL = '</p><script>alert("1")</script>&amp;\x00 \ud800 <img src=//evil.example/x>'
+CONFIG = {f"{part}.kind": part for part in ("data", "encoder", "classifier", "sparsity")}
+
+
+def measured(labels: list[list[int]]) -> Measured:
+    truth = sp.csr_matrix(([1.0, 1, 1], ([0, 1, 1], [0, 1, 2])), shape=(2, 3))
+    train = Split(["t1", "t2"], ["a", "b"], sp.csr_matrix(np.ones((2, 3))))
+    dev = Split(["<id>", "d2"], [EVIL, "word " * 500], truth)
+    corpus = Corpus("made up", {"train": train, "dev": dev}, ["0", "1", "2"], [EVIL, "one", "two"])
+    scores = torch.tensor([[2.0, 1.0]] * 2)
+    ranked = TopK(scores, torch.tensor(labels))
+    return measure_split(
+        *(ranked, scores.sigmoid(), corpus, "dev"), ks=(1, 2), A=0.55, B=1.5, replicates=50, seed=0, examples=1
+    )
+
+
+def facts(name: str, of: Measured | Missing) -> RunFacts:
+    return RunFacts(name, CONFIG, history([]), {}, of, Missing("no connections"), {})
+
+
+class Reader(HTMLParser):
+    """Tags, the addresses that they name, and text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.told = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "action", "data", "srcset")]
+
+    def handle_data(self, data: str) -> None:
+        self.told += data
+
+
+@pytest.fixture(scope="module")
+def one() -> Measured:
+    return measured([[1, 0], [1, 2]])
+
+
+def test_no_text_becomes_markup(one: Measured) -> None:
+    text = render([facts(EVIL, one)])
+    read = Reader(text)
+    assert read.tags.count("script") == 1 and "img" not in read.tags
+    assert 'alert("1")' in read.told
+    assert all(address.startswith("#") or address == "data:," for address in read.addresses)
+    assert text.encode() and "default-src 'none'" in text
+
+
+def test_best_and_worst_stand_with_their_labels(one: Measured) -> None:
+    (best,), (worst,) = one.best, one.worst
+    assert (best.id, best.truth) == ("d2", ("one", "two"))
+    assert best.text.endswith("word …") and len(best.text) <= 602
+    assert [(s.name, s.right) for s in worst.suggestions] == [("one", False), (EVIL, True)]
+
+
+def test_what_is_missing_is_said() -> None:
+    told = Reader(render([facts("old", Missing("no dev split here"))])).told
+    assert told.count("no dev split here") == 4  # metrics, label frequency, confusions, documents
+    for sentence in ("The run folder has no log.", "no connections", "The log follows no topology"):
+        assert sentence in told
+
+
+def test_differences_of_several_runs_are_paired(one: Measured) -> None:
+    other = measured([[0, 1], [1, 2]])
+    told = Reader(render([facts("a", one), facts("b", other), facts("c", Missing("unfinished"))])).told
+    assert "b \u2212 a" in told and "c \u2212 a" not in told and "c: unfinished" in told
+    assert re.search(r"P@1.*?50\.00.*?100\.00.*?\+50\.00", told, flags=re.DOTALL)
+    strange = replace(other, documents="another hash")
+    told = Reader(render([facts("a", one), facts("b", strange)])).told
+    assert "b \u2212 a" not in told and "cannot be paired" in told
+
+
+def test_metrics_recorded_of_other_splits_stand_beside(one: Measured) -> None:
+    told = Reader(render([replace(facts("a", one), recorded={"train": {"P@1": 0.876}})])).told
+    assert "train @1" in told and "87.60" in told

@@ -1,0 +1,175 @@
+"""The sections on how a model came to be: learning curves, connections, topology, time and memory, configuration."""
+
+from collections.abc import Sequence
+from xml.etree.ElementTree import Element
+
+import numpy as np
+
+from xmc.run_report.charts import Line, Ticks, line_chart, sign_picture
+from xmc.run_report.connections import Connections
+from xmc.run_report.facts import Missing, RunFacts
+from xmc.run_report.figures import learning_figures, topology_figures, topology_layers
+from xmc.run_report.markup import ABSENT, Cell, Number, element, missing, note, section, table
+
+MIB = 2**20
+
+
+def learning(runs: Sequence[RunFacts]) -> Element:
+    """The curves of the log."""
+    title = "Learning curves"
+    if not any(run.history.curves for run in runs):
+        return section(title, missing("The run folder has no log."))
+    return section(
+        title,
+        element("div", *learning_figures(runs), class_="figures"),
+        note("From the log of training, a point a log line or the mean of several. Memory is the peak so far."),
+    )
+
+
+def connection_map(runs: Sequence[RunFacts]) -> Element:
+    """Which features the labels use; of one run, by label frequency and with a block of the index as a picture."""
+    title = "Connections"
+    there = [(run.name, run.connections) for run in runs if isinstance(run.connections, Connections)]
+    reasons = [
+        missing(run.connections.reason if len(runs) == 1 else f"{run.name}: {run.connections.reason}")
+        for run in runs
+        if isinstance(run.connections, Missing)
+    ]
+    if not there:
+        return section(title, *reasons)
+    if len(there) == 1:
+        lines = [_usage(name, values) for name, values in there[0][1].usage.items()]
+    else:
+        lines = [_usage(name, topology.usage["all labels"]) for name, topology in there]
+    lines.append(_usage("at random", there[0][1].random, dashed=True))
+    use = line_chart(
+        "Use of the features",
+        lines,
+        x_label="features by falling use of all labels, percent",
+        y_label="labels a feature serves, over the mean of all features",
+    )
+    pictures = [_picture(there[0][1])] if len(runs) == 1 else []
+    return section(
+        title,
+        *map(_in_words, there),
+        element("div", use, *pictures, class_="figures"),
+        note("A bin of few labels scatters more than all of them, whatever its labels have learned."),
+        *reasons,
+    )
+
+
+def topology(runs: Sequence[RunFacts]) -> Element:
+    """The health of the topologies from rewiring to rewiring."""
+    title, layers = "Topology over time", list(dict.fromkeys(layer for run in runs for layer in topology_layers(run)))
+    if not layers:
+        return section(
+            title, missing("The log follows no topology: it never changed, or the run is of an older version.")
+        )
+    first, *inner = layers
+    content = [element("div", *topology_figures(runs, first), class_="figures")]
+    for layer in inner:
+        figures = element("div", *topology_figures(runs, layer), class_="figures")
+        content.append(element("details", element("summary", layer), figures))
+    return section(
+        title,
+        *content,
+        note(
+            "After each rewiring. Turnover, ages and the gap are those of 256 rows spread over the index; the gap is "
+            "set beside that of a Ramanujan graph of the same mean degrees, the best expander."
+        ),
+    )
+
+
+def cost(runs: Sequence[RunFacts]) -> Element:
+    """Time, speed and bytes."""
+    rows: list[tuple[str, list[Cell]]] = [
+        ("training, without evaluation", [_duration(run) for run in runs]),
+        ("steps", [Number(f"{run.history.steps:,}", run.history.steps) for run in runs]),
+        ("documents a second, median", [_median(run, "documents_per_second") for run in runs]),
+        ("peak memory, MiB", [_peak(run) for run in runs]),
+    ]
+    for part in dict.fromkeys(part for run in runs for part in run.sizes):
+        rows.append((f"{part}, MiB", [_size(run, part) for run in runs]))
+    head = ["", *(run.name for run in runs)]
+    return section(
+        "Memory and time",
+        table("Training, and the files of the saved model", head, [[name, *cells] for name, cells in rows]),
+        note("Peak memory is that of the process on a CPU, and of the device's allocations on a GPU."),
+    )
+
+
+def configuration(runs: Sequence[RunFacts]) -> Element:
+    """All of a run's configuration; of several, where they differ."""
+    title = "Configuration"
+    if len(runs) == 1:
+        rows = [[element("code", key), element("code", value)] for key, value in runs[0].config.items()]
+        body = table("As the run was trained", ["key", "value"], rows, texts=2)
+        return section(title, element("details", element("summary", f"{len(rows)} keys"), body))
+    keys = dict.fromkeys(key for run in runs for key in run.config)
+    differ = [key for key in keys if len({run.config.get(key) for run in runs}) > 1 and key != "run"]
+    if not differ:
+        return section(title, note("The runs were trained under the same configuration."))
+    rows = [[element("code", key), *(element("code", run.config.get(key, ABSENT)) for run in runs)] for key in differ]
+    return section(
+        title, table("Where the runs differ", ["key", *(run.name for run in runs)], rows, texts=len(runs) + 1)
+    )
+
+
+def duration(seconds: float) -> str:
+    """Such as 1 h 04 min, 3 min 20 s or 12 s."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def _usage(name: str, values: np.ndarray, dashed: bool = False) -> Line:
+    x = 100 * (np.arange(len(values)) + 0.5) / len(values)
+    return Line(name, x.tolist(), values.tolist(), dashed)
+
+
+def _in_words(named: tuple[str, Connections]) -> Element:
+    name, topology = named
+    shared = "" if topology.groups == topology.labels else f", in {topology.groups:,} groups that share theirs"
+    spread = ", ".join(f"{value:.3f} ({of})" for of, value in topology.gini.items())
+    return element(
+        "p",
+        element("b", f"{name}: "),
+        f"{topology.labels:,} labels with {topology.fan_in:,} of {topology.features:,} features each{shared}; "
+        f"{topology.labels * topology.fan_in:,} weights where a dense layer has "
+        f"{topology.labels * topology.features:,}. Gini coefficient of the features' use: {spread}.",
+    )
+
+
+def _picture(topology: Connections) -> Element:
+    counts = topology.block_counts
+    marked = np.linspace(0, len(counts) - 1, 5).astype(int)
+    ticks: Ticks = [(float(row), f"{counts[row]:,}") for row in marked]
+    return sign_picture(
+        "A sample of the index: weights above and below 0",
+        topology.block,
+        ticks,
+        x_label="features by falling use, a sample",
+        y_label="labels by training documents, a sample",
+    )
+
+
+def _duration(run: RunFacts) -> Cell:
+    return Number(duration(run.history.seconds), run.history.seconds) if run.history.seconds else ABSENT
+
+
+def _median(run: RunFacts, key: str) -> Cell:
+    if (curve := run.history.curves.get(key)) is None:
+        return ABSENT
+    median = float(np.median(curve.values))
+    return Number(f"{median:,.0f}", median)
+
+
+def _peak(run: RunFacts) -> Cell:
+    peak = run.history.peak_memory_mib
+    return ABSENT if peak is None else Number(f"{peak:,.0f}", peak)
+
+
+def _size(run: RunFacts, part: str) -> Cell:
+    size = run.sizes.get(part)
+    return ABSENT if size is None else Number(f"{size / MIB:,.1f}", size)

@@ -1,0 +1,202 @@
+"""Charts as SVG: lines over an axis, and a picture of signs. Colours come from the page's style, by number."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from xml.etree.ElementTree import Element
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmc.run_report.markup import element
+
+WIDTH, HEIGHT = 400, 240
+TOP, BOTTOM, LEFT = 26, 40, 48  # of the frame; the right margin is as wide as the names of the lines
+CHARACTER, LINE = 5.8, 12  # of the small type, in units of the drawing
+COLOURS = 6
+NAME = 22  # characters of a line's name
+MARKED = 24  # points of a line that are drawn one by one, at most
+
+Ticks = Sequence[tuple[float, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A named line through points. dashed: for what is there to compare with."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    dashed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """From values to places on the page."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    logarithmic: bool = False
+
+    def __call__(self, value: float) -> float:
+        low, high, value = (math.log10(v) if self.logarithmic else v for v in (self.low, self.high, value))
+        return round(self.start + (value - low) / (high - low) * (self.end - self.start), 1)
+
+
+def line_chart(
+    title: str,
+    lines: Sequence[Line],
+    *,
+    x_label: str,
+    y_label: str,
+    x_ticks: Ticks | None = None,
+    zero: bool = False,
+    logarithmic: bool = False,
+) -> Element:
+    """Lines with their names, if they have any, at their ends.
+
+    x_ticks: places and texts, where the numbers themselves are not to be shown. zero: the vertical axis begins at 0.
+    logarithmic: it has a logarithmic scale, and values of 0 or less are left out.
+    """
+    lines = [_drawable(line, logarithmic) for line in lines]
+    shown = [line for line in lines if len(line.x)]
+    if not shown:
+        return _figure(title, element("p", "The log has no such figures.", class_="missing"))
+    right = WIDTH - 12 - CHARACTER * max(len(_short(line.name)) for line in shown)
+    places = [v for line in shown for v in line.x] + [v for v, _ in x_ticks or ()]
+    x = _Scale(*_range(places, 0.0), LEFT, right)
+    low, high = _range([v for line in shown for v in line.y], 0.0 if logarithmic else 0.04)
+    y = _Scale(0.0 if zero else low, high, HEIGHT - BOTTOM, TOP, logarithmic)
+    drawn = [
+        element("text", y_label, x=0, y=10, class_="label"),
+        element("text", x_label, x=(LEFT + right) / 2, y=HEIGHT - 4, class_="label middle"),
+        *_vertical_axis(y, right),
+        *_horizontal_axis(x, x_ticks or [(v, _number(v)) for v in _ticks(x.low, x.high, 5)]),
+    ]
+    ends = _spread([y(line.y[-1]) for line in shown])
+    for i, (line, end) in enumerate(zip(shown, ends, strict=True)):
+        drawn += _line(line, x, y, f"c{i % COLOURS}{' dashed' if line.dashed else ''}", end, right)
+    return _figure(title, _drawing(title, *drawn))
+
+
+def sign_picture(title: str, signs: NDArray[np.int8], rows: Ticks, *, x_label: str, y_label: str) -> Element:
+    """A cell for each non-zero entry of `signs` [rows, columns], in one colour where positive, another where negative.
+
+    rows: places of the vertical axis that have a text.
+    """
+    height, width = signs.shape
+    cell = (WIDTH - LEFT) / width
+    bottom = TOP + height * cell
+    cells = [
+        element(
+            "path", d="".join(f"M{column} {row}h1v1h-1z" for row, column in np.argwhere(signs == sign)), class_=name
+        )
+        for sign, name in ((1, "positive"), (-1, "negative"))
+    ]
+    drawn = [
+        element("text", y_label, x=0, y=10, class_="label"),
+        element("text", x_label, x=LEFT + (WIDTH - LEFT) / 2, y=bottom + 16, class_="label middle"),
+        *(element("text", text, x=LEFT - 6, y=TOP + (row + 0.5) * cell + 3.5, class_="tick end") for row, text in rows),
+        element("g", *cells, transform=f"translate({LEFT} {TOP}) scale({cell:.4f})"),
+        element("rect", x=LEFT, y=TOP, width=WIDTH - LEFT, height=round(height * cell, 1), class_="frame"),
+    ]
+    return _figure(title, _drawing(title, *drawn, height=math.ceil(bottom) + 22))
+
+
+def _figure(title: str, content: Element) -> Element:
+    return element("figure", element("figcaption", title), content)
+
+
+def _drawing(title: str, *content: Element, height: int = HEIGHT) -> Element:
+    return element("svg", *content, viewBox=f"0 0 {WIDTH} {height}", role="img", aria_label=title)
+
+
+def _vertical_axis(y: _Scale, right: float) -> list[Element]:
+    ticks = _decades(y.low, y.high) if y.logarithmic else _ticks(y.low, y.high, 5)
+    drawn = []
+    for value in ticks:
+        drawn.append(element("line", x1=LEFT, x2=round(right, 1), y1=y(value), y2=y(value), class_="grid"))
+        drawn.append(element("text", _number(value), x=LEFT - 6, y=y(value) + 3.5, class_="tick end"))
+    return drawn
+
+
+def _horizontal_axis(x: _Scale, ticks: Ticks) -> list[Element]:
+    floor = HEIGHT - BOTTOM
+    drawn = [element("line", x1=LEFT, x2=round(x.end, 1), y1=floor, y2=floor, class_="axis")]
+    for value, text in ticks:
+        drawn.append(element("line", x1=x(value), x2=x(value), y1=floor, y2=floor + 4, class_="axis"))
+        drawn.append(element("text", text, x=x(value), y=floor + 15, class_="tick middle"))
+    return drawn
+
+
+def _line(line: Line, x: _Scale, y: _Scale, style: str, end: float, right: float) -> list[Element]:
+    points = [f"{x(a)},{y(b)}" for a, b in zip(line.x, line.y, strict=True)]
+    drawn = [
+        element("polyline", points=" ".join(points), class_=f"line {style}"),
+        element(
+            "text", _short(line.name), element("title", line.name), x=right + 6, y=end + 3.5, class_=f"name {style}"
+        ),
+    ]
+    if len(points) <= MARKED:
+        drawn += [
+            element(
+                "circle", element("title", f"{line.name}: {b:.4g}"), cx=x(a), cy=y(b), r=2.4, class_=f"point {style}"
+            )
+            for a, b in zip(line.x, line.y, strict=True)
+        ]
+    return drawn
+
+
+def _drawable(line: Line, logarithmic: bool) -> Line:
+    kept = [(x, y) for x, y in zip(line.x, line.y, strict=True) if math.isfinite(y) and (y > 0 or not logarithmic)]
+    return Line(line.name, [x for x, _ in kept], [y for _, y in kept], line.dashed)
+
+
+def _range(values: Sequence[float], margin: float) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    room = margin * (high - low) or (0.0 if high > low else 0.1 * abs(high) or 1.0)
+    return low - room, high + room
+
+
+def _ticks(low: float, high: float, about: int) -> list[float]:
+    """Round numbers in a range: steps of 1, 2 or 5 times a power of ten."""
+    rough = (high - low) / about
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = min((m * power for m in (1, 2, 5, 10)), key=lambda step: abs(math.log(step / rough)))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [float(f"{i * step:.12g}") for i in range(first, last + 1)]
+
+
+def _decades(low: float, high: float) -> list[float]:
+    """Powers of ten in a range, with twice and five times them where there are few, or what `_ticks` gives."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for multiples in ((1,), (1, 2, 5)):
+        ticks = [m * 10.0**p for p in powers for m in multiples if low <= m * 10.0**p <= high]
+        if len(ticks) >= 3:
+            return ticks[:: math.ceil(len(ticks) / 6)]
+    return _ticks(low, high, 5)
+
+
+def _number(value: float) -> str:
+    """A tick's text: 0.05, 5, 5,000, 5k, 1e-06."""
+    if value != 0 and not 1e-3 <= abs(value) < 1e7:
+        return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
+    return f"{value / 1000:g}k" if abs(value) >= 1e4 else f"{value:,.6g}"
+
+
+def _spread(places: Sequence[float]) -> list[float]:
+    """The places, moved apart until each has room for a line of text, and none outside the frame."""
+    order = sorted(range(len(places)), key=lambda i: places[i])
+    moved = [places[i] for i in order]
+    for i in range(1, len(moved)):
+        moved[i] = max(moved[i], moved[i - 1] + LINE)
+    floor = HEIGHT - BOTTOM
+    for i in reversed(range(len(moved))):
+        moved[i] = min(moved[i], floor if i == len(moved) - 1 else moved[i + 1] - LINE)
+    return [place for _, place in sorted(zip(order, moved, strict=True))]
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= NAME else f"{name[: NAME - 1]}…"
