@@ -91,4 +91,6 @@ def test_differences_of_several_runs_are_paired(one: Measured) -> None:
 
 def test_metrics_recorded_of_other_splits_stand_beside(one: Measured) -> None:
     told = Reader(render([replace(facts("a", one), recorded={"train": {"P@1": 0.876}})])).told
-    assert "train @1" in told and "87.60" in told
+    assert "train @1" in told and "87.60" in told and "split=test alone" in told
+    told = Reader(render([replace(facts("a", Missing("no dev")), recorded={"train": {"P@1": 0.876}})])).told
+    assert "no dev" in told and "87.60" in told

@@ -9,13 +9,12 @@ from xmc.run_report.facts import Example, Measured, Missing, RunFacts, Suggestio
 from xmc.run_report.markup import ABSENT, MINUS, Cell, Number, element, missing, note, section, table
 
 TRUE_MINUS = str.maketrans("-", MINUS)
-INTERVALS = "Small figures are 95% intervals of the bootstrap over documents. "
 
 
 def metrics_of_one(run: RunFacts) -> Element:
     """Every metric of the split with its interval, and beside it what the run folder has recorded of other splits."""
     if isinstance(measured := run.measured, Missing):
-        return section("Metrics", missing(measured.reason))
+        return section("Metrics", missing(measured.reason), *_recorded_alone(run))
     report, ks = measured.report, measured.report.ks
     rows = [
         [family, *(_metric(measured, f"{family}@{k}") for k in ks), *_recorded(run, [f"{family}@{k}" for k in ks])]
@@ -28,8 +27,11 @@ def metrics_of_one(run: RunFacts) -> Element:
         "Metrics",
         table(f"{measured.split}: {report.documents:,} documents{unlabelled}, in percent", head, rows),
         note(
-            INTERVALS + "Macro-F1 and coverage are means over labels and have none. Head, torso and tail take a third "
-            f"of the training assignments each ({bins}). Propensities: A = {report.A:g}, B = {report.B:g}."
+            _intervals(measured) + "Macro-F1 and coverage are means over labels and have none. Head, torso and tail "
+            f"take a third of the training assignments each ({bins}). "
+            f"Propensities: A = {report.A:g}, B = {report.B:g}. "
+            + ("" if run.recorded else "The run folder has no figures of another split to set beside these. ")
+            + ("" if measured.split == "test" else "Test figures are shown under split=test alone.")
         ),
     )
 
@@ -59,7 +61,7 @@ def metrics_of_several(runs: Sequence[RunFacts]) -> Element:
     return section(
         "Metrics",
         table(f"{first.split}, in percent", head, rows),
-        note(INTERVALS + paired),
+        note(_intervals(first) + paired),
         *notes,
     )
 
@@ -155,6 +157,20 @@ def _difference(one: Measured, first: Measured, name: str) -> Cell:
     style = "" if spread is None or spread.holds(0) else "better" if value > 0 else "worse"
     text, detail = f"{100 * value:+.2f}".translate(TRUE_MINUS), interval(spread).translate(TRUE_MINUS)
     return Number(text, value, detail, style)
+
+
+def _intervals(measured: Measured) -> str:
+    replicates = len(next(iter(measured.bootstrap.replicates.values())))
+    return f"Small figures are 95% intervals of the bootstrap over documents, {replicates:,} replicates. "
+
+
+def _recorded_alone(run: RunFacts) -> list[Element]:
+    """The figures of the run folder, where there are none to stand beside."""
+    if not run.recorded:
+        return []
+    names = dict.fromkeys(name for figures in run.recorded.values() for name in figures)
+    rows = [[name, *_recorded(run, [name])] for name in names]
+    return [table("As the run folder has them, in percent", ["", *run.recorded], rows)]
 
 
 def _recorded(run: RunFacts, names: Sequence[str]) -> list[Cell]:
