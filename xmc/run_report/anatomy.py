@@ -41,21 +41,19 @@ def connection_map(runs: Sequence[RunFacts]) -> Element:
         lines = [_usage(name, values) for name, values in there[0][1].usage.items()]
     else:
         lines = [_usage(name, topology.usage["all labels"]) for name, topology in there]
-    lines.append(_usage("at random", there[0][1].random, dashed=True))
+    random = "at random" if len(there) == 1 else f"{there[0][0]} at random"
+    lines.append(_usage(random, there[0][1].random, dashed=True))
     use = line_chart(
         "Use of the features",
         lines,
         x_label="features by falling use of all labels, percent",
         y_label="labels a feature serves, over the mean of all features",
     )
-    pictures = [_picture(there[0][1])] if len(runs) == 1 else []
-    return section(
-        title,
-        *map(_in_words, there),
-        element("div", use, *pictures, class_="figures"),
-        note("A bin of few labels scatters more than all of them, whatever its labels have learned."),
-        *reasons,
-    )
+    figures, notes = [use], []
+    if len(runs) == 1:
+        figures.append(_picture(there[0][1]))
+        notes.append(note("A bin of few labels scatters more than all of them, whatever its labels have learned."))
+    return section(title, *map(_in_words, there), element("div", *figures, class_="figures"), *notes, *reasons)
 
 
 def topology(runs: Sequence[RunFacts]) -> Element:

@@ -133,7 +133,9 @@ def _horizontal_axis(x: _Scale, ticks: Ticks) -> list[Element]:
 
 def _line(line: Line, x: _Scale, y: _Scale, style: str, end: float, right: float) -> list[Element]:
     points = [f"{x(a)},{y(b)}" for a, b in zip(line.x, line.y, strict=True)]
-    drawn = [
+    leader = {"x1": x(line.x[-1]), "y1": y(line.y[-1]), "x2": round(right, 1), "y2": end}
+    drawn = [] if not line.name else [element("line", **leader, class_=f"leader {style}")]
+    drawn += [
         element("polyline", points=" ".join(points), class_=f"line {style}"),
         element(
             "text", _short(line.name), element("title", line.name), x=right + 6, y=end + 3.5, class_=f"name {style}"

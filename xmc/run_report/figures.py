@@ -64,7 +64,8 @@ def _draw(figure: Figure, runs: Sequence[RunFacts], prefix: str) -> Element:
         keys = list(_keys(figure, runs[0], prefix))[:LINES]
         lines = [_line(figure, _plain(key) if len(keys) > 1 else "", curves[key]) for key in keys]
     elif key := next(_keys(figure, runs[0], prefix), None):
-        title = f"{figure.title}: {_plain(key)}" if len(figure.keys) > 1 else figure.title
+        if len(figure.keys) > 1 and _plain(key) != title.lower():
+            title = f"{title}: {_plain(key)}"
         lines = [_line(figure, run.name, run.history.curves[key]) for run in runs if key in run.history.curves]
     return line_chart(
         title, lines, x_label="step", y_label=figure.unit, zero=figure.zero, logarithmic=figure.logarithmic

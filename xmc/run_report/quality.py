@@ -154,7 +154,9 @@ def _metric(measured: Measured, name: str) -> Cell:
 def _difference(one: Measured, first: Measured, name: str) -> Cell:
     value = one.report[name] - first.report[name]
     spread = one.bootstrap.difference(first.bootstrap, name)
-    style = "" if spread is None or spread.holds(0) else "better" if value > 0 else "worse"
+    style = "difference"
+    if spread is not None and not spread.holds(0):
+        style += " better" if value > 0 else " worse"
     text, detail = f"{100 * value:+.2f}".translate(TRUE_MINUS), interval(spread).translate(TRUE_MINUS)
     return Number(text, value, detail, style)
 
