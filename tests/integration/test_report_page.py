@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from harness import Run, small
 
+from xmc.evaluate import FAMILIES
 from xmc.run_report import recorded_metrics
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -49,9 +50,13 @@ def test_in_a_browser(report: Path, tmp_path: Path) -> None:
     assert dom.count("<svg") >= 14 and "The topic " in dom
     spoiled = tmp_path / "spoiled.html"
     policy = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>')
-    image = '<img src="http://else.example/x.png"><script>nothing.there</script>'
-    spoiled.write_text(policy.sub("", report.read_text()).replace("</main>", image + "</main>"))
-    _, console, asked = browse(spoiled, tmp_path)
+    click = "document.querySelector('th.number button').click(); nothing.there"
+    more = f'<img src="http://else.example/x.png"><script>{click}</script></body>'
+    spoiled.write_text(policy.sub("", report.read_text()).replace("</body>", more))
+    dom, console, asked = browse(spoiled, tmp_path)
+    first_column = re.findall(r'<tr><td class="text">[^<]*</td><td class="number" data-value="([\d.]+)"', dom)
+    values = list(map(float, first_column[: len(FAMILIES)]))
+    assert values == sorted(values, reverse=True) and len(set(values)) > 1
     assert "nothing is not defined" in console[0] and asked == ["http://else.example/x.png"]
 
 
