@@ -54,8 +54,8 @@ def ranked_labels(topk: TopK) -> NDArray[np.int64]:
 
 def correct(labels: Labels, truth: CSR) -> NDArray[np.bool_]:
     """Which of the predictions are true, [N, k]."""
-    truth = _checked(labels, truth, k := labels.shape[1])
-    return np.concatenate([block.hits for block in _blocks(labels, truth, k)])
+    truth = checked(labels, truth, k := labels.shape[1])
+    return np.concatenate([block.hits for block in blocks(labels, truth, k)])
 
 
 def precision_at_k(labels: Labels, truth: CSR, k: int) -> Values:
