@@ -51,6 +51,8 @@ def needed(text: str) -> list[str]:
     """Overrides for what a choice leaves to the user."""
     keys = [("data.root", "root: ???"), ("encoder.name", "name: ???")]
     left = [f"{key}=there" for key, mark in keys if mark in text or (key == "data.root" and "override /data" in text)]
+    left += ["encoder=sparse_features"] if "kind: bow" in text else []
+    left += ["data=bow", "data.root=there"] if "kind: sparse_features" in text else []
     return left + (["intermediate=linear"] if "layers: [intermediate]" in text else [])
 
 
@@ -179,6 +181,29 @@ def test_weights_of_bfloat16_need_sgd_in_place() -> None:
     ):
         with pytest.raises(XMCError, match=f"{wanted} needs an update that rounds stochastically.*momentum=0"):
             parse(TrainConfig, composed(wanted, *optimizer))
+
+
+@pytest.mark.parametrize("encoder", ["bag", "transformer"])
+def test_an_encoder_of_text_is_given_text(encoder: str) -> None:
+    with pytest.raises(
+        XMCError, match=f"data=bow holds sparse features, and encoder={encoder} reads text; add encoder="
+    ):
+        parse(
+            TrainConfig,
+            composed(
+                "data=bow",
+                "data.root=there",
+                f"encoder={encoder}",
+                *([] if encoder == "bag" else ["encoder.name=there"]),
+            ),
+        )
+
+
+def test_an_encoder_of_sparse_features_is_given_these() -> None:
+    with pytest.raises(
+        XMCError, match=r"reads the numbers of data=bow, and data=pydoc holds text; take encoder=bag or"
+    ):
+        parse(TrainConfig, composed("encoder=sparse_features"))
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ class Ranker:
 
     def eval(self) -> None: ...
 
-    def topk(self, input_ids: Tensor, attention_mask: Tensor, k: int) -> TopK:
+    def topk(self, input_ids: Tensor, attention_mask: Tensor, k: int, values: Tensor | None = None) -> TopK:
         self.asked.append(k)
         scores, labels = self.scores[input_ids[:, 0]].sort(dim=1, descending=True, stable=True)
         missing = max(0, k - scores.shape[1])

@@ -5,6 +5,7 @@ import json
 import logging
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from xmc.config import (
     TrainConfig,
     run_config_path,
 )
-from xmc.data import Batches, Corpus, read_documents
+from xmc.data import Batches, Corpus, StreamFilter, read_documents, read_rows
 from xmc.evaluate import BINS, Report, check_metric_name, evaluate, frequency_bins
 from xmc.model import XMCModel
 from xmc.predict import open_output, predict_documents, rank, write_predictions
@@ -163,12 +164,30 @@ def predict_run(config: PredictConfig, trained: TrainConfig) -> None:
     """Write the best labels of new documents."""
     device = build.prepare_machine(config.device, config.threads)
     model = _load_model(Path(config.run), device)
-    fields = config.text_fields or build.text_fields(trained)
-    source = sys.stdin.buffer if config.input == "-" else config.input
-    documents = read_documents(source, fields, config.id_field, config.text_separator)
-    ranked = predict_documents(model, documents, k=config.k, batch_size=config.batch_size, threshold=config.threshold)
+    documents, left_out = _documents(config, trained, model), None
+    if config.filter is not None:
+        filter = StreamFilter(Path(config.filter), len(model.label_ids))
+        documents, left_out = filter.checked(documents), filter.left_out
+    ranked = predict_documents(
+        *(model, documents),
+        k=config.k,
+        batch_size=config.batch_size,
+        threshold=config.threshold,
+        left_out=left_out,
+    )
     count = write_predictions(ranked, config.output, config.format, model.label_ids)
     logger.info("%d documents -> %s", count, "standard output" if config.output == "-" else config.output)
+
+
+def _documents(config: PredictConfig, trained: TrainConfig, model: XMCModel) -> Iterator[tuple[str, str]]:
+    """Id and text of each document, or its sparse features where the model was trained on these."""
+    source = sys.stdin.buffer if config.input == "-" else config.input
+    if not model.encoder.reads_text:
+        if config.text_fields:
+            raise XMCError(f"text_fields: {config.run} was trained on sparse features, which have none; leave it out")
+        return read_rows(source, len(model.encoder.tokenizer))
+    fields = config.text_fields or build.text_fields(trained)
+    return read_documents(source, fields, config.id_field, config.text_separator)
 
 
 def check_coordinates(config: CoordinateCheckConfig) -> None:

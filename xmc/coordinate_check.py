@@ -128,7 +128,7 @@ def _change(training: build.Training, device: torch.device, steps: int, labels: 
     """
     state, probe = training.state, next(iter(training.batches.epoch(0))).to(device)
     with torch.no_grad():
-        features_BD = state.model.eval().features(probe.input_ids, probe.attention_mask)
+        features_BD = state.model.eval().features(probe.input_ids, probe.attention_mask, probe.values)
     before = _logits(state.model, features_BD, labels)
     state.set_learning_rates(1.0)
     batches = itertools.chain.from_iterable(training.batches.epoch(epoch) for epoch in itertools.count())

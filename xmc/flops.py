@@ -14,6 +14,7 @@ from xmc.data import Corpus
 from xmc.model.bag import BagModel
 from xmc.model.encoder import Encoder
 from xmc.model.intermediate import Identity, Linear
+from xmc.model.sparse_features import SparseFeaturesModel
 from xmc.model.sparse_linear import SparseLinear
 from xmc.ops.fan_in import index_dtype
 from xmc.types import Batch
@@ -103,8 +104,8 @@ class _Features(nn.Module):
         self.encoder = encoder
         self.intermediate = intermediate
 
-    def forward(self, input_ids_BT: Tensor, attention_mask_BT: Tensor) -> Tensor:
-        return self.intermediate(self.encoder(input_ids_BT, attention_mask_BT))
+    def forward(self, input_ids_BT: Tensor, attention_mask_BT: Tensor, values_BT: Tensor | None) -> Tensor:
+        return self.intermediate(self.encoder(input_ids_BT, attention_mask_BT, values_BT))
 
 
 @torch.no_grad()
@@ -116,13 +117,14 @@ def _of_features(encoder: Encoder, intermediate: Linear | Identity, batch: Batch
     def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         if isinstance(module, SparseLinear):
             sparse[module] = sparse.get(module, 0) + output.numel() * module.active
-        elif isinstance(module, BagModel):
+        elif isinstance(module, BagModel | SparseFeaturesModel):
             sparse[module] = len(module.terms(*inputs)[0]) * module.config.hidden_size
 
-    hooks = [m.register_forward_hook(note) for m in model.modules() if isinstance(m, SparseLinear | BagModel)]
+    noted = SparseLinear | BagModel | SparseFeaturesModel
+    hooks = [m.register_forward_hook(note) for m in model.modules() if isinstance(m, noted)]
     attention = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention}
     with FlopCounterMode(display=False, custom_mapping=attention) as counter:
-        model(batch.input_ids, batch.attention_mask)
+        model(batch.input_ids, batch.attention_mask, batch.values)
     for hook in hooks:
         hook.remove()
     inclusive = {name: sum(by_op.values()) for name, by_op in counter.get_flop_counts().items()}

@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -36,7 +36,7 @@ def rank(model: XMCModel, batches: Iterable[Batch], k: int, filter: csr_matrix |
         left_out = None if filter is None else filter[batch.rows.numpy()]
         more = 0 if left_out is None else int(np.diff(left_out.indptr).max())
         batch = batch.to(model.device)
-        top = model.topk(batch.input_ids, batch.attention_mask, k + more)
+        top = model.topk(batch.input_ids, batch.attention_mask, k + more, batch.values)
         top = TopK(top.scores.cpu(), top.labels.cpu())
         parts.append(top if left_out is None else _without(top, left_out, k))
     ranked, order = TopK.cat(parts), torch.cat(rows).argsort()
@@ -61,15 +61,21 @@ def predict_documents(
     k: int | None,
     batch_size: int,
     threshold: Threshold = None,
+    left_out: Mapping[int, Sequence[int]] | None = None,
 ) -> Iterator[Ranked]:
     """The id and the k best labels of each document, in order; see `XMCModel.predict`.
 
-    documents: (id, text) pairs; only one batch of them is held at a time.
+    documents: (id, text) pairs; only one batch of them is held at a time. left_out: places of labels that the list of a
+    document, named by its place, leaves out: the others move up.
     """
-    stream = iter(documents)
+    stream, left_out = enumerate(documents), left_out or {}
+    most = model.default_k(threshold) if k is None else k
     while batch := list(islice(stream, batch_size)):
-        predictions = model.predict([text for _, text in batch], k, batch_size, threshold)
-        yield from zip((identifier for identifier, _ in batch), predictions, strict=True)
+        hidden = [{model.label_ids[label] for label in left_out.get(place, ())} for place, _ in batch]
+        texts = [text for _, (_, text) in batch]
+        predictions = model.predict(texts, most + max(map(len, hidden)), batch_size, threshold)
+        for (_, (identifier, _)), labels, names in zip(batch, predictions, hidden, strict=True):
+            yield identifier, [p for p in labels if p.label not in names][:most]
 
 
 def write_predictions(

@@ -9,7 +9,8 @@ Tensor names end in their shape where it helps (`features_BD`):
     I, O inputs and outputs of a layer inside the network; there N counts its rows
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,9 +20,59 @@ from torch import Tensor
 
 LossName = Literal["bce", "squared_hinge"]
 
+_LARGEST = torch.finfo(torch.float32).max
+
 
 class XMCError(Exception):
     """A mistake in the user's input, told in one message: what was given, what was expected, the way out."""
+
+
+@dataclass(frozen=True, slots=True)
+class SparseRow:
+    """A row of a sparse matrix. columns: ascending, without repeats. values: one for each, within float32."""
+
+    columns: Sequence[int]
+    values: Sequence[float]
+
+    @classmethod
+    def parse(cls, text: str, size: int, where: str) -> "SparseRow":
+        """Of `column:value column:value ...`, columns from 0 and in any order. size: how many columns there are.
+
+        Raises XMCError, beginning with `where`, for what is no such pair, out of range or there twice.
+        """
+        entries = text.split()
+        parts = [entry.partition(":") for entry in entries]
+        try:
+            columns, values = [int(part[0]) for part in parts], [float(part[2]) for part in parts]
+        except ValueError:
+            wrong = next(entry for entry in entries if not _is_pair(entry))
+            raise XMCError(
+                f"{where}: expected `feature:value`, a whole number and a number, found {wrong!r:.40}"
+            ) from None
+        if entries and not 0 <= min(columns) <= max(columns) < size:
+            outside = next(column for column in columns if not 0 <= column < size)
+            raise XMCError(f"{where}: feature {outside} is out of range; there are {size} features, 0 to {size - 1}")
+        if len(set(columns)) < len(columns):
+            twice = next(column for column, times in Counter(columns).items() if times > 1)
+            raise XMCError(f"{where}: feature {twice} stands twice; expected each feature once, with its whole value")
+        if not sum(map(abs, values)) <= _LARGEST:  # nor where one is not a number
+            for column, value in zip(columns, values, strict=True):
+                if not abs(value) <= _LARGEST:
+                    raise XMCError(f"{where}: feature {column} has the value {value}; expected a finite 32-bit number")
+        ascending = sorted(columns)
+        if ascending == columns:
+            return cls(columns, values)
+        value_of = dict(zip(columns, values, strict=True))
+        return cls(ascending, [value_of[column] for column in ascending])
+
+
+def _is_pair(entry: str) -> bool:
+    column, _, value = entry.partition(":")
+    try:
+        int(column), float(value)
+    except ValueError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +108,25 @@ class Batch:
     """B tokenised documents.
 
     input_ids, attention_mask: int64 [B, T], padded on the right. rows: int64 [B], each document's row in its split.
+    values: float32 [B, T], what each id weighs in a document of sparse features; None: the ids are tokens of a text.
     """
 
     input_ids: Tensor
     attention_mask: Tensor
     positives: Positives
     rows: Tensor
+    values: Tensor | None = None
 
     def __len__(self) -> int:
         return self.input_ids.shape[0]
 
     def to(self, device: torch.device | str) -> "Batch":
         return Batch(
-            self.input_ids.to(device), self.attention_mask.to(device), self.positives.to(device), self.rows.to(device)
+            self.input_ids.to(device),
+            self.attention_mask.to(device),
+            self.positives.to(device),
+            self.rows.to(device),
+            None if self.values is None else self.values.to(device),
         )
 
 

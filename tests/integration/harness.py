@@ -3,6 +3,7 @@
 import json
 import random
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,25 @@ def write_corpus(folder: Path, seed: int = 0) -> None:
                 out.write(json.dumps({"id": f"{split}{i}", "text": " ".join(words), "labels": topics}) + "\n")
     names = "".join(f"{topic}\tThe topic {topic[5:]}\n" for topic in sorted(WORDS))
     (folder / "labels.tsv").write_text("id\tname\n" + names)
+
+
+def write_bow(corpus: Path, folder: Path) -> None:
+    """The counted words of a corpus as sparse features. Every other document of test must leave out its first label."""
+    folder.mkdir(parents=True, exist_ok=True)
+    labels = sorted(WORDS)
+    words = {word: feature for feature, word in enumerate(word for label in labels for word in WORDS[label])}
+    pairs = []
+    for split in ("train", "test"):
+        documents = [json.loads(line) for line in (corpus / f"{split}.jsonl").read_text().splitlines()]
+        with open(folder / f"toy_{split}.txt", "w") as out:
+            out.write(f"{len(documents)} {len(words) + 1} {len(labels)}\n")
+            for i, document in enumerate(documents):
+                counts = Counter(words.get(word, len(words)) for word in document["text"].split())
+                places = [labels.index(label) for label in document["labels"]]
+                pairs += [f"{i} {places[0]}\n"] if split == "test" and i % 2 == 0 else []
+                features = " ".join(f"{feature}:{count}" for feature, count in counts.items())
+                out.write(f"{','.join(map(str, places))} {features}\n")
+    (folder / "tst_filter_labels.txt").write_text("".join(pairs))
 
 
 def command(*arguments: object) -> list[str]:

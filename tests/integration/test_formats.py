@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from harness import WORDS, Run, small
+from harness import WORDS, Finished, Run, small, write_bow
 from scipy.sparse import csr_matrix, save_npz
 
 LABELS = sorted(WORDS)
@@ -67,7 +67,12 @@ def annif(corpus: Path, root: Path) -> None:
     (root / "vocabulary.tsv").write_text("".join(f"<http://t/{label}>\tName of {label}\n" for label in LABELS))
 
 
-WRITERS: list[Callable[[Path, Path], None]] = [repository, pecos, lightxml, annif]
+def bow(corpus: Path, root: Path) -> None:
+    write_bow(corpus, root)
+
+
+WRITERS: list[Callable[[Path, Path], None]] = [repository, pecos, lightxml, annif, bow]
+ENCODERS = {"bow": ["encoder=sparse_features", "encoder.width=32"]}
 
 
 @pytest.fixture(scope="module", params=WRITERS, ids=lambda writer: writer.__name__)
@@ -78,12 +83,31 @@ def run(request: pytest.FixtureRequest, corpus: Path, tmp_path_factory: pytest.T
     request.param(corpus, folder / "data")
     data = [f"data={folder.name}", f"data.root={folder / 'data'}", f"data.cache_dir={folder / 'cache'}"]
     one_label = ["metrics.ks=[1]", "trainer.metric=P@1"]  # a list of one, from which a filter leaves nothing to move up
-    xmc("train", *small(corpus, f"run={folder / 'run'}", *data, *one_label))
+    xmc("train", *small(corpus, f"run={folder / 'run'}", *data, *ENCODERS.get(folder.name, []), *one_label))
     return folder / "run"
 
 
+def predict(run: Path, corpus: Path, xmc: Run, *arguments: object, check: bool = True) -> Finished:
+    documents = [f"input={corpus / 'test.jsonl'}", "text_fields=[text]"]
+    if run.parent.name == "bow":
+        documents = [f"input={run.parent / 'data' / 'toy_test.txt'}"]
+    return xmc("predict", f"run={run}", *documents, *arguments, check=check)
+
+
 def predicted(run: Path, corpus: Path, xmc: Run, *arguments: object) -> str:
-    return xmc("predict", f"run={run}", f"input={corpus / 'test.jsonl'}", "text_fields=[text]", *arguments).stdout
+    return predict(run, corpus, xmc, *arguments).stdout
+
+
+def read_sparse_file(text: str) -> csr_matrix:
+    """A matrix as pyxclib's function of this name reads it: `rows columns`, then `column:value ...` a row, from 0."""
+    head, *lines = text.removesuffix("\n").split("\n")
+    rows, columns = map(int, head.split(" "))
+    entries = [[entry.split(":") for entry in line.split(" ")] if line else [] for line in lines]
+    assert len(entries) == rows
+    indices = [int(column) for row in entries for column, _ in row]
+    values = np.array([value for row in entries for _, value in row], dtype=np.float32)
+    assert all(row == sorted(row, key=lambda entry: int(entry[0])) for row in entries)
+    return csr_matrix((values, indices, np.cumsum([0, *map(len, entries)])), shape=(rows, columns))
 
 
 def test_evaluate(run: Path, corpus: Path, xmc: Run) -> None:
@@ -91,22 +115,23 @@ def test_evaluate(run: Path, corpus: Path, xmc: Run) -> None:
     report = json.loads((run / "metrics-test.json").read_text())
     documents = dict(splits(corpus))["test"]
     assert (report["documents"], report["labels"]) == (len(documents), len(LABELS))
-    hidden = 1 if run.parent.name == "repository" else 0
-    left = [len(doc["labels"]) - hidden * (i < len(documents) // 2) for i, doc in enumerate(documents)]
+    hides = {"repository": lambda i: i < len(documents) // 2, "bow": lambda i: i % 2 == 0}
+    hidden = hides.get(run.parent.name, lambda i: False)
+    left = [len(doc["labels"]) - hidden(i) for i, doc in enumerate(documents)]
     assert report["unlabelled"] == left.count(0)
     assert report["metrics"]["P@1"] > 0.9 * (1 - left.count(0) / len(left))
 
 
 def test_predictions_as_scores(run: Path, corpus: Path, xmc: Run) -> None:
-    documents = dict(splits(corpus))["test"]
-    head, *rows = predicted(run, corpus, xmc, "format=scores", "k=4").splitlines()
-    assert head == f"{len(documents)} {len(LABELS)}"
-    lists = [json.loads(line) for line in predicted(run, corpus, xmc, "k=4").splitlines()]
+    scores = read_sparse_file(predicted(run, corpus, xmc, "format=scores", "k=4"))
+    assert scores.shape == (len(dict(splits(corpus))["test"]), len(LABELS))
     with open(run / "model" / "labels.jsonl") as stream:
         order = [json.loads(line)["id"] for line in stream]
-    for row, ranked in zip(rows, lists, strict=True):
-        entries = [(float(score), int(column)) for column, score in (entry.split(":") for entry in row.split())]
-        assert [order[column] for _, column in sorted(entries, reverse=True)] == [p["label"] for p in ranked["labels"]]
+    lists = [json.loads(line)["labels"] for line in predicted(run, corpus, xmc, "k=4").splitlines()]
+    for row, ranked in zip(scores, lists, strict=True):
+        best = np.argsort(-row.data, kind="stable")
+        assert [order[column] for column in row.indices[best]] == [one["label"] for one in ranked]
+        assert row.data[best] == pytest.approx([one["score"] for one in ranked], abs=1e-6)
 
 
 @pytest.mark.parametrize("run", [repository], indirect=True, ids=["repository"])
@@ -117,6 +142,40 @@ def test_predictions_for_the_test_file_itself(run: Path, corpus: Path, xmc: Run)
     assert [ranked["id"] for ranked in lists] == [document["id"] for document in documents]
     hits = sum(one["labels"][0]["label"] in doc["labels"] for one, doc in zip(lists, documents, strict=True))
     assert hits > 0.9 * len(documents)
+
+
+@pytest.mark.parametrize("run", [repository, bow], indirect=True, ids=["repository", "bow"])
+def test_predictions_leave_out_what_a_filter_tells(run: Path, corpus: Path, xmc: Run, tmp_path: Path) -> None:
+    path = run.parent / "data" / "tst_filter_labels.txt"
+    pairs = {tuple(map(int, line.split())) for line in path.read_text().splitlines()}
+    with open(run / "model" / "labels.jsonl") as stream:
+        place = {json.loads(line)["id"]: column for column, line in enumerate(stream)}
+
+    def ranked(*arguments: object) -> list[list[int]]:
+        told = predicted(run, corpus, xmc, "batch_size=7", *arguments).splitlines()
+        return [[place[one["label"]] for one in json.loads(line)["labels"]] for line in told]
+
+    whole, left = ranked(f"k={len(LABELS)}"), ranked("k=2", f"filter={path}")
+    assert left == [[label for label in row if (i, label) not in pairs][:2] for i, row in enumerate(whole)]
+    assert left != [row[:2] for row in whole]
+    beyond = tmp_path / "filter.txt"
+    beyond.write_text(f"0 1\n{len(whole)} 1\n")
+    refused = predict(run, corpus, xmc, f"filter={beyond}", f"output={tmp_path / 'out'}", check=False)
+    assert f"{beyond}:2: document {len(whole)} is out of range, there are {len(whole)}" in refused.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("run", [bow], indirect=True, ids=["bow"])
+def test_sparse_features_are_counted_and_are_no_text(run: Path, corpus: Path, xmc: Run) -> None:
+    data = [f"data.root={run.parent / 'data'}", f"data.cache_dir={run.parent / 'cache'}", *ENCODERS["bow"]]
+    table = xmc("flops", "data=bow", *data, "classifier.fan_in=8").stdout
+    (macs,) = (
+        float(line.split("|")[2].replace(",", "")) for line in table.splitlines() if "encoder.backbone |" in line
+    )
+    assert 5 * 32 < macs < 18 * 32, "distinct words of a document, times the width"
+    refused = xmc("predict", f"run={run}", f"input={corpus / 'test.jsonl'}", check=False)
+    assert "test.jsonl:1: expected the header `rows features labels`" in refused.stderr
+    assert "leave it out" in predict(run, corpus, xmc, "text_fields=[text]", check=False).stderr
 
 
 @pytest.mark.parametrize("run", [annif], indirect=True, ids=["annif"])

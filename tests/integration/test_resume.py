@@ -9,13 +9,14 @@ import time
 from pathlib import Path
 
 import pytest
-from harness import Run, command, small
+from harness import Run, command, small, write_bow
 
 from xmc.train.tracking import LocalLog, Record
 
 # Dropout, the auxiliary head, SET and early evaluations are all at work in these runs.
 OVERRIDES = ("trainer.checkpoint_every=7", "trainer.log_every=1")
 RIGL = ["sparsity=rigl", "sparsity.interval=10", "sparsity.batches=3"]
+BOW = ["data=bow", "data.root={bow}", "data.cache_dir={bow}/cache", "encoder=sparse_features", "encoder.width=32"]
 TRANSFORMER = ["encoder=transformer", "encoder.name={bert}", "encoder.max_length=16"]
 
 
@@ -65,6 +66,7 @@ def test_killed_three_times_ends_the_same(corpus: Path, tmp_path: Path, xmc: Run
         ["sparsity=topkast", "sparsity.refresh=10", "sparsity.store=implicit"],
         ["sparsity=topkast", "sparsity.refresh=10", "sparsity.store=mapped"],
         ["classifier/optimizer=sgd", "classifier.weight_dtype=bfloat16", "classifier.group_size=2"],
+        BOW,
     ],
     ids=" ".join,
 )
@@ -73,7 +75,8 @@ def test_stopped_in_the_middle_of_an_interval(
 ) -> None:
     """At step 29, after two rewirings and within the batches that RigL looks at before the third."""
     overrides = ["trainer.max_steps=45", "trainer.log_every=1", "trainer.eval_every=45"]
-    overrides += [override.format(bert=bert_folder) for override in strategy]
+    write_bow(corpus, tmp_path / "bow")
+    overrides += [override.format(bert=bert_folder, bow=tmp_path / "bow") for override in strategy]
     xmc("train", *small(corpus, f"run={tmp_path / 'whole'}", *overrides))
     real = LocalLog.log
 

@@ -27,7 +27,7 @@ class TinyEncoder(nn.Module):
         self.linear = nn.Linear(D, D)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, mask: Tensor, values: Tensor | None = None) -> Tensor:
         pooled = (self.table(ids) * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
         return self.dropout(torch.tanh(self.linear(pooled)))
 

@@ -12,6 +12,7 @@ from xmc.data import (
     cut_dev,
     prepare,
     read_annif,
+    read_bow,
     read_lightxml,
     read_pecos,
     read_pydoc,
@@ -84,6 +85,8 @@ def _read(data: c.DataSection) -> Corpus:
             return read_annif(
                 data.root, files=data.files, vocabulary=data.vocabulary, on_error=data.on_error, cache_dir=cache
             )
+        case c.BowData():
+            return read_bow(data.root, files=data.files, on_error=data.on_error, cache_dir=cache)
         case c.RepositoryData():
             return read_repository(
                 data.root,
@@ -102,6 +105,7 @@ def _read(data: c.DataSection) -> Corpus:
                 files=data.files,
                 label_separator=data.label_separator,
                 text_separator=data.text_separator,
+                on_error=data.on_error,
                 cache_dir=cache,
             )
     raise TypeError(f"no reader for {type(data).__name__}")

@@ -32,6 +32,7 @@ from xmc.model.clustering import cluster_labels, order_by_group
 from xmc.model.encoder import Encoder, load_backbone
 from xmc.model.head_and_tail import HeadAndTail, most_frequent_first
 from xmc.model.intermediate import Identity, Linear
+from xmc.model.sparse_features import SparseFeaturesConfig, SparseFeaturesModel, SparseFeaturesTokenizer
 from xmc.model.sparse_ift import SparseIFT, sparsify_feed_forward_
 from xmc.ops.fan_in import resolve_backend
 from xmc.parametrization import Parametrization, Standard, SuPar
@@ -80,6 +81,8 @@ def build_encoder(config: c.TrainConfig, corpus: Corpus) -> Encoder:
     section = config.encoder
     if isinstance(section, c.BagEncoder):
         return _build_bag(config, section, corpus)
+    if isinstance(section, c.SparseFeaturesEncoder):
+        return _build_sparse_features(section, corpus)
     backbone, tokenizer = load_backbone(section.name, section.backbone_dropout)
     if section.activation_checkpointing:
         backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -103,6 +106,13 @@ def _build_bag(config: c.TrainConfig, section: c.BagEncoder, corpus: Corpus) -> 
     """Tokenizer, bigrams and document frequencies are learned from the training texts."""
     tokenizer = _word_tokenizer(corpus.split("train"), section.vocab_size, cache_folder(config.data))
     model = _bag_of(config, section, tokenizer, corpus, mlp_width=section.mlp_width)
+    return Encoder(model, tokenizer, pooling="none", max_length=section.max_length, dropout=section.dropout)
+
+
+def _build_sparse_features(section: c.SparseFeaturesEncoder, corpus: Corpus) -> Encoder:
+    assert corpus.num_features is not None
+    tokenizer = SparseFeaturesTokenizer(corpus.num_features)
+    model = SparseFeaturesModel(SparseFeaturesConfig(corpus.num_features, section.width, section.term_dropout))
     return Encoder(model, tokenizer, pooling="none", max_length=section.max_length, dropout=section.dropout)
 
 

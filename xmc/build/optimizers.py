@@ -7,8 +7,8 @@ from xmc import config as c
 from xmc.build.model import build_parametrization
 from xmc.model import XMCModel
 from xmc.model.auxiliary import ClusterHead
-from xmc.model.bag import BagModel
 from xmc.model.classifier import FixedFanIn, Layer
+from xmc.model.embedding_bag import EmbeddingBag
 from xmc.model.head_and_tail import HeadAndTail
 from xmc.model.sparse_linear import SparseLinear
 from xmc.train.optim import InPlaceSGD, SlotAdamW
@@ -20,7 +20,7 @@ def build_optimizers(config: c.TrainConfig, model: XMCModel, auxiliary: ClusterH
     """One optimizer a part; all follow the same schedule from their own peak."""
     encoder = config.encoder
     parts: dict[str, Optimizer] = {}
-    tables = [module.table for module in model.encoder.modules() if isinstance(module, BagModel)]
+    tables = [module.table for module in model.encoder.modules() if isinstance(module, EmbeddingBag)]
     rules = build_parametrization(config)
     sparse = {
         layer.weight: rules.hidden_rate(layer.active, None if part is model.intermediate else layer.dense_fan_in)
@@ -41,7 +41,7 @@ def build_optimizers(config: c.TrainConfig, model: XMCModel, auxiliary: ClusterH
         groups = [{"params": [weight], "lr": rate * encoder.lr} for weight, rate in sparse.items()]
         parts["sparse"] = SlotAdamW(groups, lr=encoder.lr, weight_decay=encoder.weight_decay)
     if tables:
-        terms = encoder if isinstance(encoder, c.BagEncoder) else encoder.lexical
+        terms = encoder.lexical if isinstance(encoder, c.TransformerEncoder) else encoder
         parts["embedding"] = SparseNovoGrad(tables, lr=terms.embedding_lr)
     layers: dict[str, nn.Module] = {"": model.classifier}
     if isinstance(model.classifier, HeadAndTail):

@@ -24,7 +24,7 @@ from xmc.build.optimizers import build_optimizers
 from xmc.data import Batches, Corpus
 from xmc.model import XMCModel
 from xmc.model.classifier import FixedFanIn
-from xmc.model.clustering import label_features, tfidf
+from xmc.model.clustering import label_features, tfidf, unit_rows
 from xmc.model.encoder import Encoder
 from xmc.model.sparse_linear import SparseLinear
 from xmc.sparsity import (
@@ -96,8 +96,11 @@ def build_training(
 
     @functools.cache
     def features() -> csr_matrix:
-        """What labels are clustered by, [L, V]: TF-IDF over the encoder's own tokens."""
-        return label_features(tfidf(*batches.flat_tokens(), len(encoder.tokenizer)), batches.labels)
+        """What labels are clustered by, [L, V]: TF-IDF over the encoder's own tokens, or the values as given."""
+        ids, offsets = batches.flat_tokens()
+        values, size = batches.flat_values(), len(encoder.tokenizer)
+        documents = tfidf(ids, offsets, size) if values is None else unit_rows(values, ids, offsets, size)
+        return label_features(documents, batches.labels)
 
     counts = torch.from_numpy(corpus.label_counts("train"))
     classifier = build_classifier(config, intermediate.width, counts, features, device, generator)

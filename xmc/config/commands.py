@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from xmc.config.parts import (
     AnnifData,
     BagEncoder,
+    BowData,
     ClustersAuxiliary,
     Count,
     DenseClassifier,
@@ -25,6 +26,7 @@ from xmc.config.parts import (
     RigLSparsity,
     Section,
     SetSparsity,
+    SparseFeaturesEncoder,
     SparseIFT,
     StandardParametrization,
     StaticSparsity,
@@ -46,9 +48,10 @@ class TrainConfig(Section):
     seed: Annotated[int, Field(ge=0)]
     loss: LossName
     data: Annotated[
-        PydocData | TableData | LightXMLData | RepositoryData | PecosData | AnnifData, Field(discriminator="kind")
+        PydocData | TableData | LightXMLData | RepositoryData | PecosData | AnnifData | BowData,
+        Field(discriminator="kind"),
     ]
-    encoder: Annotated[BagEncoder | TransformerEncoder, Field(discriminator="kind")]
+    encoder: Annotated[BagEncoder | TransformerEncoder | SparseFeaturesEncoder, Field(discriminator="kind")]
     intermediate: Annotated[IdentityIntermediate | LinearIntermediate, Field(discriminator="kind")]
     classifier: Annotated[FixedFanInClassifier | DenseClassifier, Field(discriminator="kind")]
     parametrization: Annotated[StandardParametrization | SuParParametrization, Field(discriminator="kind")]
@@ -60,13 +63,31 @@ class TrainConfig(Section):
     tracking: Annotated[NoTracking | WandbTracking, Field(discriminator="kind")]
 
     @model_validator(mode="after")
+    def _encoder_reads_the_data(self) -> "TrainConfig":
+        numbers, reads_numbers = self.data.kind == "bow", self.encoder.kind == "sparse_features"
+        if numbers and not reads_numbers:
+            raise ValueError(
+                f"data=bow holds sparse features, and encoder={self.encoder.kind} reads text; "
+                "add encoder=sparse_features"
+            )
+        if reads_numbers and not numbers:
+            raise ValueError(
+                f"encoder=sparse_features reads the numbers of data=bow, and data={self.data.kind} holds text; take "
+                "encoder=bag or transformer"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _sparse_ift_has_a_layer(self) -> "TrainConfig":
         if isinstance(self.sparse_ift, NoSparseIFT):
             return self
         if "intermediate" in self.sparse_ift.layers and self.intermediate.kind != "linear":
             raise ValueError("sparse_ift transforms an intermediate layer; add intermediate=linear")
         if "encoder" in self.sparse_ift.layers and self.encoder.kind != "transformer":
-            raise ValueError("sparse_ift.layers: the bag has no feed-forward blocks; take encoder=transformer, or none")
+            raise ValueError(
+                f"sparse_ift.layers: encoder={self.encoder.kind} has no feed-forward blocks; "
+                "take encoder=transformer, or intermediate"
+            )
         if "encoder" in self.sparse_ift.layers:
             self._sparse_encoder_can_learn(self.sparse_ift.kind)
         if self.sparsity.kind == "topkast":
@@ -165,6 +186,7 @@ class PredictConfig(Section):
     format: Literal["jsonl", "scores", "annif"]
     k: Count | None
     threshold: Annotated[float | Literal["auto"] | None, BeforeValidator(_threshold)]
+    filter: str | None
     batch_size: Count
     device: str
     threads: Count | None

@@ -27,20 +27,20 @@ class PydocData(DataSection):
     packages: tuple[str, ...]
 
 
-class TableData(DataSection):
-    kind: Literal["jsonl", "csv", "tsv", "parquet"]
+class FolderData(DataSection):
     root: str
+    on_error: Literal["error", "skip"]
+
+
+class TableData(FolderData):
+    kind: Literal["jsonl", "csv", "tsv", "parquet"]
+    on_error: Literal["error", "skip"] = "error"  # where the configuration of an older run has none
     files: dict[str, str]
     text_fields: Annotated[tuple[str, ...], Field(min_length=1)]
     text_separator: str
     id_field: str | None
     label_field: str
     label_separator: str
-
-
-class FolderData(DataSection):
-    root: str
-    on_error: Literal["error", "skip"]
 
 
 class LightXMLData(FolderData):
@@ -76,6 +76,11 @@ class PecosData(BenchmarkData):
     kind: Literal["pecos"]
 
 
+class BowData(FolderData):
+    kind: Literal["bow"]
+    files: dict[str, str]
+
+
 class AnnifData(FolderData):
     kind: Literal["annif"]
     files: dict[str, str]
@@ -97,6 +102,13 @@ class BagEncoder(EncoderSection):
     min_documents: Count
     term_dropout: Annotated[float, Field(ge=0, lt=1)]
     mlp_width: Annotated[int, Field(ge=0)]
+    embedding_lr: Positive
+
+
+class SparseFeaturesEncoder(EncoderSection):
+    kind: Literal["sparse_features"]
+    width: Count
+    term_dropout: Annotated[float, Field(ge=0, lt=1)]
     embedding_lr: Positive
 
 

@@ -2,8 +2,10 @@
 
 from xmc.data.annif import read_annif
 from xmc.data.batches import Batches
+from xmc.data.bow import read_bow, read_rows
 from xmc.data.corpus import Corpus, Split, cut_dev
 from xmc.data.documents import read_documents
+from xmc.data.filters import StreamFilter
 from xmc.data.lightxml import read_lightxml
 from xmc.data.pecos import read_pecos
 from xmc.data.prepare import PECOS, REPOSITORY, Layout, prepare
@@ -19,14 +21,17 @@ __all__ = [
     "Corpus",
     "Layout",
     "Split",
+    "StreamFilter",
     "cut_dev",
     "prepare",
     "read_annif",
+    "read_bow",
     "read_documents",
     "read_lightxml",
     "read_pecos",
     "read_pydoc",
     "read_repository",
+    "read_rows",
     "read_table",
     "tokenize",
 ]

@@ -7,8 +7,8 @@ from xmc.data import files as inputs
 from xmc.data.assemble import assemble
 from xmc.data.corpus import Corpus
 from xmc.data.labels import bare_uri, read_vocabulary
-from xmc.data.records import Record, format_of, records, split_files
-from xmc.data.store import Document, OnError, attempt, stored
+from xmc.data.records import Record, format_of, records, split_files, usable
+from xmc.data.store import Document, OnError, stored
 from xmc.types import XMCError
 
 FORMATS = ("tsv", "csv")
@@ -61,19 +61,20 @@ def _tsv_documents(files: tuple[Path], split: str) -> Iterator[Document | XMCErr
     with inputs.open_bytes(path) as stream:
         for number, raw in inputs.numbered_lines(stream, str(path)):
             if raw.strip():
-                yield attempt(document, number, raw)
+                yield inputs.attempt(document, number, raw)
 
 
 def _csv_documents(files: tuple[Path], split: str) -> Iterator[Document | XMCError]:
     (path,) = files
 
-    def document(row: int, line: int, record: Record) -> Document:
+    def document(row: int, line: int, given: Record | XMCError) -> Document:
+        record = usable(given)
         return _document(path, line, f"{split}-{row}", record["text"], record["subject_uris"])
 
     for row, (line, record) in enumerate(records(path)):
-        if not {"text", "subject_uris"} <= record.keys():
+        if not isinstance(record, XMCError) and not {"text", "subject_uris"} <= record.keys():
             raise XMCError(f"{path}: columns {inputs.listing(record)}; expected text and subject_uris in the header")
-        yield attempt(document, row, line, record)
+        yield inputs.attempt(document, row, line, record)
 
 
 def _document(path: Path, line: int, id_: str, text: str, uris: str) -> Document:

@@ -37,11 +37,38 @@ def _cut(rows: np.ndarray, batch_size: int) -> list[np.ndarray]:
     return [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
 
 
+class _Lists:
+    """A column of lists that stays on disk, a number of chunks."""
+
+    def __init__(self, dataset: Dataset, column: str) -> None:
+        chunks = dataset.data.column(column).chunks
+        self._values = [chunk.values.to_numpy() for chunk in chunks]
+        self._offsets = [chunk.offsets.to_numpy() for chunk in chunks]
+        self._first_row = np.concatenate([[0], np.cumsum([len(chunk) for chunk in chunks])]).astype(np.int64)
+        self.lengths = np.concatenate([np.zeros(0, np.int64), *(np.diff(offsets) for offsets in self._offsets)])
+
+    def flat(self) -> np.ndarray:
+        """All lists one after another, a copy."""
+        parts = [values[offsets[0] : offsets[-1]] for values, offsets in zip(self._values, self._offsets, strict=True)]
+        return np.concatenate(parts) if parts else np.zeros(0)
+
+    def padded(self, rows: np.ndarray, filled: np.ndarray) -> np.ndarray:
+        """`filled`, [B, T], with the lists of these rows at the left."""
+        chunks = np.searchsorted(self._first_row, rows, side="right") - 1
+        places = zip(
+            chunks.tolist(), (rows - self._first_row[chunks]).tolist(), self.lengths[rows].tolist(), strict=True
+        )
+        for target, (chunk, position, length) in zip(filled, places, strict=True):
+            start = self._offsets[chunk][position]
+            target[:length] = self._values[chunk][start : start + length]
+        return filled
+
+
 class Batches:
     """The batches of a split. Epoch and batch number decide a batch, so training resumes anywhere.
 
-    tokens: column `input_ids`, int32 lists, memory-mapped and read a batch at a time. labels: CSR [N, L], sorted
-    indices. pad_id: the token that fills rows on the right.
+    tokens: column `input_ids`, int32 lists, and for sparse features `values`, float32 lists as long; memory-mapped and
+    read a batch at a time. labels: CSR [N, L], sorted indices. pad_id: the token that fills rows on the right.
     """
 
     def __init__(self, tokens: Dataset, labels: csr_matrix, pad_id: int, batch_size: int, seed: int = 0) -> None:
@@ -53,11 +80,9 @@ class Batches:
         self.pad_id = pad_id
         self.batch_size = batch_size
         self.seed = seed
-        chunks = tokens.data.column("input_ids").chunks
-        self._values = [chunk.values.to_numpy() for chunk in chunks]
-        self._offsets = [chunk.offsets.to_numpy() for chunk in chunks]
-        self._first_row = np.concatenate([[0], np.cumsum([len(chunk) for chunk in chunks])]).astype(np.int64)
-        self.lengths = np.concatenate([np.zeros(0, np.int64), *(np.diff(offsets) for offsets in self._offsets)])
+        self._ids = _Lists(tokens, "input_ids")
+        self._values = _Lists(tokens, "values") if "values" in tokens.column_names else None
+        self.lengths = self._ids.lengths
 
     @property
     def steps_per_epoch(self) -> int:
@@ -83,28 +108,28 @@ class Batches:
 
     def flat_tokens(self) -> tuple[np.ndarray, np.ndarray]:
         """Tokens of all documents one after another, int32, and the offset of each document, int64 [N + 1]. A copy."""
-        parts = [values[offsets[0] : offsets[-1]] for values, offsets in zip(self._values, self._offsets, strict=True)]
         offsets = np.concatenate([[0], self.lengths.cumsum(dtype=np.int64)]).astype(np.int64)
-        return np.concatenate([np.zeros(0, np.int32), *parts]), offsets
+        return self._ids.flat().astype(np.int32, copy=False), offsets
+
+    def flat_values(self) -> np.ndarray | None:
+        """Values of all documents one after another, float32; None where the documents are texts. A copy."""
+        return None if self._values is None else self._values.flat()
 
     def batch(self, rows: np.ndarray) -> Batch:
         """The batch of these rows."""
         lengths = self.lengths[rows]
         width = max(1, int(lengths.max(initial=0)))
-        input_ids = np.full((len(rows), width), self.pad_id, dtype=np.int64)
-        chunks = np.searchsorted(self._first_row, rows, side="right") - 1
-        positions = rows - self._first_row[chunks]
-        for filled, chunk, position, length in zip(
-            input_ids, chunks.tolist(), positions.tolist(), lengths.tolist(), strict=True
-        ):
-            start = self._offsets[chunk][position]
-            filled[:length] = self._values[chunk][start : start + length]
+        input_ids = self._ids.padded(rows, np.full((len(rows), width), self.pad_id, dtype=np.int64))
         mask = np.arange(width) < lengths[:, None]
+        values = None
+        if self._values is not None:
+            values = torch.from_numpy(self._values.padded(rows, np.zeros((len(rows), width), dtype=np.float32)))
         return Batch(
             torch.from_numpy(input_ids),
             torch.from_numpy(mask.astype(np.int64)),
             self._positives(rows),
             torch.from_numpy(np.array(rows, dtype=np.int64)),
+            values,
         )
 
     def _positives(self, rows: np.ndarray) -> Positives:

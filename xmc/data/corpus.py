@@ -79,12 +79,16 @@ class Split:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Splits (always train; dev and test where there are any) over one vocabulary of L labels."""
+    """Splits (always train; dev and test where there are any) over one vocabulary of L labels.
+
+    num_features: the texts are rows `feature:value ...` of so many sparse features; None: they are texts.
+    """
 
     name: str
     splits: Mapping[str, Split]
     label_ids: Sequence[str]
     label_names: Sequence[str]
+    num_features: int | None = None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -94,6 +98,8 @@ class Corpus:
             digest.update(repr(list(part)).encode())
         for name in sorted(self.splits):
             digest.update(f"{name}:{self.splits[name].fingerprint}".encode())
+        if self.num_features is not None:
+            digest.update(f"features:{self.num_features}".encode())
         return digest.hexdigest()
 
     def label_counts(self, split: str) -> np.ndarray:

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from xmc.data.files import json_lines
-from xmc.data.records import Record, id_of, records, text_of
+from xmc.data.records import Record, id_of, records, text_of, usable
+from xmc.types import XMCError
 
 
 def read_documents(
@@ -19,13 +20,13 @@ def read_documents(
 
     Raises XMCError, naming file and line, for malformed JSON, a missing text field, an empty text and a damaged file.
     """
-    named: Iterator[tuple[int, Record]]
+    named: Iterator[tuple[int, Record | XMCError]]
     if isinstance(source, str | Path):
         name, named = str(source), records(Path(source))
     else:
         name = "<stdin>"
         named = json_lines(source, name)
-    for number, record in named:
-        where = f"{name}:{number}"
+    for number, given in named:
+        where, record = f"{name}:{number}", usable(given)
         id_ = id_of(record, id_field, where) if id_field is not None and id_field in record else str(number)
         yield id_, text_of(record, text_fields, text_separator, where)

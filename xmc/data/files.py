@@ -6,11 +6,12 @@ import io
 import json
 import lzma
 import zlib
-from collections.abc import Collection, Iterable, Iterator
+from codecs import BOM_UTF8
+from collections.abc import Callable, Collection, Iterable, Iterator
 from difflib import get_close_matches
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, ParamSpec, TypeVar, cast
 
 import pyarrow as pa
 
@@ -18,6 +19,7 @@ from xmc.types import XMCError
 
 A = TypeVar("A")
 B = TypeVar("B")
+P = ParamSpec("P")
 
 
 def near_misses(given: str, known: Collection[str]) -> str:
@@ -94,13 +96,23 @@ def text_line(raw: bytes, where: str) -> str:
     return utf8(raw, where).removeprefix("\ufeff").rstrip("\r\n")
 
 
-def json_lines(stream: Iterable[bytes], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number and object of each line that is not blank; `name` is the file in messages."""
+def attempt(make: Callable[P, A], *args: P.args, **kwargs: P.kwargs) -> A | XMCError:
+    """What `make` gives, or the error that it raises."""
+    try:
+        return make(*args, **kwargs)
+    except XMCError as error:
+        return error
+
+
+def json_lines(stream: Iterable[bytes], name: str) -> Iterator[tuple[int, dict[str, Any] | XMCError]]:
+    """Line number of each line that is not blank, and its object or what is wrong with it; `name` is the file's."""
+
+    def record(raw: bytes, where: str) -> dict[str, Any]:
+        return json_object(text_line(raw, where), where)
+
     for number, raw in numbered_lines(stream, name):
-        where = f"{name}:{number}"
-        line = text_line(raw, where)
-        if line.strip():
-            yield number, json_object(line, where)
+        if raw.removeprefix(BOM_UTF8).strip():
+            yield number, attempt(record, raw, f"{name}:{number}")
 
 
 def json_object(line: str, where: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""Label vocabularies: names by label id, in the order of the file beside a data set."""
+"""Label vocabularies, names by label id in the order of the file beside a data set; and labels by their place there."""
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from xmc.data.files import json_object, text_lines
@@ -56,6 +57,19 @@ def read_vocabulary(path: Path) -> dict[str, str]:
                 yield number, label, rest.partition("\t")[0].strip()
 
     return _named(path, labels(), "`<uri><TAB>label` a line")
+
+
+def check_places(places: Sequence[int], count: int, where: str, field: str | None = None) -> None:
+    """Raise XMCError for a place that stands twice, or is none of `count`. field: what holds them, for the message."""
+    of_field = "" if field is None else f" in {field!r}"
+    if len(set(places)) < len(places):
+        twice = next(place for place, times in Counter(places).items() if times > 1)
+        raise XMCError(f"{where}: label index {twice} stands twice{of_field}; expected each label once")
+    if places and not 0 <= min(places) <= max(places) < count:
+        outside = next(place for place in places if not 0 <= place < count)
+        raise XMCError(
+            f"{where}: label index {outside}{of_field} is out of range; there are {count} labels, 0 to {count - 1}"
+        )
 
 
 def bare_uri(uri: str) -> str:

@@ -7,7 +7,7 @@ from xmc.data import files as inputs
 from xmc.data.assemble import assemble
 from xmc.data.corpus import Corpus
 from xmc.data.labels import read_labels_tsv
-from xmc.data.store import Document, OnError, attempt, stored
+from xmc.data.store import Document, OnError, stored
 from xmc.types import XMCError
 
 
@@ -50,7 +50,7 @@ def _documents(files: tuple[Path, Path], split: str) -> Iterator[Document | XMCE
             inputs.numbered_lines(label_stream, str(labels)),
         )
         for (number, text), (_, tags) in inputs.side_by_side(*lines, names=files):
-            yield attempt(_document, files, split, number, text, tags)
+            yield inputs.attempt(_document, files, split, number, text, tags)
 
 
 def _document(files: tuple[Path, Path], split: str, number: int, text: bytes, tags: bytes) -> Document:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from xmc.data import files as inputs
 from xmc.data.assemble import assemble
 from xmc.data.corpus import Corpus
-from xmc.data.store import Document, OnError, attempt, stored
+from xmc.data.store import Document, OnError, stored
 from xmc.types import XMCError
 
 _EXPECTED = "expected a CSR matrix as scipy.sparse.save_npz writes it"
@@ -77,7 +77,7 @@ def _documents(files: tuple[Path, Path], split: str) -> Iterator[Document | XMCE
     with inputs.open_bytes(texts) as stream:
         lines = inputs.numbered_lines(stream, str(texts))
         for (number, raw), labels in inputs.side_by_side(lines, _label_rows(matrix), names=files):
-            yield attempt(document, number, raw, labels)
+            yield inputs.attempt(document, number, raw, labels)
 
 
 def _columns(path: Path) -> int:

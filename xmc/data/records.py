@@ -1,7 +1,7 @@
 """Records of JSON lines, CSV, TSV and Parquet files, and the document that a record holds."""
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,16 +18,24 @@ SPLITS = ("train", "dev", "test")
 Record = Mapping[str, Any]
 
 
-def format_of(path: Path) -> str | None:
-    """The format a file's name tells, `train.jsonl.gz` as `train.jsonl`; None for a name that tells none."""
+def format_of(path: Path, known: Sequence[str] = FORMATS) -> str | None:
+    """The format a file's name tells, `train.jsonl.gz` as `train.jsonl`; None for a name that tells none known."""
     suffixes = [suffix.lstrip(".").lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in COMPRESSIONS:
         suffixes.pop()
-    return suffixes[-1] if suffixes and suffixes[-1] in FORMATS else None
+    return suffixes[-1] if suffixes and suffixes[-1] in known else None
 
 
-def split_files(folder: Path, files: Mapping[str, str | Path], formats: Sequence[str]) -> dict[str, Path]:
-    """The file of each split: as `files` says, else the one that is named after the split, in one of the formats."""
+def split_files(
+    folder: Path,
+    files: Mapping[str, str | Path],
+    formats: Sequence[str],
+    is_of: Callable[[str, str], bool] = str.__eq__,
+) -> dict[str, Path]:
+    """The file of each split: as `files` says, else the one that is named after the split, in one of the formats.
+
+    is_of: whether a name, up to its first dot, is that of a split.
+    """
     for split in files:
         if split not in SPLITS:
             raise XMCError(f"data.files: no split {split!r}{near_misses(split, SPLITS)}; known: {', '.join(SPLITS)}")
@@ -37,7 +45,7 @@ def split_files(folder: Path, files: Mapping[str, str | Path], formats: Sequence
             found[split] = file(folder / files[split])
             continue
         candidates = sorted(
-            path for path in folder.iterdir() if path.name.split(".")[0] == split and format_of(path) in formats
+            path for path in folder.iterdir() if is_of(path.name.split(".")[0], split) and format_of(path, formats)
         )
         if len(candidates) > 1:
             names = " and ".join(path.name for path in candidates)
@@ -53,8 +61,11 @@ def split_files(folder: Path, files: Mapping[str, str | Path], formats: Sequence
     return found
 
 
-def records(path: Path) -> Iterator[tuple[int, Record]]:
-    """Number and fields of each record: the line it begins in, from 1 (in Parquet its row, from 1)."""
+def records(path: Path) -> Iterator[tuple[int, Record | XMCError]]:
+    """Number of each record, the line it begins in, from 1 (in Parquet its row), and its fields or what is wrong.
+
+    Raises XMCError for what makes the rest of the file unreadable.
+    """
     kind = format_of(path)
     if kind is None:
         raise XMCError(
@@ -69,7 +80,14 @@ def records(path: Path) -> Iterator[tuple[int, Record]]:
             yield from json_lines(stream, str(path))
 
 
-def _delimited(stream: Iterable[bytes], name: str, tabs: bool) -> Iterator[tuple[int, Record]]:
+def usable(record: Record | XMCError) -> Record:
+    """The record; raises what is wrong with it."""
+    if isinstance(record, XMCError):
+        raise record
+    return record
+
+
+def _delimited(stream: Iterable[bytes], name: str, tabs: bool) -> Iterator[tuple[int, Record | XMCError]]:
     """CSV with quotes, or TSV without: a tab or a line break cannot stand inside a field there."""
     csv.field_size_limit(2**31 - 1)  # the default refuses texts beyond 128 KiB
     lines = (utf8(raw, f"{name}:{number}") for number, raw in numbered_lines(stream, name))
@@ -88,7 +106,8 @@ def _delimited(stream: Iterable[bytes], name: str, tabs: bool) -> Iterator[tuple
         if header is None:
             header = [field.removeprefix("\ufeff") for field in row]
         elif len(row) != len(header):
-            raise XMCError(f"{name}:{number}: {len(row)} fields; the header has {len(header)}: {', '.join(header)}")
+            told = f"{len(row)} fields; the header has {len(header)}: {', '.join(header)}"
+            yield number, XMCError(f"{name}:{number}: {told}")
         else:
             yield number, dict(zip(header, row, strict=True))
 

@@ -1,7 +1,6 @@
 """Corpora in the raw text of the Extreme Classification Repository: a JSON object a document, labels by their place."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -9,10 +8,10 @@ import pyarrow.compute as pc
 from xmc.data import files as inputs
 from xmc.data.assemble import RawSplit, assemble
 from xmc.data.corpus import Corpus
-from xmc.data.filters import read_filter
-from xmc.data.labels import read_labels_json
+from xmc.data.filters import filtered
+from xmc.data.labels import check_places, read_labels_json
 from xmc.data.records import Record, id_of, joined
-from xmc.data.store import Document, OnError, attempt, stored
+from xmc.data.store import Document, OnError, stored
 from xmc.types import XMCError
 
 _SPLITS = {"train": "trn", "test": "tst"}
@@ -64,21 +63,13 @@ def read_repository(
         )
     if names is None:
         names = {str(label): str(label) for label in range(1 + max(map(_largest, splits.values())))}
-    splits = {split: _filtered(raw, folder, split, len(names)) for split, raw in splits.items()}
+    splits = {split: filtered(raw, folder, split, len(names)) for split, raw in splits.items()}
     return assemble(folder.resolve().name, splits, names)
 
 
 def _largest(split: RawSplit) -> int:
     """The largest label of a split, -1 where it has none."""
     return max((pc.max(chunk.flatten()).as_py() for chunk in split.labels.chunks if len(chunk.flatten())), default=-1)
-
-
-def _filtered(raw: RawSplit, folder: Path, split: str, labels: int) -> RawSplit:
-    path = inputs.first_file(folder, f"{_SPLITS[split]}_filter_labels.txt", f"filter_labels_{split}.txt")
-    if path is None:
-        return raw
-    assert raw.kept is not None
-    return replace(raw, filter=read_filter(path, len(raw.kept), labels)[raw.kept])
 
 
 def _documents(
@@ -99,20 +90,12 @@ def _documents(
 
     with inputs.open_bytes(path) as stream:
         for number, raw in inputs.numbered_lines(stream, str(path)):
-            yield attempt(document, number, raw)
+            yield inputs.attempt(document, number, raw)
 
 
 def _labels(record: Record, label_count: int, where: str) -> list[int]:
     indices = record.get("target_ind")
     if not isinstance(indices, list) or any(type(index) is not int for index in indices):
         raise XMCError(f"{where}: field 'target_ind' is {indices!r:.40}; expected a list of label indices, [] for none")
-    if len(set(indices)) < len(indices):
-        twice = next(index for place, index in enumerate(indices) if index in indices[:place])
-        raise XMCError(f"{where}: label index {twice} stands twice in 'target_ind'; expected each label once")
-    for index in indices:
-        if not 0 <= index < label_count:
-            raise XMCError(
-                f"{where}: label index {index} in 'target_ind' is out of range; there are {label_count} labels, "
-                f"0 to {label_count - 1}"
-            )
+    check_places(indices, label_count, where, "target_ind")
     return indices

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal, ParamSpec
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -21,18 +21,9 @@ log = logging.getLogger(__name__)
 _COLUMNS = ("line", "id", "text", "labels", "error")
 _FORMAT = 2  # raise when readers come to read the same file differently
 
-P = ParamSpec("P")
 OnError = Literal["error", "skip"]
 Document = tuple[int, str, str, list[str] | list[int]]
 """Line (from 1), id, text and labels of a document: their ids, or their places in the vocabulary."""
-
-
-def attempt(make: Callable[P, Document], *args: P.args, **kwargs: P.kwargs) -> Document | XMCError:
-    """The document that `make` gives, or the error that it raises."""
-    try:
-        return make(*args, **kwargs)
-    except XMCError as error:
-        return error
 
 
 def stored(

@@ -7,8 +7,8 @@ from xmc.data import files as inputs
 from xmc.data.assemble import assemble
 from xmc.data.corpus import Corpus
 from xmc.data.labels import read_labels_tsv
-from xmc.data.records import FORMATS, id_of, labels_of, records, split_files, text_of
-from xmc.data.store import Document, stored
+from xmc.data.records import FORMATS, Record, id_of, labels_of, records, split_files, text_of, usable
+from xmc.data.store import Document, OnError, stored
 from xmc.types import XMCError
 
 
@@ -22,6 +22,7 @@ def read_table(
     labels_file: str | Path | None = None,
     label_separator: str = " ",
     text_separator: str = "\n",
+    on_error: OnError = "error",
     cache_dir: str | Path | None = None,
 ) -> Corpus:
     """The corpus of `{train,dev,test}.{jsonl,csv,tsv,parquet}[.gz]` in the folder `root`; dev and test may lack.
@@ -29,6 +30,9 @@ def read_table(
     files: split to file, below `root`, where the names are others. labels_file: id and name of every label
     (`labels.tsv` in `root` where there is one); without it the vocabulary is what the data holds. Labels are a list, or
     a text that `label_separator` divides. `id_field` None numbers the documents of each split.
+
+    on_error: "skip" leaves out a document that cannot be used, and logs how many there are. What makes the rest of a
+    file unreadable is an error always.
 
     Raises XMCError, naming file and line, for whatever cannot be read or does not fit together.
     """
@@ -41,6 +45,7 @@ def read_table(
             _documents,
             (path,),
             cache,
+            on_error=on_error,
             split=split,
             text_fields=tuple(text_fields),
             label_field=label_field,
@@ -63,10 +68,14 @@ def _documents(
     id_field: str | None,
     label_separator: str,
     text_separator: str,
-) -> Iterator[Document]:
+) -> Iterator[Document | XMCError]:
     (path,) = files
-    for row, (line, record) in enumerate(records(path)):
-        where = f"{path}:{line}"
+
+    def document(row: int, line: int, given: Record | XMCError) -> Document:
+        where, record = f"{path}:{line}", usable(given)
         id_ = f"{split}-{row}" if id_field is None else id_of(record, id_field, where)
         text = text_of(record, text_fields, text_separator, where)
-        yield line, id_, text, labels_of(record, label_field, label_separator, where)
+        return line, id_, text, labels_of(record, label_field, label_separator, where)
+
+    for row, (line, record) in enumerate(records(path)):
+        yield inputs.attempt(document, row, line, record)

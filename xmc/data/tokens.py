@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from xmc.data.corpus import ArrowTexts, Split
 from xmc.types import XMCError
 
-_FEATURES = Features({"input_ids": Sequence(Value("int32"))})
+_TYPES = {"input_ids": "int32", "values": "float32"}
 _MANIFEST = "manifest.json"
 
 
@@ -27,9 +27,10 @@ def tokenize(
 ) -> Dataset:
     """Token ids of each document of the split: column `input_ids`, int32 lists of at most `max_length`.
 
-    Special tokens are those of the tokenizer. The cache lies in `cache_dir` under a hash of the split, the tokenizer's
-    content and `max_length`; it appears whole or not at all, and a damaged one is made anew. One process uses all cores
-    where the tokenizer is a fast one; more processes serve the others.
+    A tokenizer of sparse features gives their `values` besides, float32 lists. Special tokens are those of the
+    tokenizer. The cache lies in `cache_dir` under a hash of the split, the tokenizer's content and `max_length`; it
+    appears whole or not at all, and a damaged one is made anew. One process uses all cores where the tokenizer is a
+    fast one; more processes serve the others.
     """
     special = tokenizer.num_special_tokens_to_add()
     if max_length <= special:
@@ -73,13 +74,14 @@ def _write(split: Split, tokenizer: PreTrainedTokenizerBase, max_length: int, fo
     texts = (
         split.texts.dataset if isinstance(split.texts, ArrowTexts) else Dataset.from_dict({"text": list(split.texts)})
     )
+    columns = [name for name in _TYPES if name in tokenizer.model_input_names]
     with _quiet_forks(processes):
         texts.map(
             _encode,
             batched=True,
-            fn_kwargs={"tokenizer": tokenizer, "max_length": max_length},
+            fn_kwargs={"tokenizer": tokenizer, "max_length": max_length, "columns": columns},
             remove_columns=texts.column_names,
-            features=_FEATURES,
+            features=Features({name: Sequence(Value(_TYPES[name])) for name in columns}),
             cache_file_name=str(folder / "tokens.arrow"),
             load_from_cache_file=False,
             new_fingerprint=folder.name.lstrip("."),
@@ -90,7 +92,9 @@ def _write(split: Split, tokenizer: PreTrainedTokenizerBase, max_length: int, fo
     (folder / _MANIFEST).write_text(json.dumps({"documents": len(split), "files": files}))
 
 
-def _encode(batch: Mapping[str, list[str]], tokenizer: PreTrainedTokenizerBase, max_length: int) -> dict[str, Any]:
+def _encode(
+    batch: Mapping[str, list[str]], tokenizer: PreTrainedTokenizerBase, max_length: int, columns: list[str]
+) -> dict[str, Any]:
     encoded = tokenizer(
         batch["text"],
         truncation=True,
@@ -98,7 +102,7 @@ def _encode(batch: Mapping[str, list[str]], tokenizer: PreTrainedTokenizerBase, 
         return_attention_mask=False,
         return_token_type_ids=False,
     )
-    return {"input_ids": encoded["input_ids"]}
+    return {name: encoded[name] for name in columns}
 
 
 def _load(folder: Path, documents: int) -> Dataset | None:

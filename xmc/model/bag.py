@@ -4,8 +4,7 @@
                -> times the table [R, D] -> layer norm -> residual MLP (if any) -> features [B, D]
 
 R counts the rows of the table: the vocabulary first, the bigrams behind it. TF-IDF is where the terms' weights start; a
-row's length is its learned part. A step touches only the rows of the terms in its batch, and the table's gradient is a
-coalesced sparse tensor, the same from run to run.
+row's length is its learned part.
 """
 
 from collections.abc import Iterable
@@ -16,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor, nn
-from torch.nn import functional as F
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PretrainedConfig, PreTrainedTokenizerFast
+
+from xmc.model.embedding_bag import EmbeddingBag
 
 PAD, UNK = "[PAD]", "[UNK]"
 NUM_SPECIAL = 2  # ids of PAD and UNK; they are no terms
@@ -50,34 +50,7 @@ class BagConfig(PretrainedConfig):
         super().__init__(**kwargs)
 
 
-class _SparseBag(torch.autograd.Function):
-    """Sparse [B, R] times table [R, D]; the gradient of the table is sparse and coalesced."""
-
-    @staticmethod
-    def forward(ctx: Any, table: Tensor, documents: Tensor, terms: Tensor, values: Tensor, size: int) -> Tensor:
-        """Entries sorted by document: documents, terms int64 [E], values [E]. Returns [size, D]."""
-        ctx.save_for_backward(documents, terms, values)
-        ctx.shape = table.shape
-        offsets = torch.searchsorted(documents, torch.arange(size, device=table.device))
-        return F.embedding_bag(terms, table.detach(), offsets, mode="sum", per_sample_weights=values)
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None, None, None]:
-        documents, terms, values = ctx.saved_tensors
-        terms, order = terms.sort(stable=True)
-        rows, counts = terms.unique_consecutive(return_counts=True)
-        grad = F.embedding_bag(
-            documents[order],
-            grad_outputs[0].contiguous(),
-            counts.cumsum(0) - counts,
-            mode="sum",
-            per_sample_weights=values[order],
-        )
-        sparse = torch.sparse_coo_tensor(rows[None], grad, ctx.shape, is_coalesced=True, check_invariants=False)
-        return sparse, None, None, None, None
-
-
-class BagModel(PreTrainedModel):
+class BagModel(EmbeddingBag):
     """The bag encoder; see the module's docstring. Saved and loaded as any Hugging Face model."""
 
     config_class = BagConfig
@@ -88,12 +61,10 @@ class BagModel(PreTrainedModel):
     bigrams: Tensor
 
     def __init__(self, config: BagConfig) -> None:
-        super().__init__(config)
         rows, width = config.vocab_size + config.num_bigrams, config.hidden_size
-        self.table = nn.Parameter(torch.empty(rows, width))
+        super().__init__(config, rows)
         self.register_buffer("idf", torch.ones(rows))
         self.register_buffer("bigrams", torch.arange(config.num_bigrams))
-        self.norm = nn.LayerNorm(width)
         self.mlp: nn.Sequential | None = None
         if inner := config.intermediate_size:
             self.mlp = nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, width))
@@ -101,9 +72,8 @@ class BagModel(PreTrainedModel):
 
     def _init_weights(self, module: nn.Module) -> None:
         """Random directions for the terms; the residual MLP starts as the identity."""
-        if isinstance(module, BagModel):
-            nn.init.normal_(module.table, std=0.1)
-        elif isinstance(module, nn.Linear):
+        super()._init_weights(module)
+        if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=module.in_features**-0.5)
             nn.init.zeros_(module.bias)
             if self.mlp is not None and module is self.mlp[-1]:
@@ -153,12 +123,8 @@ class BagModel(PreTrainedModel):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Features [B, D] of token ids and attention mask, int64 [B, T], padded on the right."""
         size = input_ids.shape[0]
-        documents, terms, counts = self.terms(input_ids, attention_mask)
-        if self.training and self.config.term_dropout:
-            keep = torch.rand(terms.shape, device=terms.device) >= self.config.term_dropout
-            documents, terms, counts = documents[keep], terms[keep], counts[keep]
-        values = self.weigh(documents, terms, counts, size)
-        hidden: Tensor = self.norm(_SparseBag.apply(self.table, documents, terms, values, size))
+        documents, terms, counts = self.drop_terms(*self.terms(input_ids, attention_mask))
+        hidden = self.embed(documents, terms, self.weigh(documents, terms, counts, size), size)
         return hidden if self.mlp is None else hidden + self.mlp(hidden)
 
 

@@ -28,6 +28,13 @@ def tfidf(token_ids: NDArray[np.integer], offsets: NDArray[np.integer], vocab_si
     return _normalised(counts)
 
 
+def unit_rows(
+    values: NDArray[np.floating], ids: NDArray[np.integer], offsets: NDArray[np.integer], size: int
+) -> csr_matrix:
+    """Sparse features of N documents at unit length, CSR [N, size]. offsets: [N + 1], where each begins."""
+    return _normalised(csr_matrix((values, ids, offsets), shape=(len(offsets) - 1, size)))
+
+
 def label_features(documents: csr_matrix, labels: csr_matrix, terms: int = 100) -> csr_matrix:
     """Mean vector of each label's documents at unit length, its largest `terms` entries, CSR [L, V].
 

@@ -1,4 +1,4 @@
-"""Text encoders: a Hugging Face backbone, its tokenizer and a pooling make features [B, D] of token ids [B, T]."""
+"""Encoders: a Hugging Face backbone, its tokenizer and a pooling make features [B, D] of token ids [B, T]."""
 
 import json
 from dataclasses import asdict
@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, 
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from xmc.model.bag import BagConfig, BagModel
+from xmc.model.sparse_features import SparseFeaturesConfig, SparseFeaturesModel, SparseFeaturesTokenizer
 from xmc.model.sparse_ift import SparseIFT, no_connections, sparsify_feed_forward_
 from xmc.types import XMCError
 
@@ -22,7 +23,7 @@ Pooling = Literal["cls", "mean", "none"]
 class Encoder(nn.Module):
     """A backbone and what turns its output into one feature vector a document.
 
-    pooling: `mean` over the unmasked tokens, `cls` the first token, `none` where the backbone pools itself (the bag).
+    pooling: `mean` over the unmasked tokens, `cls` the first token, `none` where the backbone pools itself (bags).
     layers: how many of the last hidden states are pooled and joined, [B, layers * hidden size]; LightXML (Jiang et al.
         2021, section 3.2) joins five. One more than the backbone has layers takes its token embeddings in.
     dropout: of the pooled features. frozen: the backbone neither learns nor drops out. transformation: what was done
@@ -65,15 +66,22 @@ class Encoder(nn.Module):
         beside = self.lexical.config.hidden_size if self.lexical is not None else 0
         return self.layers * int(self.backbone.config.hidden_size) + int(beside)
 
+    @property
+    def reads_text(self) -> bool:
+        """Whether documents are texts, and not sparse features."""
+        return not isinstance(self.backbone, SparseFeaturesModel)
+
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
         if self.frozen:
             self.backbone.eval()
         return self
 
-    def forward(self, input_ids_BT: Tensor, attention_mask_BT: Tensor) -> Tensor:
-        """Features [B, D] in float32."""
-        if self.pooling == "none":
+    def forward(self, input_ids_BT: Tensor, attention_mask_BT: Tensor, values_BT: Tensor | None = None) -> Tensor:
+        """Features [B, D] in float32. values_BT: as in `Batch`."""
+        if values_BT is not None:
+            features_BD = self.backbone(input_ids_BT, attention_mask_BT, values_BT)
+        elif self.pooling == "none":
             features_BD = self.backbone(input_ids_BT, attention_mask_BT)
         else:
             output = self.backbone(
@@ -162,3 +170,6 @@ def pool(states_BTD: Tensor, attention_mask_BT: Tensor, pooling: Pooling) -> Ten
 
 AutoConfig.register(BagConfig.model_type, BagConfig)
 AutoModel.register(BagConfig, BagModel)
+AutoConfig.register(SparseFeaturesConfig.model_type, SparseFeaturesConfig)
+AutoModel.register(SparseFeaturesConfig, SparseFeaturesModel)
+AutoTokenizer.register(SparseFeaturesConfig, slow_tokenizer_class=SparseFeaturesTokenizer)

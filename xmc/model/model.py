@@ -74,14 +74,14 @@ class XMCModel(nn.Module):
     def device(self) -> torch.device:
         return next(self.classifier.parameters()).device
 
-    def features(self, input_ids_BT: Tensor, attention_mask_BT: Tensor) -> Tensor:
-        """What the classifier sees, [B, D] in float32."""
-        return self.intermediate(self.encoder(input_ids_BT, attention_mask_BT)).float()
+    def features(self, input_ids_BT: Tensor, attention_mask_BT: Tensor, values_BT: Tensor | None = None) -> Tensor:
+        """What the classifier sees, [B, D] in float32. values_BT: as in `Batch`."""
+        return self.intermediate(self.encoder(input_ids_BT, attention_mask_BT, values_BT)).float()
 
     @torch.no_grad()
-    def topk(self, input_ids_BT: Tensor, attention_mask_BT: Tensor, k: int) -> TopK:
+    def topk(self, input_ids_BT: Tensor, attention_mask_BT: Tensor, k: int, values_BT: Tensor | None = None) -> TopK:
         """The k best labels of each document."""
-        return self.classifier.topk(self.features(input_ids_BT, attention_mask_BT), k)
+        return self.classifier.topk(self.features(input_ids_BT, attention_mask_BT, values_BT), k)
 
     def probability(self, logits: Tensor) -> Tensor:
         """Calibrated probability or, without a calibration, the one that the loss ties to a logit."""
@@ -91,20 +91,26 @@ class XMCModel(nn.Module):
         """Probability that the loss ties to a logit; the squared hinge's minimiser is 2p - 1."""
         return torch.sigmoid(logits) if self.loss == "bce" else ((logits + 1) / 2).clamp(0, 1)
 
+    def default_k(self, threshold: Threshold) -> int:
+        """How many labels a list has at most, where nobody says."""
+        return self._thresholds().k if threshold == "auto" else DEFAULT_K
+
     def predict(
         self, texts: Sequence[str], k: int | None = None, batch_size: int = 64, threshold: Threshold = None
     ) -> list[list[Prediction]]:
         """The k best labels of each text, best first, or those of them whose probability reaches the threshold.
 
-        k: None is 5 or, with `threshold="auto"`, as many as the thresholds were chosen among.
+        texts: rows `feature:value ...` where these are what the model was trained on. k: None is 5 or, with
+        `threshold="auto"`, as many as the thresholds were chosen among.
 
         Raises:
-            XMCError: a text is not a string or is empty, or the model has no thresholds for `auto`.
+            XMCError: a text is not a string or is empty, a row has a feature that there is not, or the model has no
+                thresholds for `auto`.
         """
         if isinstance(texts, str):
             raise XMCError("predict takes a list of texts; wrap a single one: predict([text])")
         if k is None:
-            k = self._thresholds().k if threshold == "auto" else DEFAULT_K
+            k = self.default_k(threshold)
         was_training = self.training
         self.eval()
         try:
@@ -114,7 +120,7 @@ class XMCModel(nn.Module):
 
     def _batches(self, texts: Sequence[str], batch_size: int) -> Iterator[list[str]]:
         for i, text in enumerate(texts):
-            if not isinstance(text, str) or not text.strip():
+            if not isinstance(text, str) or not (text.strip() or not self.encoder.reads_text):
                 raise XMCError(f"text {i} is {text!r}; expected a string with at least one word")
         for start in range(0, len(texts), batch_size):
             yield list(texts[start : start + batch_size])
@@ -123,7 +129,7 @@ class XMCModel(nn.Module):
         tokens = self.encoder.tokenizer(
             texts, truncation=True, max_length=self.encoder.max_length, padding=True, return_tensors="pt"
         ).to(self.device)
-        top = self.topk(tokens["input_ids"], tokens["attention_mask"], k)
+        top = self.topk(tokens["input_ids"], tokens["attention_mask"], k, tokens.get("values"))
         probabilities = self.probability(top.scores)
         suggested = (top.labels >= 0) & self._reaches(probabilities, top.labels, threshold)
         logits = top.scores if self.calibration is None else self.calibration.logits(top.scores)

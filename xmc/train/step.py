@@ -152,8 +152,9 @@ def _micro_batches(size: int, micro: int | None) -> list[tuple[int, int]]:
 
 
 def _encode(model: XMCModel, batch: Batch, start: int, stop: int, autocast: bool) -> Tensor:
-    ids, mask = batch.input_ids[start:stop], batch.attention_mask[start:stop]
-    length = int(mask.sum(1).max())
+    length = int(batch.attention_mask[start:stop].sum(1).max())
+    ids, mask = batch.input_ids[start:stop, :length], batch.attention_mask[start:stop, :length]
+    values = None if batch.values is None else batch.values[start:stop, :length]
     context = torch.autocast(model.device.type, torch.bfloat16) if autocast else contextlib.nullcontext()
     with context:
-        return model.features(ids[:, :length], mask[:, :length])
+        return model.features(ids, mask, values)

@@ -1,0 +1,223 @@
+"""What every layout must take, and what none may take in silence."""
+
+import csv
+import gzip
+import io
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from xmc.data.annif import read_annif
+from xmc.data.corpus import Corpus
+from xmc.data.lightxml import read_lightxml
+from xmc.data.pecos import read_pecos
+from xmc.data.repository import read_repository
+from xmc.data.table import read_table
+from xmc.types import XMCError
+
+# Names that look like what other layouts separate by; the last label has no document.
+NAMES = ["a; b, c", "1:2 3:4", 'a "quoted" | x', "<never seen>"]
+DOCUMENTS = [
+    ("one label", [1]),
+    ("no labels", []),
+    ("labels twice, and not in order", [2, 0, 2]),
+    ("word " * 1_000_000 + "end", [0]),
+]
+BOM = b"\xef\xbb\xbf"
+
+
+def records() -> list[dict[str, Any]]:
+    return [
+        {"id": f"d{i}", "text": text, "labels": [f"l{j}" for j in labels]} for i, (text, labels) in enumerate(DOCUMENTS)
+    ]
+
+
+def names(root: Path) -> None:
+    (root / "labels.tsv").write_text("id\tname\n" + "".join(f"l{i}\t{name}\n" for i, name in enumerate(NAMES)))
+
+
+def jsonl(root: Path) -> Corpus:
+    names(root)
+    (root / "train.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records()))
+    return read_table(root, cache_dir=root)
+
+
+def delimited(root: Path, format: str) -> Corpus:
+    names(root)
+    out = io.StringIO()
+    csv.writer(out, "excel-tab" if format == "tsv" else "excel").writerows(
+        [("id", "text", "labels"), *((r["id"], r["text"], ";".join(r["labels"])) for r in records())]
+    )
+    (root / f"train.{format}").write_text(out.getvalue(), newline="")
+    return read_table(root, label_separator=";", cache_dir=root)
+
+
+def parquet(root: Path) -> Corpus:
+    names(root)
+    pq.write_table(pa.Table.from_pylist(records()), root / "train.parquet")
+    return read_table(root, cache_dir=root)
+
+
+def lightxml(root: Path) -> Corpus:
+    names(root)
+    (root / "train_texts.txt").write_text("".join(record["text"] + "\n" for record in records()))
+    (root / "train_labels.txt").write_text("".join(" ".join(record["labels"]) + "\n" for record in records()))
+    return read_lightxml(root, cache_dir=root)
+
+
+def repository(root: Path) -> Corpus:
+    with open(root / "trn.json", "w") as out:
+        for record, (_, labels) in zip(records(), DOCUMENTS, strict=True):
+            targets = list(dict.fromkeys(labels))  # twice is an error here
+            document = {"uid": record["id"], "title": record["text"], "content": "", "target_ind": targets}
+            out.write(json.dumps(document) + "\n")
+    labels = (json.dumps({"uid": f"l{i}", "title": name}) + "\n" for i, name in enumerate(NAMES))
+    (root / "lbl.json").write_text("".join(labels))
+    return read_repository(root, cache_dir=root)
+
+
+def pecos(root: Path) -> Corpus:
+    (root / "X.trn.txt").write_text("".join(record["text"] + "\n" for record in records()))
+    (root / "output-items.txt").write_text("".join(name + "\n" for name in NAMES))
+    indices = np.array([label for _, labels in DOCUMENTS for label in labels])
+    offsets = np.cumsum([0, *(len(labels) for _, labels in DOCUMENTS)])
+    arrays = {"data": np.ones(len(indices)), "indices": indices, "indptr": offsets, "format": b"csr"}
+    np.savez(root / "Y.trn.npz", shape=(len(DOCUMENTS), len(NAMES)), **arrays)
+    return read_pecos(root, cache_dir=root)
+
+
+def annif(root: Path) -> Corpus:
+    rows = (f"{record['text']}\t{' '.join(f'<{label}>' for label in record['labels'])}\n" for record in records())
+    (root / "train.tsv").write_text("".join(rows))
+    (root / "vocabulary.tsv").write_text("".join(f"<l{i}>\t{name}\n" for i, name in enumerate(NAMES)))
+    return read_annif(root, cache_dir=root)
+
+
+LAYOUTS: dict[str, Callable[[Path], Corpus]] = {
+    "jsonl": jsonl,
+    "csv": lambda root: delimited(root, "csv"),
+    "tsv": lambda root: delimited(root, "tsv"),
+    "parquet": parquet,
+    "lightxml": lightxml,
+    "repository": repository,
+    "pecos": pecos,
+    "annif": annif,
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_takes_odd_documents_and_names(tmp_path: Path, layout: str) -> None:
+    corpus = LAYOUTS[layout](tmp_path)
+    train = corpus.split("train")
+    assert list(train.texts) == [text for text, _ in DOCUMENTS]
+    assert corpus.label_names == NAMES
+    assert [set(row.indices) for row in train.labels] == [set(labels) for _, labels in DOCUMENTS]
+    assert corpus.label_counts("train").tolist() == [2, 1, 1, 0]
+
+
+TABLES = {
+    "jsonl": ['{"id": "a", "text": "ä", "labels": "l"}', '{"id": "b", "text": "y", "labels": "l"}'],
+    "csv": ["id,text,labels", "a,ä,l", "b,y,l"],
+    "tsv": ["id\ttext\tlabels", "a\tä\tl", "b\ty\tl"],
+}
+
+
+def read_lines(root: Path, format: str, content: bytes, suffix: str = "", **options: Any) -> Corpus:
+    (root / f"train.{format}{suffix}").write_bytes(content)
+    return read_table(root, cache_dir=root / "cache", **options)
+
+
+@pytest.mark.parametrize("format", TABLES)
+def test_byte_order_mark_and_windows_line_ends_change_nothing(tmp_path: Path, format: str) -> None:
+    plain = read_lines(tmp_path, format, "\n".join(TABLES[format]).encode())
+    windows = read_lines(tmp_path, format, BOM + ("\r\n".join(TABLES[format]) + "\r\n").encode())
+    assert list(plain.split("train").texts) == ["ä", "y"]
+    assert windows.fingerprint == plain.fingerprint
+
+
+@pytest.mark.parametrize("format", TABLES)
+def test_not_utf8(tmp_path: Path, format: str) -> None:
+    lines = [line.encode("latin-1") for line in TABLES[format]]
+    number = next(number for number, line in enumerate(lines, 1) if b"\xe4" in line)
+    with pytest.raises(XMCError, match=rf"train.{format}:{number}: not UTF-8 .*iconv -t utf-8"):
+        read_lines(tmp_path, format, b"\n".join(lines))
+
+
+@pytest.mark.parametrize("format", TABLES)
+def test_truncated_gzip(tmp_path: Path, format: str) -> None:
+    whole = gzip.compress(("\n".join(TABLES[format][:-1]) + "\n" + (TABLES[format][-1] + "\n") * 9000).encode())
+    with pytest.raises(XMCError, match=rf"train.{format}.gz: cannot be read beyond line \d+ .*is it complete"):
+        read_lines(tmp_path, format, whole[: len(whole) // 2], ".gz", on_error="skip")
+
+
+@pytest.mark.parametrize(
+    ("format", "content"), [("jsonl", b"\n\n"), ("csv", b""), ("csv", b"id,text,labels\n"), ("tsv", BOM)]
+)
+def test_a_table_without_documents(tmp_path: Path, format: str, content: bytes) -> None:
+    with pytest.raises(XMCError, match=rf"train.{format}: no documents; fill the file or remove it"):
+        read_lines(tmp_path, format, content)
+
+
+def test_other_files_without_documents(tmp_path: Path) -> None:
+    for name in ("train_texts.txt", "train_labels.txt", "X.trn.txt"):
+        (tmp_path / name).write_bytes(b"")
+    np.savez(tmp_path / "Y.trn.npz", data=[], indices=np.array([], int), indptr=[0], format=b"csr", shape=(0, 3))
+    with pytest.raises(XMCError, match=r"train_texts.txt: no documents; fill the file"):
+        read_lightxml(tmp_path, cache_dir=tmp_path)
+    with pytest.raises(XMCError, match=r"X.trn.txt: no documents; fill the file"):
+        read_pecos(tmp_path, cache_dir=tmp_path)
+    pq.write_table(pa.table({"id": pa.array([], pa.string())}), tmp_path / "train.parquet")
+    with pytest.raises(XMCError, match=r"train.parquet: no documents; fill the file"):
+        read_table(tmp_path, cache_dir=tmp_path)
+
+
+BAD = {
+    "jsonl": [
+        (b'{"text": "x", "labels": ["l"', "malformed JSON"),
+        (b'{"text": "\xff", "labels": []}', "not UTF-8"),
+        (b'{"text": " ", "labels": []}', "empty text"),
+        (b'{"text": "x"}', "no field 'labels'"),
+    ],
+    "csv": [(b"x", "1 fields; the header has 2"), (b'" ",l', "empty text")],
+    "tsv": [(b"x\tl\tm", "3 fields; the header has 2"), (b" \tl", "empty text")],
+}
+
+
+@pytest.mark.parametrize(("format", "bad", "told"), [(format, *case) for format in BAD for case in BAD[format]])
+def test_skipped_documents_are_told_and_shift_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, format: str, bad: bytes, told: str
+) -> None:
+    if format == "jsonl":
+        lines = [json.dumps({"text": f"text {i}", "labels": [f"l{i}"]}).encode() for i in range(4)]
+    else:
+        tab = "\t" if format == "tsv" else ","
+        lines = [
+            f"{text}{tab}{label}".encode()
+            for text, label in [("text", "labels"), *((f"text {i}", f"l{i}") for i in range(4))]
+        ]
+    lines[-3] = bad
+    with caplog.at_level(logging.WARNING):
+        corpus = read_lines(tmp_path, format, b"\n".join(lines), id_field=None, on_error="skip")
+    assert f"train.{format}: skipped 1 of 4 documents; the first: " in caplog.text
+    assert f"train.{format}:{len(lines) - 2}: {told}" in caplog.text
+    train = corpus.split("train")
+    assert list(zip(train.ids, train.texts, strict=True)) == [(f"train-{i}", f"text {i}") for i in (0, 2, 3)]
+    assert corpus.label_ids == ["l0", "l2", "l3"]
+    with pytest.raises(XMCError, match=rf"train.{format}:{len(lines) - 2}: {told}"):
+        read_table(tmp_path, id_field=None, cache_dir=tmp_path / "cache")
+
+
+def test_skipped_rows_of_parquet(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [{"text": text, "labels": [text]} for text in ("a", "", "c")]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "train.parquet")
+    with caplog.at_level(logging.WARNING):
+        train = read_table(tmp_path, id_field=None, on_error="skip", cache_dir=tmp_path / "cache").split("train")
+    assert "train.parquet: skipped 1 of 3 documents; the first: " in caplog.text
+    assert (train.ids, list(train.texts)) == (["train-0", "train-2"], ["a", "c"])

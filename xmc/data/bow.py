@@ -1,0 +1,171 @@
+"""Corpora in the sparse text of the Extreme Classification Repository: bags of words, a number and a value each."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from xmc.data import files as inputs
+from xmc.data.assemble import assemble
+from xmc.data.corpus import Corpus
+from xmc.data.filters import filtered
+from xmc.data.labels import check_places
+from xmc.data.records import split_files
+from xmc.data.store import Document, OnError, stored
+from xmc.types import SparseRow, XMCError
+
+FORMATS = ("txt",)
+_MOST = 2**31  # what int32 can count
+
+
+@dataclass(frozen=True)
+class _Header:
+    """The first line: how many there are. labels None: the rows have features alone."""
+
+    rows: int
+    features: int
+    labels: int | None
+
+
+def read_bow(
+    root: str | Path,
+    *,
+    files: Mapping[str, str | Path] | None = None,
+    on_error: OnError = "error",
+    cache_dir: str | Path | None = None,
+) -> Corpus:
+    """The corpus of `{train,dev,test}.txt[.gz]`, or `<set>_train.txt` and so on, in the folder `root`; train must be.
+
+    First line `rows features labels`, then `label,label feature:value feature:value ...` a document, all from 0 and in
+    any order; a document without labels begins with a space or with its first feature. A text of the corpus is the
+    features as they stand there, `Corpus.num_features` tells how many there are. Labels are called by their numbers,
+    documents `train-0`, ... by their row. files: split to file, below `root`, where the names are others.
+
+    The pairs of `{trn,tst}_filter_labels.txt` (or `filter_labels_{train,test}.txt`) become `Split.filter`.
+
+    on_error: "skip" leaves out a document that cannot be used, and logs how many there are. A number of rows other than
+    the header's is an error always.
+
+    Raises XMCError, naming file and line, for whatever cannot be read or does not fit together.
+    """
+    folder = inputs.folder(root)
+    cache = None if cache_dir is None else Path(cache_dir)
+    paths = split_files(folder, files or {}, FORMATS, _is_of)
+    features, labels = _sizes(paths)
+    splits = {
+        split: filtered(
+            stored(_documents, (path,), cache, label_type="int32", on_error=on_error, split=split),
+            folder,
+            split,
+            labels,
+        )
+        for split, path in paths.items()
+    }
+    names = {str(label): str(label) for label in range(labels)}
+    return replace(assemble(folder.resolve().name, splits, names), num_features=features)
+
+
+def read_rows(source: str | Path | Iterable[bytes], features: int) -> Iterator[tuple[str, str]]:
+    """Row, from 0, and features of each document of a file, or of a stream such as `sys.stdin.buffer`.
+
+    As `read_bow` reads them, or without labels: then the header is `rows features`. Nothing but the current document is
+    held. features: how many the header must tell.
+
+    Raises XMCError, naming file and line, for whatever cannot be read.
+    """
+    if isinstance(source, str | Path):
+        with inputs.open_bytes(source) as stream:
+            yield from _rows(stream, str(source), features)
+    else:
+        yield from _rows(source, "<stdin>", features)
+
+
+def _rows(stream: Iterable[bytes], name: str, features: int) -> Iterator[tuple[str, str]]:
+    lines = inputs.numbered_lines(stream, name)
+    header = _header(lines, name)
+    if header.features != features:
+        raise XMCError(f"{name}:1: the header tells {header.features} features; the model was trained on {features}")
+    for row, (number, raw) in enumerate(_counted(lines, header, name)):
+        yield str(row), _row(raw, header, f"{name}:{number}")[1]
+
+
+def _is_of(stem: str, split: str) -> bool:
+    """`train`, or `eurlex_train`; but `filter_labels_train` holds no documents."""
+    return stem == split or (stem.endswith(f"_{split}") and not stem.startswith("filter_labels"))
+
+
+def _sizes(paths: Mapping[str, Path]) -> tuple[int, int]:
+    """Features and labels, of which all files must tell the same numbers."""
+    found = {}
+    for path in paths.values():
+        with inputs.open_bytes(path) as stream:
+            header = _header(inputs.numbered_lines(stream, str(path)), str(path))
+        if header.labels is None:
+            raise XMCError(f"{path}:1: the header tells no number of labels; expected `rows features labels`")
+        found[path] = (header.features, header.labels)
+    if len(set(found.values())) > 1:
+        told = ", ".join(f"{path} tells {features} and {labels}" for path, (features, labels) in found.items())
+        raise XMCError(f"{told}; the headers of all files must have the same numbers of features and labels")
+    return next(iter(found.values()))
+
+
+def _header(lines: Iterator[tuple[int, bytes]], name: str) -> _Header:
+    line = inputs.text_line(next(lines, (1, b""))[1], f"{name}:1")
+    fields = line.split()
+    if len(fields) not in (2, 3) or not all(field.isdecimal() and int(field) < _MOST for field in fields):
+        raise XMCError(
+            f"{name}:1: expected the header `rows features labels`, or `rows features` where the rows have no labels; "
+            f"found {line!r:.40}"
+        )
+    rows, features, *labels = map(int, fields)
+    return _Header(rows, features, labels[0] if labels else None)
+
+
+def _documents(files: tuple[Path], split: str) -> Iterator[Document | XMCError]:
+    (path,) = files
+
+    def document(row: int, number: int, raw: bytes) -> Document:
+        labels, features = _row(raw, header, f"{path}:{number}")
+        return number, f"{split}-{row}", features, labels
+
+    with inputs.open_bytes(path) as stream:
+        lines = inputs.numbered_lines(stream, str(path))
+        header = _header(lines, str(path))
+        for row, (number, raw) in enumerate(_counted(lines, header, str(path))):
+            yield inputs.attempt(document, row, number, raw)
+
+
+def _counted(lines: Iterator[tuple[int, bytes]], header: _Header, name: str) -> Iterator[tuple[int, bytes]]:
+    """The lines behind the header, if they are as many as it tells."""
+    found = 0
+    for number, raw in lines:
+        if found < header.rows:
+            found += 1
+            yield number, raw
+        elif raw.strip():
+            raise XMCError(f"{name}:{number}: the header tells {header.rows} rows, and this is one more; correct it")
+    if found < header.rows:
+        raise XMCError(f"{name}:1: the header tells {header.rows} rows, the file has {found}; is it complete?")
+
+
+def _row(raw: bytes, header: _Header, where: str) -> tuple[list[int], str]:
+    """Labels and features of a document."""
+    line = inputs.text_line(raw, where)
+    features = line.strip()
+    places: list[int] = []
+    if header.labels is not None and features and not line[0].isspace():
+        first, *rest = line.split(maxsplit=1)
+        if ":" not in first:
+            features = rest[0].strip() if rest else ""
+            places = _places(first, where)
+            check_places(places, header.labels, where)
+    SparseRow.parse(features, header.features, where)
+    return places, features
+
+
+def _places(text: str, where: str) -> list[int]:
+    try:
+        return [int(place) for place in text.split(",")]
+    except ValueError:
+        raise XMCError(
+            f"{where}: expected `label,label feature:value ...`, labels as whole numbers, found {text!r:.40}"
+        ) from None

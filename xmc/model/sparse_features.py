@@ -1,0 +1,108 @@
+"""Encoder of sparse features: a weighted sum of embeddings, for documents that are published as numbers, not as text.
+
+    `feature:value ...` -> ids and values [B, T] -> sparse [B, R], R features -> times the table [R, D] -> layer norm
+
+The values are taken as they are: layer norm makes a document's scale irrelevant.
+"""
+
+import heapq
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import BatchEncoding, PretrainedConfig, PreTrainedTokenizer
+
+from xmc.model.embedding_bag import EmbeddingBag
+from xmc.types import SparseRow
+
+
+class SparseFeaturesConfig(PretrainedConfig):
+    """Shape of a `SparseFeaturesModel`. num_features: R. hidden_size: D. term_dropout: as in `EmbeddingBag`."""
+
+    model_type = "xmc_sparse_features"
+
+    def __init__(
+        self, num_features: int = 0, hidden_size: int = 1024, term_dropout: float = 0.2, **kwargs: Any
+    ) -> None:
+        self.num_features = num_features
+        self.hidden_size = hidden_size
+        self.term_dropout = term_dropout
+        super().__init__(**kwargs)
+
+
+class SparseFeaturesModel(EmbeddingBag):
+    """The encoder of sparse features; see the module's docstring. Saved and loaded as any Hugging Face model."""
+
+    config_class = SparseFeaturesConfig
+    base_model_prefix = "sparse_features"
+    main_input_name = "input_ids"
+
+    def __init__(self, config: SparseFeaturesConfig) -> None:
+        super().__init__(config, config.num_features)
+        self.post_init()
+
+    def terms(
+        self, input_ids_BT: Tensor, attention_mask_BT: Tensor, values_BT: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Documents int64 [E], features int64 [E] (row of the table) and values [E], sorted by document."""
+        documents, places = attention_mask_BT.nonzero(as_tuple=True)
+        return documents, input_ids_BT[documents, places], values_BT[documents, places]
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, values: Tensor) -> Tensor:
+        """Features [B, D] of ids and mask, int64 [B, T], and values, float32 [B, T], padded on the right."""
+        documents, terms, weights = self.drop_terms(*self.terms(input_ids, attention_mask, values))
+        return self.embed(documents, terms, weights, input_ids.shape[0])
+
+
+class SparseFeaturesTokenizer(PreTrainedTokenizer):
+    """Reads `feature:value ...`: a feature's number is its id, and its value comes along."""
+
+    model_input_names: list[str] = ["input_ids", "attention_mask", "values"]  # noqa: RUF012  as the base class has it
+
+    def __init__(self, num_features: int, **kwargs: Any) -> None:
+        self.num_features = num_features
+        super().__init__(num_features=num_features, **kwargs)
+
+    @property
+    def vocab_size(self) -> int:
+        return self.num_features
+
+    def __len__(self) -> int:
+        return self.num_features
+
+    def get_vocab(self) -> dict[str, int]:
+        """Nothing: what a feature stands for is not known."""
+        return {}
+
+    def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str, ...]:
+        return ()
+
+    def __call__(
+        self, text: Sequence[str], *, max_length: int, return_tensors: str | None = None, **_: Any
+    ) -> BatchEncoding:
+        """Ids, mask and values of each row, ids ascending: lists, or padded tensors for `return_tensors="pt"`.
+
+        Of more than `max_length` features a row keeps those of the largest values, whatever their sign.
+
+        Raises XMCError for a row that is no such text, or has a feature that there is not.
+        """
+        rows = [_largest(SparseRow.parse(row, self.num_features, f"{row!r:.40}"), max_length) for row in text]
+        ids, values = [row.columns for row in rows], [row.values for row in rows]
+        if return_tensors is None:
+            return BatchEncoding({"input_ids": ids, "values": values})
+        tensors = {
+            "input_ids": [torch.tensor(row, dtype=torch.int64) for row in ids],
+            "attention_mask": [torch.ones(len(row), dtype=torch.int64) for row in ids],
+            "values": [torch.tensor(row, dtype=torch.float32) for row in values],
+        }
+        return BatchEncoding({name: pad_sequence(rows, batch_first=True) for name, rows in tensors.items()})
+
+
+def _largest(row: SparseRow, limit: int) -> SparseRow:
+    """The entries of the largest absolute values; of equal ones the first."""
+    if len(row.columns) <= limit:
+        return row
+    places = sorted(heapq.nlargest(limit, range(len(row.values)), key=lambda place: abs(row.values[place])))
+    return SparseRow([row.columns[place] for place in places], [row.values[place] for place in places])
