@@ -22,9 +22,10 @@ MAY_IMPORT = {
     "coordinate_check": {"types", "config", "build", "data", "model", "ops", "train"},
     "flops": {"types", "config", "build", "data", "model", "ops"},
     "run_report": {"types", "data", "evaluate", "model", "ops", "sparsity"},
+    "estimate": {"types", "config", "build", "data", "model", "ops"},
     "commands": {
         *("types", "config", "build", "data", "evaluate", "model", "train", "predict"),
-        *("calibrate", "coordinate_check", "flops", "run_report"),
+        *("calibrate", "coordinate_check", "estimate", "flops", "run_report"),
     },
     "estimator": {"types", "config", "build", "commands", "evaluate", "model", "train"},
     "cli": {"types", "config", "commands", "train"},

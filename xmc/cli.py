@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from xmc.config import (
     CalibrateConfig,
     CoordinateCheckConfig,
+    EstimateConfig,
     EvaluateConfig,
     PredictConfig,
     ReportConfig,
@@ -36,6 +37,7 @@ COMMANDS = {
     "report": "show a run, or several side by side, on one page of HTML",
     "predict": "write the best labels of new documents",
     "coordinate-check": "show whether learning rates carry over from one fan-in to another",
+    "estimate": "tell how much memory a run would take, part by part, and what would make it fit",
     "flops": "count multiply-adds and bytes, layer by layer, beside the dense twin",
 }
 HELP = """\
@@ -79,6 +81,7 @@ def main() -> None:
             "report": _report,
             "predict": _predict,
             "coordinate-check": _coordinate_check,
+            "estimate": _estimate,
             "flops": _flops,
         }
         task = _one_clear_error(command, tasks[command])
@@ -165,6 +168,13 @@ def _coordinate_check(cfg: DictConfig) -> None:
     from xmc import commands
 
     commands.check_coordinates(config)
+
+
+def _estimate(cfg: DictConfig) -> None:
+    config = parse(EstimateConfig, _container(cfg))
+    from xmc import commands
+
+    commands.estimate_memory(config)
 
 
 def _flops(cfg: DictConfig) -> None:

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from xmc import build, coordinate_check, flops
+from xmc import build, coordinate_check, estimate, flops
 from xmc.calibrate import Lists, calibrate, decide
 from xmc.config import (
     BenchmarkData,
     CalibrateConfig,
     CoordinateCheckConfig,
+    EstimateConfig,
     EvaluateConfig,
     Metrics,
     PredictConfig,
@@ -204,6 +205,15 @@ def check_coordinates(config: CoordinateCheckConfig) -> None:
         coordinate_check.plot(points, Path(f"{output}.png"))
     except ModuleNotFoundError as missing:
         logger.info("no plot: %s is not installed", missing.name)
+
+
+def estimate_memory(config: EstimateConfig) -> None:
+    """Print what a run would take, whether the device has it and, if not, what would make it fit."""
+    memory, counts = estimate.memory_of(config), estimate.count(config)
+    own = estimate.estimate(config, counts)
+    print(estimate.table(own))
+    ways = estimate.remedies(config, counts, memory) if own.needed > memory else ([], None)
+    print(estimate.verdict(own, memory, *ways))
 
 
 def count_flops(config: TrainConfig) -> None:

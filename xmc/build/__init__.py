@@ -1,7 +1,7 @@
 """The one place where configuration becomes objects."""
 
 from xmc.build.data import build_batches, load_corpus, prepare_data, read_corpus, text_fields
-from xmc.build.model import build_encoder, build_intermediate
+from xmc.build.model import build_encoder, build_intermediate, build_transformation
 from xmc.build.training import Training, build_tracker, build_training, prepare_machine, run_fingerprint
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "build_intermediate",
     "build_tracker",
     "build_training",
+    "build_transformation",
     "load_corpus",
     "prepare_data",
     "prepare_machine",

@@ -115,7 +115,8 @@ def build_training(
     ).to(device)
     dev_batches = None
     if "dev" in corpus.splits:
-        dev_batches = build_batches(config, corpus, "dev", encoder, 4 * config.trainer.batch_size)
+        at_once = config.trainer.micro_batch_size or config.trainer.batch_size
+        dev_batches = build_batches(config, corpus, "dev", encoder, 4 * at_once)
     elif config.trainer.patience is not None:
         raise XMCError(
             f"trainer.patience={config.trainer.patience} needs a dev split, and data.dev_fraction=0 leaves none; "

@@ -3,6 +3,7 @@
 from xmc.config.commands import (
     CalibrateConfig,
     CoordinateCheckConfig,
+    EstimateConfig,
     EvaluateConfig,
     PredictConfig,
     ReportConfig,
@@ -55,6 +56,7 @@ __all__ = [
     "CoordinateCheckConfig",
     "DataSection",
     "DenseClassifier",
+    "EstimateConfig",
     "EvaluateConfig",
     "FixedFanInClassifier",
     "Lexical",

@@ -128,6 +128,13 @@ class CoordinateCheckConfig(TrainConfig):
     check: CoordinateCheck
 
 
+class EstimateConfig(TrainConfig):
+    """device_memory: such as 8GiB; null: that of the device at hand."""
+
+    device_memory: Annotated[str, Field(pattern=r"^[0-9.]+ ?[MG]i?B$")] | None
+    labels_a_document: Count
+
+
 class EvaluateConfig(Section):
     run: str
     split: str

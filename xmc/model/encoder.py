@@ -1,6 +1,8 @@
 """Encoders: a Hugging Face backbone, its tokenizer and a pooling make features [B, D] of token ids [B, T]."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal, Self
@@ -8,7 +10,14 @@ from typing import Literal, Self
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from xmc.model.bag import BagConfig, BagModel
@@ -141,18 +150,41 @@ def load_backbone(name: str, dropout: float | None = None) -> tuple[PreTrainedMo
     Raises:
         XMCError: there is no such model, or its weights are not in safetensors.
     """
-    try:
+    with _told(name):
         tokenizer = AutoTokenizer.from_pretrained(name)
-        config = AutoConfig.from_pretrained(name)
-        if dropout is not None:
-            config.update({key: dropout for key, value in vars(config).items() if _is_dropout(key, value)})
+        config = _configuration(name, dropout)
         backbone = AutoModel.from_pretrained(name, config=config, use_safetensors=True, dtype=torch.float32)
+    return backbone, tokenizer
+
+
+def meta_backbone(name: str, dropout: float | None = None) -> PreTrainedModel:
+    """The same model on the meta device: its shapes alone, for which its configuration is enough.
+
+    Raises:
+        XMCError: there is no such configuration.
+    """
+    with _told(name), torch.device("meta"):
+        backbone: PreTrainedModel = AutoModel.from_config(_configuration(name, dropout), dtype=torch.float32)
+    return backbone
+
+
+def _configuration(name: str, dropout: float | None) -> PretrainedConfig:
+    config = AutoConfig.from_pretrained(name)
+    if dropout is not None:
+        config.update({key: dropout for key, value in vars(config).items() if _is_dropout(key, value)})
+    return config
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """What goes wrong while a model is read, as a mistake in its name."""
+    try:
+        yield
     except (OSError, ValueError, KeyError) as error:
         raise XMCError(
             f"encoder {name!r} cannot be loaded: {error}\n"
             "give encoder.name a Hugging Face hub id or a folder with config.json, model.safetensors and a tokenizer"
         ) from None
-    return backbone, tokenizer
 
 
 def _is_dropout(key: str, value: object) -> bool:

@@ -1,0 +1,140 @@
+"""The estimate against what is built, against itself, and the recommended sizes against theirs."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from transformers import BertConfig, DistilBertConfig
+
+from xmc import build
+from xmc.cli import conf_folder
+from xmc.config import EstimateConfig, parse
+from xmc.estimate import Estimate, count, estimate, memory_of, remedies, table, verdict
+from xmc.types import XMCError
+
+GIB = 2**30
+
+
+def configuration(*overrides: str) -> EstimateConfig:
+    with initialize_config_dir(str(conf_folder().absolute()), version_base="1.3"):
+        values: Any = OmegaConf.to_container(compose("estimate", overrides=list(overrides)), resolve=True)
+    return parse(EstimateConfig, values)
+
+
+def estimated(*overrides: str) -> Estimate:
+    config = configuration(*overrides)
+    return estimate(config, count(config))
+
+
+def part(name: str, of: Estimate) -> int:
+    return sum(p.bytes for p in of.always if p.name == name)
+
+
+@pytest.fixture(scope="module")
+def bert_base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder with the configuration of BERT-base, and no weights."""
+    folder = tmp_path_factory.mktemp("bert-base")
+    BertConfig().save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def distilbert(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("distilbert")
+    DistilBertConfig().save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["encoder.mlp_width=24"],
+        ["classifier=dense", "classifier/optimizer=sgd", "classifier.optimizer.momentum=0.9"],
+        ["classifier.head=0.1", "classifier.group_size=4", "intermediate=linear", "intermediate.width=64"],
+        ["classifier/optimizer=sgd", "classifier.weight_dtype=bfloat16", "auxiliary=none"],
+        ["sparsity=topkast", "classifier/optimizer=sgd", "sparsity.store=host"],
+        ["intermediate=linear", "sparse_ift=wide", "sparsity=rigl"],
+    ],
+    ids=" ".join,
+)
+def test_weights_gradients_and_state_are_those_of_a_real_step(overrides: list[str], tmp_path: Path) -> None:
+    config = configuration("encoder.width=32", "classifier.fan_in=8", f"data.cache_dir={tmp_path}", *overrides)
+    told = estimate(config, count(config))
+    training = build.build_training(config, build.load_corpus(config), torch.device("cpu"))
+    state = training.state
+    classifier = [*state.model.classifier.state_dict().values()]
+    places = [b for name, b in state.model.classifier.named_buffers() if name.endswith("place")]
+    weights = part("classifier: weights", told) + part("classifier: index", told)
+    assert weights == sum(t.nbytes for t in (*classifier, *places))
+    before = [*state.model.encoder.parameters(), *state.model.encoder.buffers(), *state.model.intermediate.parameters()]
+    before += [*state.model.intermediate.buffers()]
+    assert part("encoder: weights", told) == sum(t.nbytes for t in before)
+    for name, optimizer in state.optimizers.items():
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None if name == "embedding" else torch.zeros_like(parameter)
+        optimizer.step()
+    moments = {
+        name: sum(v.nbytes for s in o.state.values() for v in s.values() if isinstance(v, torch.Tensor) and v.dim())
+        for name, o in state.optimizers.items()
+    }
+    own = sum(moments.get(name, 0) for name in ("classifier", "bias", "head_classifier", "head_bias"))
+    assert part("classifier: optimizer state", told) == own
+    assert part("encoder: optimizer state", told) == moments.get("encoder", 0) + moments.get("sparse", 0)
+
+
+def test_amazon_3m_on_a_small_gpu(bert_base: str) -> None:
+    """Weights of bfloat16 updated in place, and micro-batches: within 4 GiB; each remedy saves what it says."""
+    small = ["classifier/optimizer=sgd", "classifier.weight_dtype=bfloat16", "classifier.fan_in=64"]
+    run = [
+        "data=amazon-3m",
+        "encoder=transformer",
+        f"encoder.name={bert_base}",
+        "auxiliary=none",
+        "trainer.device=cuda",
+    ]
+    told = estimated(*run, *small, "trainer.batch_size=128", "trainer.micro_batch_size=16")
+    labels = 2_812_281
+    assert part("classifier: weights", told) == labels * (2 * 64 + 4)
+    assert part("classifier: index", told) == labels * 2 * 64
+    assert told.needed < 4 * GIB
+    large = configuration(*run, "trainer.batch_size=128", "device_memory=8GiB", "classifier.fan_in=64")
+    counts = count(large)
+    own, memory = estimate(large, counts), memory_of(large)
+    best, together = remedies(large, counts, memory)
+    assert own.needed > memory and len(best) == 3
+    assert all(r.saved == own.needed - r.needed > 0 for r in best)
+    assert [r.saved for r in best] == sorted((r.saved for r in best), reverse=True)
+    assert together is not None and together.needed <= memory
+    typed = estimated(*run, "trainer.batch_size=128", "classifier.fan_in=64", *best[0].overrides.split())
+    assert typed.needed == best[0].needed
+    text = verdict(own, memory, best, together)
+    assert "does not fit 8,192 MiB" in text and best[0].overrides in text
+    assert "never measured" in table(own) and "5 labels a document" in table(own)
+
+
+@pytest.mark.parametrize("size", ["8", "16", "24", "80"])
+@pytest.mark.parametrize("data", ["amazon-3m", "lf-amazontitles-1.3m", "wiki10-31k"])
+def test_a_recommendation_fits_its_size(data: str, size: str, bert_base: str, distilbert: str) -> None:
+    recipe = f"experiment=[recommended/{data},gpu/{size}gb]"
+    backbone = distilbert if data.startswith("lf-") else bert_base
+    told = estimated(recipe, f"encoder.name={backbone}")
+    assert told.device == "GPU" and told.needed <= 0.95 * int(size) * 10**9
+
+
+def test_micro_batches_and_recomputed_activations_take_less(bert_base: str) -> None:
+    run = ["data=eurlex-4k", "encoder=transformer", f"encoder.name={bert_base}", "trainer.batch_size=32"]
+    whole, parts = estimated(*run), estimated(*run, "trainer.micro_batch_size=4")
+    again, frozen = estimated(*run, "encoder.activation_checkpointing=true"), estimated(*run, "encoder.frozen=true")
+    assert max(parts.peak, again.peak, frozen.peak) < 0.7 * whole.peak
+
+
+def test_a_device_that_is_not_here_has_no_memory_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(XMCError, match="give device_memory=16GiB"):
+        memory_of(configuration("trainer.device=cuda"))
+    assert memory_of(configuration("trainer.device=cuda", "device_memory=8GB")) == 8 * 10**9
+    assert memory_of(configuration("device_memory=1.5GiB")) == 3 * GIB // 2

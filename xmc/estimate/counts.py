@@ -1,0 +1,142 @@
+"""What the data counts: read off the corpus, or taken from what a benchmark set is known to count."""
+
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from xmc import build
+from xmc.config import BagEncoder, BenchmarkData, EstimateConfig, Lexical
+from xmc.data import Corpus
+from xmc.model.bag import BagModel
+from xmc.model.encoder import meta_backbone
+
+_LONGEST = 2048  # documents whose terms are looked at
+_CHARACTERS = 6  # of a token, where texts were not read
+_STRING = sys.getsizeof("") + 12  # bytes of an id or a label's name
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Of a bag. words, bigrams: rows of its table. ends, of_documents: the longest documents' terms, CSR."""
+
+    words: int
+    bigrams: int
+    ends: NDArray[np.int64] | None = None
+    of_documents: NDArray[np.int64] | None = None
+
+    def of_batch(self, size: int, max_length: int, dropout: float) -> int:
+        """Rows of the table that a batch of the longest documents touches; every word another, where none was read."""
+        if self.ends is None or self.of_documents is None:
+            return min(self.words + self.bigrams, 2 * size * max_length)
+        _, counts = np.unique(self.of_documents[: self.ends[min(size, len(self.ends)) - 1]], return_counts=True)
+        return int((1 - dropout**counts).sum()) * -(-size // len(self.ends))
+
+
+@dataclass(frozen=True)
+class Counts:
+    """documents, labels: of the train split. pairs: labels of all documents. tokens: of all documents.
+
+    text_bytes: of all splits. mapped: texts and tokens lie in files that the system pages in and out. strings: ids and
+    names of documents and labels. terms: of the bag, if the encoder has one. assumed: what is not known, and taken for.
+    """
+
+    documents: int
+    labels: int
+    pairs: int
+    tokens: int
+    text_bytes: int
+    strings: int
+    mapped: bool
+    terms: Terms | None
+    assumed: tuple[str, ...] = ()
+
+
+def count(config: EstimateConfig) -> Counts:
+    """Of a benchmark set what its YAML says, without a look at its files; any other set is read, from the cache."""
+    data = config.data
+    if isinstance(data, BenchmarkData) and data.benchmark is not None:
+        return _of_benchmark(config)
+    return _of_corpus(config, build.load_corpus(config))
+
+
+def bag_section(config: EstimateConfig) -> BagEncoder | Lexical | None:
+    """Of the bag that is the encoder, or stands beside it."""
+    if isinstance(config.encoder, BagEncoder):
+        return config.encoder
+    return config.encoder.lexical if config.encoder.lexical.width else None
+
+
+def _of_benchmark(config: EstimateConfig) -> Counts:
+    assert isinstance(config.data, BenchmarkData) and config.data.benchmark is not None
+    known, length = config.data.benchmark, config.encoder.max_length
+    documents = known.train + known.test
+    bag = bag_section(config)
+    assumed = [
+        f"{config.labels_a_document} labels a document (labels_a_document=...)",
+        f"documents of encoder.max_length={length} tokens",
+    ]
+    if bag is not None:
+        assumed.append("as many words and bigrams as the encoder may have, and no term twice in a batch")
+    return Counts(
+        documents=known.train,
+        labels=known.labels,
+        pairs=config.labels_a_document * documents,
+        tokens=length * known.train,
+        text_bytes=_CHARACTERS * length * documents,
+        strings=_STRING * (documents + 2 * known.labels),
+        mapped=True,
+        terms=None if bag is None else Terms(_most_words(config), bag.bigrams),
+        assumed=tuple(assumed),
+    )
+
+
+def _of_corpus(config: EstimateConfig, corpus: Corpus) -> Counts:
+    train, splits = corpus.split("train"), corpus.splits.values()
+    mapped = not any(isinstance(split.texts, list) for split in splits)
+    length = config.encoder.max_length
+    terms, tokens, assumed = None, length * len(train), [f"documents of encoder.max_length={length} tokens"]
+    if bag_section(config) is not None:
+        terms, tokens = _terms(config, corpus)
+        assumed = []
+    return Counts(
+        documents=len(train),
+        labels=len(corpus.label_ids),
+        pairs=sum(split.labels.nnz for split in splits),
+        tokens=tokens,
+        text_bytes=sum(len(text.encode()) for split in splits for text in split.texts),
+        strings=_STRING * (sum(map(len, splits)) + 2 * len(corpus.label_ids)),
+        mapped=mapped,
+        terms=terms,
+        assumed=tuple(assumed),
+    )
+
+
+def _terms(config: EstimateConfig, corpus: Corpus) -> tuple[Terms, int]:
+    """From the encoder itself, at width 1, which has no say in its terms; and the tokens of train."""
+    encoder = build.build_encoder(_narrowest(config), corpus)
+    (bag,) = (module for module in encoder.modules() if isinstance(module, BagModel))
+    batches = build.build_batches(config, corpus, "train", encoder, min(_LONGEST, len(corpus.split("train"))))
+    batch = next(iter(batches.by_length()))
+    with torch.no_grad():
+        documents, terms, _ = bag.terms(batch.input_ids, batch.attention_mask)
+    ends = torch.bincount(documents, minlength=len(batch)).cumsum(0)
+    found = Terms(bag.config.vocab_size, bag.config.num_bigrams, ends.numpy(), terms.numpy())
+    return found, int(batches.lengths.sum())
+
+
+def _most_words(config: EstimateConfig) -> int:
+    if isinstance(config.encoder, BagEncoder):
+        return config.encoder.vocab_size
+    return int(meta_backbone(config.encoder.name).config.vocab_size)
+
+
+def _narrowest(config: EstimateConfig) -> EstimateConfig:
+    """The same run with a bag of width 1."""
+    section = config.encoder
+    if isinstance(section, BagEncoder):
+        return config.model_copy(update={"encoder": section.model_copy(update={"width": 1})})
+    lexical = section.lexical.model_copy(update={"width": 1})
+    return config.model_copy(update={"encoder": section.model_copy(update={"lexical": lexical})})

@@ -1,0 +1,213 @@
+"""What stands before the classifier: its bytes, and those that a step of it needs, found on the meta device."""
+
+import contextlib
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from xmc import build
+from xmc.config import EstimateConfig, TransformerEncoder
+from xmc.estimate.counts import Counts, bag_section
+from xmc.estimate.live import CudaAutocast, LiveBytes
+from xmc.estimate.output import evaluated
+from xmc.model.bag import BagConfig, BagModel
+from xmc.model.encoder import Encoder, meta_backbone
+from xmc.model.intermediate import build_intermediate
+from xmc.model.sparse_ift import no_connections, sparsify_feed_forward_
+from xmc.model.sparse_linear import SparseLinear
+
+Types = Callable[[], contextlib.AbstractContextManager[object]]
+
+_FLOAT = 4
+_MALLOC = 1.3  # what glibc takes for the activations of a transformer, over what they need: gaps between blocks
+
+
+@dataclass(frozen=True)
+class Features:
+    """Encoder and intermediate layer. width: D. All else in bytes.
+
+    weights: buffers and index included. moments: of the optimizers. update: what their step takes and gives back.
+    gradients: after the backward pass. saved: alive while the classifier works. forward, backward: at their peak, with
+    the gradients. evaluation: of a pass over an evaluation batch.
+    """
+
+    width: int
+    weights: int
+    gradients: int
+    moments: int
+    update: int
+    saved: int
+    forward: int
+    backward: int
+    evaluation: int
+
+
+def estimate_features(config: EstimateConfig, counts: Counts, on_gpu: bool) -> Features:
+    """Sizes of the parts before the classifier, of a step with `trainer.batch_size` and of evaluation."""
+    trainer = config.trainer
+    autocast = on_gpu and trainer.precision != "float32"
+    model = _Model(config, on_gpu, autocast)
+    size = trainer.batch_size
+    micro = min(trainer.micro_batch_size or size, size)
+    bag = _bag_bytes(config, counts, micro)
+    learning = [p for p in model.parameters() if p.requires_grad]
+    inner = sum(p.nbytes for p in learning)
+    largest = max((p.nbytes for p in learning), default=0)
+    step = model.step(micro, again=micro < size)
+    features_bytes = _FLOAT * size * model.width
+    scale = _MALLOC if model.backbone is not None and not on_gpu else 1.0
+    kept = 0 if micro < size else int(scale * step.saved) + bag.saved
+    return Features(
+        width=model.width,
+        weights=sum(t.nbytes for t in (*model.parameters(), *model.buffers())) + bag.weights,
+        gradients=inner + bag.gradient,
+        moments=2 * inner + model.slot_steps,
+        update=(inner if on_gpu else 2 * largest) + bag.gradient,
+        saved=kept + features_bytes,
+        forward=int(scale * step.forward) + bag.saved + features_bytes,
+        backward=int(scale * (step.backward - inner)) + inner + bag.saved + bag.gradient + 2 * features_bytes,
+        evaluation=int(scale * model.evaluation(evaluated(config))) + 4 * _FLOAT * evaluated(config) * model.bag_width,
+    )
+
+
+@dataclass(frozen=True)
+class _Bag:
+    weights: int = 0
+    gradient: int = 0
+    saved: int = 0
+
+
+def _bag_bytes(config: EstimateConfig, counts: Counts, size: int) -> _Bag:
+    section = bag_section(config)
+    if section is None or counts.terms is None:
+        return _Bag()
+    rows = counts.terms.words + min(counts.terms.bigrams, section.bigrams)
+    touched = min(rows, counts.terms.of_batch(size, config.encoder.max_length, section.term_dropout))
+    with torch.device("meta"):
+        thin = BagModel(BagConfig(2, 0, section.width, getattr(section, "mlp_width", 0)))
+    others = sum(p.nbytes for p in thin.parameters()) - thin.table.nbytes
+    row = _FLOAT * section.width
+    per_document = 4 * row + 2 * _FLOAT * getattr(section, "mlp_width", 0)
+    return _Bag(rows * (row + 12) + 3 * others, touched * (row + 8) + others, size * per_document)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """Peaks in bytes; backward with the gradients."""
+
+    saved: int
+    forward: int
+    backward: int
+
+
+class _Model:
+    """Backbone and intermediate layer on the meta device; a bag is a leaf of its width."""
+
+    def __init__(self, config: EstimateConfig, on_gpu: bool, autocast: bool) -> None:
+        section = config.encoder
+        self._types = functools.partial(_types, on_gpu, autocast)
+        bag = bag_section(config)
+        self.bag_width = 0 if bag is None else bag.width
+        self.length = section.max_length
+        self.backbone = None
+        if isinstance(section, TransformerEncoder):
+            self.backbone = _meta_encoder(config, section, self._types)
+        in_features = self.bag_width + (0 if self.backbone is None else self.backbone.width)
+        self.dropout = section.dropout
+        with torch.device("meta"):
+            self.intermediate = build_intermediate(
+                in_features=in_features,
+                transformation=build.build_transformation(config, "intermediate"),
+                index_of=no_connections,
+                **config.intermediate.model_dump(),
+            )
+        self.width = self.intermediate.width
+        self._modules = [m for m in (self.backbone, self.intermediate) if m is not None]
+        sparse = [m for module in self._modules for m in module.modules() if isinstance(m, SparseLinear)]
+        self.slot_steps = sum(2 * layer.weight.numel() for layer in sparse)
+        self._parameters = [p for module in self._modules for p in module.parameters()]
+        self._buffers = [b for module in self._modules for b in module.buffers()]
+        for module in self._modules:
+            _run_dense(module)
+
+    def parameters(self) -> list[Tensor]:
+        """Of the layers as they are, not as they are run here."""
+        return self._parameters
+
+    def buffers(self) -> list[Tensor]:
+        return self._buffers
+
+    def step(self, size: int, again: bool) -> _Step:
+        """again: the peak of a second micro-batch, beside the gradients of the first."""
+        for _ in range(1 + again):
+            with LiveBytes() as live, self._types():
+                features = self._features(size, True)
+                saved, forward = live.now, live.peak
+                if features.requires_grad:
+                    features.backward(torch.empty_like(features))
+                backward = live.peak
+            del features
+        held = sum(p.nbytes for p in self._parameters if p.requires_grad) if again else 0
+        self._zero_grad()
+        return _Step(saved, forward, backward + held)
+
+    @torch.no_grad()
+    def evaluation(self, size: int) -> int:
+        with LiveBytes() as live, self._types():
+            self._features(size, False)
+        return live.peak
+
+    def _features(self, size: int, training: bool) -> Tensor:
+        for module in self._modules:
+            module.train(training)
+        ids = torch.zeros(size, self.length, dtype=torch.int64, device="meta")
+        parts = [] if self.backbone is None else [self.backbone(ids, torch.ones_like(ids))]
+        if self.bag_width:
+            leaf = torch.empty(size, self.bag_width, device="meta", requires_grad=training)
+            parts.append(nn.functional.dropout(leaf, self.dropout, training))
+        joined = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        features: Tensor = self.intermediate(joined)
+        return features.float()
+
+    def _zero_grad(self) -> None:
+        for module in self._modules:
+            module.zero_grad()
+
+
+def _types(on_gpu: bool, autocast: bool) -> contextlib.AbstractContextManager[object]:
+    """What decides types and kernels."""
+    return CudaAutocast(autocast) if on_gpu else contextlib.nullcontext()
+
+
+def _meta_encoder(config: EstimateConfig, section: TransformerEncoder, types: Types) -> Encoder:
+    backbone = meta_backbone(section.name, section.backbone_dropout)
+    if section.activation_checkpointing:
+        options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
+        options["context_fn"] = lambda: (contextlib.nullcontext(), types())  # of the two forward passes
+        backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
+    transformation = build.build_transformation(config, "encoder")
+    with torch.device("meta"):
+        if transformation is not None:
+            sparsify_feed_forward_(backbone, transformation, no_connections, keep=False)
+        return Encoder(
+            backbone,
+            cast(Any, None),  # nothing is tokenised
+            pooling=section.pooling,
+            max_length=section.max_length,
+            layers=section.layers,
+            dropout=section.dropout,
+            frozen=section.frozen,
+        )
+
+
+def _run_dense(module: nn.Module) -> None:
+    """Dense layers without gradients in the place of sparse ones, whose op knows no meta device."""
+    for parent in list(module.modules()):
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, SparseLinear):
+                twin = nn.Linear(layer.in_features, layer.out_features, device="meta").requires_grad_(False)
+                setattr(parent, name, twin)

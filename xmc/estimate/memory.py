@@ -1,0 +1,189 @@
+"""The memory of a run before it is started: what is always there, and the moment that takes most beside it."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from xmc.config import ClustersAuxiliary, EstimateConfig, FixedFanInClassifier, TopKastSparsity
+from xmc.estimate.counts import Counts
+from xmc.estimate.features import estimate_features
+from xmc.estimate.output import auxiliary_output, estimate_output, slots_of
+from xmc.types import XMCError
+
+MIB = 2**20
+# Measured on x86-64 Linux with torch 2.13 (CPU): 535 when all is imported, 65 when the libraries were used once.
+INTERPRETER = 600 * MIB
+KERNELS = 90 * MIB  # numba's compiler and the compiled kernels
+CUDA_CONTEXT = 512 * MIB  # not measured: the driver's, cuBLAS's workspace and the kernels'
+CUDA_HOST = 2048 * MIB  # not measured: the interpreter with the libraries of CUDA
+_TFIDF = 12  # bytes a token, and an entry of the labels' features, while labels are clustered
+_LABEL_TERMS = 100
+
+
+@dataclass(frozen=True)
+class Part:
+    """Of the memory, in bytes. reclaimable: pages of files, which the system takes back when memory is short."""
+
+    name: str
+    bytes: int
+    reclaimable: bool = False
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A stage of a run and what is alive in it beside what always is."""
+
+    name: str
+    parts: tuple[Part, ...]
+
+    @property
+    def bytes(self) -> int:
+        return sum(part.bytes for part in self.parts)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """always: while training goes on. moments: one after another, the largest decides. host: beside a GPU, what lies in
+    the memory of its machine. unknown: what was taken for granted.
+    """
+
+    device: str
+    always: tuple[Part, ...]
+    moments: tuple[Moment, ...]
+    host: tuple[Part, ...]
+    unknown: tuple[str, ...]
+
+    @property
+    def largest(self) -> Moment:
+        return max(self.moments, key=lambda moment: moment.bytes)
+
+    @property
+    def peak(self) -> int:
+        """Bytes of the device at the peak, all included."""
+        return sum(part.bytes for part in self.always) + self.largest.bytes
+
+    @property
+    def needed(self) -> int:
+        """The same without what the system can take back."""
+        return self.peak - sum(part.bytes for part in self.always if part.reclaimable)
+
+
+def estimate(config: EstimateConfig, counts: Counts) -> Estimate:
+    """Bytes of a run with this configuration on data of these counts."""
+    on_gpu = is_gpu(config.trainer.device)
+    features = estimate_features(config, counts, on_gpu)
+    output = estimate_output(config, counts.labels, features.width, on_gpu)
+    auxiliary = auxiliary_output(config, counts.labels, features.width, on_gpu)
+    heads = [output] if auxiliary is None else [output, auxiliary]
+    model = [
+        Part("encoder: weights", features.weights),
+        Part("encoder: optimizer state", features.moments),
+        Part("classifier: weights", output.weights),
+        Part("classifier: index", output.index),
+        Part("classifier: optimizer state", output.moments),
+        *([] if auxiliary is None else [Part("auxiliary head: weights, state", auxiliary.weights + auxiliary.moments)]),
+    ]
+    gradients = Part("classifier: gradients", sum(head.gradients for head in heads))
+    of_encoder = Part("encoder: gradients", features.gradients)
+    moments = (
+        Moment(
+            "the classifier's pass",
+            (
+                Part("encoder: activations", max(features.saved, features.forward - gradients.bytes)),
+                gradients,
+                Part("workspace of the op", max(head.step for head in heads)),
+            ),
+        ),
+        Moment(
+            "the encoder's backward pass",
+            (of_encoder, Part("encoder: activations", max(0, features.backward - features.gradients)), gradients),
+        ),
+        Moment("the optimizers' step", (of_encoder, gradients, Part("updates", max(features.update, output.update)))),
+        Moment("rewiring", (Part("what is dropped and grown", output.rewiring),)),
+        Moment(
+            "evaluation",
+            (Part("encoder: activations", features.evaluation), Part("workspace of topk", output.ranking)),
+        ),
+    )
+    host = [*_host(counts), Part("weights that wait (Top-KAST)", output.waiting)]
+    host.append(Part("weights that wait (Top-KAST), a file", output.mapped, reclaimable=True))
+    preparing = Moment("preparing the data", (Part("TF-IDF, bigrams, clusters", _preparing(config, counts)),))
+    unknown = [*counts.assumed, *_unknown(config, counts, features.width)]
+    if on_gpu:
+        runtime = Part("CUDA context", CUDA_CONTEXT)
+        beside = [Part("interpreter and libraries", CUDA_HOST), *host, *preparing.parts]
+        unknown.append("figures for a GPU: never measured")
+        return Estimate("GPU", tuple(_there([runtime, *model])), moments, tuple(_there(beside)), tuple(unknown))
+    fixed = isinstance(config.classifier, FixedFanInClassifier)
+    runtime = Part("interpreter and libraries", INTERPRETER + KERNELS * fixed)
+    always = [runtime, *host, *model]
+    return Estimate("CPU", tuple(_there(always)), (*moments, _before(preparing, model)), (), tuple(unknown))
+
+
+def is_gpu(device: str) -> bool:
+    """Whether a run on `trainer.device` would be on a GPU; it need not be there."""
+    return torch.cuda.is_available() if device == "auto" else device.startswith("cuda")
+
+
+def memory_of(config: EstimateConfig) -> int:
+    """Bytes that the device has: `device_memory`, or those of the one at hand.
+
+    Raises:
+        XMCError: the device is not here and its memory was not given.
+    """
+    if config.device_memory is not None:
+        number, prefix, binary = re.fullmatch(r"([0-9.]+) ?([MG])(i?)B", config.device_memory).groups()  # type: ignore[union-attr]
+        base = 1024 if binary else 1000
+        return int(float(number) * base ** {"M": 2, "G": 3}[prefix])
+    if is_gpu(config.trainer.device):
+        if not torch.cuda.is_available():
+            raise XMCError(
+                f"trainer.device={config.trainer.device}: there is no GPU here to ask; give device_memory=16GiB"
+            )
+        return int(torch.cuda.get_device_properties(0).total_memory)
+    information = Path("/proc/meminfo")
+    if not information.exists():
+        raise XMCError("the memory of this machine cannot be read; give device_memory=16GiB")
+    return int(information.read_text().split("MemTotal:")[1].split()[0]) * 1024
+
+
+def _there(parts: list[Part]) -> list[Part]:
+    return [part for part in parts if part.bytes]
+
+
+def _host(counts: Counts) -> list[Part]:
+    """Of the data, in memory or mapped."""
+    tokens = Part("tokens, in a file", 4 * counts.tokens, reclaimable=True)
+    texts = Part("texts, in a file" if counts.mapped else "texts", counts.text_bytes, reclaimable=counts.mapped)
+    return [texts, tokens, Part("ids, names and labels of the documents", counts.strings + 8 * counts.pairs)]
+
+
+def _preparing(config: EstimateConfig, counts: Counts) -> int:
+    """What labels are clustered or grouped by; tokens and bigrams are counted before."""
+    section = config.classifier
+    grouped = isinstance(section, FixedFanInClassifier) and section.group_size > 1
+    bigrams = 16 * counts.tokens if counts.terms is not None and counts.terms.bigrams else 0
+    if not grouped and not isinstance(config.auxiliary, ClustersAuxiliary):
+        return bigrams
+    entries = min(_LABEL_TERMS * counts.labels, counts.pairs * config.encoder.max_length)
+    return max(bigrams, _TFIDF * counts.tokens + 2 * _TFIDF * entries)
+
+
+def _before(preparing: Moment, model: list[Part]) -> Moment:
+    """Optimizers have no state yet while data is prepared."""
+    state = sum(part.bytes for part in model if "optimizer state" in part.name)
+    return Moment(preparing.name, (*preparing.parts, Part("without the optimizers' state", -state)))
+
+
+def _unknown(config: EstimateConfig, counts: Counts, width: int) -> list[str]:
+    """What no formula here covers."""
+    section, known = config.sparsity, []
+    if isinstance(section, TopKastSparsity) and section.store == "implicit":
+        assert isinstance(config.classifier, FixedFanInClassifier)
+        slots = slots_of(config, config.classifier, width) - config.classifier.fan_in
+        known.append(
+            f"what an implicit store comes to hold: 12 bytes a weight that lost its slot, {slots} a label at first"
+        )
+    return known
