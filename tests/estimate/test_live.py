@@ -6,12 +6,12 @@ from xmc.estimate.live import CudaAutocast, LiveBytes
 
 
 def test_a_layer_keeps_its_input_and_gives_it_back() -> None:
-    """Linear without bias, relu, sum: 3 x 5 floats stay for the backward pass, the peak has their gradients beside."""
+    """Linear, relu, sum: what relu gave stays for the backward pass, which ends with the gradient of the weight."""
     layer = nn.Linear(4, 5, bias=False, device="meta")
     inputs = torch.empty(3, 4, device="meta")
     with LiveBytes() as live:
         total = F.relu(layer(inputs)).sum()
-        assert live.now == 4 * 3 * 5 + 4 and live.peak == 4 * 2 * 3 * 5 + 4
+        assert live.now == 4 * (3 * 5 + 1) and live.peak == 4 * 2 * 3 * 5
         total.backward()
         del total
     assert layer.weight.grad is not None and live.now == layer.weight.grad.nbytes == 4 * 4 * 5

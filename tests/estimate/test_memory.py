@@ -1,6 +1,6 @@
 """The estimate against what is built, against itself, and the recommended sizes against theirs."""
 
-from pathlib import Path
+import json
 from typing import Any
 
 import pytest
@@ -42,6 +42,26 @@ def bert_base(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The overrides for a set of 60 documents and 20 labels."""
+    folder = tmp_path_factory.mktemp("corpus")
+    for split in ("train", "dev", "test"):
+        documents = [
+            {"id": f"{split}{i}", "text": f"word{i % 7} of document {i % 11}", "labels": [f"label{i % 20}"]}
+            for i in range(60)
+        ]
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(document) + "\n" for document in documents))
+    return ["data=jsonl", f"data.root={folder}", f"data.cache_dir={folder / 'cache'}", "auxiliary.leaf_size=3"]
+
+
+@pytest.fixture(scope="module")
+def two_layers(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("two-layers")
+    BertConfig(num_hidden_layers=2).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
 def distilbert(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("distilbert")
     DistilBertConfig().save_pretrained(folder)
@@ -60,8 +80,10 @@ def distilbert(tmp_path_factory: pytest.TempPathFactory) -> str:
     ],
     ids=" ".join,
 )
-def test_weights_gradients_and_state_are_those_of_a_real_step(overrides: list[str], tmp_path: Path) -> None:
-    config = configuration("encoder.width=32", "classifier.fan_in=8", f"data.cache_dir={tmp_path}", *overrides)
+def test_weights_and_state_are_those_of_a_real_step(overrides: list[str], corpus: list[str]) -> None:
+    classifier_of_8 = [] if "classifier=dense" in overrides else ["classifier.fan_in=8"]
+    data = corpus[:-1] if "auxiliary=none" in overrides else corpus
+    config = configuration("encoder.width=32", *classifier_of_8, *data, *overrides)
     told = estimate(config, count(config))
     training = build.build_training(config, build.load_corpus(config), torch.device("cpu"))
     state = training.state
@@ -87,7 +109,7 @@ def test_weights_gradients_and_state_are_those_of_a_real_step(overrides: list[st
 
 
 def test_amazon_3m_on_a_small_gpu(bert_base: str) -> None:
-    """Weights of bfloat16 updated in place, and micro-batches: within 4 GiB; each remedy saves what it says."""
+    """Weights of bfloat16 updated in place, and micro-batches: within 4 GiB."""
     small = ["classifier/optimizer=sgd", "classifier.weight_dtype=bfloat16", "classifier.fan_in=64"]
     run = [
         "data=amazon-3m",
@@ -101,23 +123,30 @@ def test_amazon_3m_on_a_small_gpu(bert_base: str) -> None:
     assert part("classifier: weights", told) == labels * (2 * 64 + 4)
     assert part("classifier: index", told) == labels * 2 * 64
     assert told.needed < 4 * GIB
-    large = configuration(*run, "trainer.batch_size=128", "device_memory=8GiB", "classifier.fan_in=64")
-    counts = count(large)
-    own, memory = estimate(large, counts), memory_of(large)
-    best, together = remedies(large, counts, memory)
+
+
+def test_each_remedy_saves_what_it_says(two_layers: str) -> None:
+    encoder = ["encoder=transformer", f"encoder.name={two_layers}", "trainer.device=cuda"]
+    run = ["data=amazon-3m", *encoder, "classifier.fan_in=64", "auxiliary=none"]
+    config = configuration(*run, "device_memory=4GiB")
+    counts = count(config)
+    own, memory = estimate(config, counts), memory_of(config)
+    best, together = remedies(config, counts, memory)
     assert own.needed > memory and len(best) == 3
     assert all(r.saved == own.needed - r.needed > 0 for r in best)
     assert [r.saved for r in best] == sorted((r.saved for r in best), reverse=True)
     assert together is not None and together.needed <= memory
-    typed = estimated(*run, "trainer.batch_size=128", "classifier.fan_in=64", *best[0].overrides.split())
+    typed = estimated(*run, *best[0].overrides.split())
     assert typed.needed == best[0].needed
     text = verdict(own, memory, best, together)
-    assert "does not fit 8,192 MiB" in text and best[0].overrides in text
+    assert "does not fit 4,096 MiB" in text and best[0].overrides in text
     assert "never measured" in table(own) and "5 labels a document" in table(own)
 
 
-@pytest.mark.parametrize("size", ["8", "16", "24", "80"])
-@pytest.mark.parametrize("data", ["amazon-3m", "lf-amazontitles-1.3m", "wiki10-31k"])
+@pytest.mark.parametrize(
+    ("data", "size"),
+    [("amazon-3m", "8"), ("amazon-3m", "16"), ("amazon-3m", "24"), ("amazon-3m", "80"), ("lf-wikiseealso-320k", "8")],
+)
 def test_a_recommendation_fits_its_size(data: str, size: str, bert_base: str, distilbert: str) -> None:
     recipe = f"experiment=[recommended/{data},gpu/{size}gb]"
     backbone = distilbert if data.startswith("lf-") else bert_base
@@ -125,11 +154,11 @@ def test_a_recommendation_fits_its_size(data: str, size: str, bert_base: str, di
     assert told.device == "GPU" and told.needed <= 0.95 * int(size) * 10**9
 
 
-def test_micro_batches_and_recomputed_activations_take_less(bert_base: str) -> None:
-    run = ["data=eurlex-4k", "encoder=transformer", f"encoder.name={bert_base}", "trainer.batch_size=32"]
+def test_micro_batches_and_recomputed_activations_take_less(two_layers: str) -> None:
+    run = ["data=eurlex-4k", "encoder=transformer", f"encoder.name={two_layers}", "trainer.batch_size=64"]
     whole, parts = estimated(*run), estimated(*run, "trainer.micro_batch_size=4")
     again, frozen = estimated(*run, "encoder.activation_checkpointing=true"), estimated(*run, "encoder.frozen=true")
-    assert max(parts.peak, again.peak, frozen.peak) < 0.7 * whole.peak
+    assert parts.peak < frozen.peak < again.peak < whole.peak
 
 
 def test_a_device_that_is_not_here_has_no_memory_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:

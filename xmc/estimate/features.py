@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -23,7 +23,7 @@ from xmc.model.sparse_linear import SparseLinear
 Types = Callable[[], contextlib.AbstractContextManager[object]]
 
 _FLOAT = 4
-_MALLOC = 1.3  # what glibc takes for the activations of a transformer, over what they need: gaps between blocks
+_MALLOC = 1.3  # what glibc takes for a transformer's step over what it needs: gaps between blocks (measured)
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,11 @@ def estimate_features(config: EstimateConfig, counts: Counts, on_gpu: bool) -> F
         width=model.width,
         weights=sum(t.nbytes for t in (*model.parameters(), *model.buffers())) + bag.weights,
         gradients=inner + bag.gradient,
-        moments=2 * inner + model.slot_steps,
+        moments=2 * inner + model.slot_steps + bag.moments,
         update=(inner if on_gpu else 2 * largest) + bag.gradient,
         saved=kept + features_bytes,
         forward=int(scale * step.forward) + bag.saved + features_bytes,
-        backward=int(scale * (step.backward - inner)) + inner + bag.saved + bag.gradient + 2 * features_bytes,
+        backward=int(scale * step.backward) + bag.saved + bag.gradient + 2 * features_bytes,
         evaluation=int(scale * model.evaluation(evaluated(config))) + 4 * _FLOAT * evaluated(config) * model.bag_width,
     )
 
@@ -77,6 +77,7 @@ def estimate_features(config: EstimateConfig, counts: Counts, on_gpu: bool) -> F
 @dataclass(frozen=True)
 class _Bag:
     weights: int = 0
+    moments: int = 0
     gradient: int = 0
     saved: int = 0
 
@@ -92,7 +93,8 @@ def _bag_bytes(config: EstimateConfig, counts: Counts, size: int) -> _Bag:
     others = sum(p.nbytes for p in thin.parameters()) - thin.table.nbytes
     row = _FLOAT * section.width
     per_document = 4 * row + 2 * _FLOAT * getattr(section, "mlp_width", 0)
-    return _Bag(rows * (row + 12) + 3 * others, touched * (row + 8) + others, size * per_document)
+    weights = rows * (row + _FLOAT) + 8 * min(counts.terms.bigrams, section.bigrams) + others
+    return _Bag(weights, 2 * others, touched * (row + 8) + others, size * per_document)
 
 
 @dataclass(frozen=True)
@@ -134,11 +136,11 @@ class _Model:
         for module in self._modules:
             _run_dense(module)
 
-    def parameters(self) -> list[Tensor]:
+    def parameters(self) -> Sequence[Tensor]:
         """Of the layers as they are, not as they are run here."""
         return self._parameters
 
-    def buffers(self) -> list[Tensor]:
+    def buffers(self) -> Sequence[Tensor]:
         return self._buffers
 
     def step(self, size: int, again: bool) -> _Step:

@@ -29,8 +29,9 @@ class LiveBytes(TorchDispatchMode):
         if func is torch.ops.aten._local_scalar_dense.default:
             return False  # whether a padding mask is full, before it is left out
         outputs = func(*args, **(kwargs or {}))
-        for tensor in tree_iter(outputs):
-            if isinstance(tensor, Tensor):
+        given = {tensor.untyped_storage()._cdata for tensor in _tensors((args, kwargs))}
+        for tensor in _tensors(outputs):
+            if tensor.untyped_storage()._cdata not in given:  # no view
                 self._follow(tensor.untyped_storage())
         return outputs
 
@@ -69,3 +70,7 @@ class CudaAutocast(TorchFunctionMode):
             query, key, value = args[:3]
             return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(query, key, value)[0]
         return func(*args, **options)
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_iter(tree) if isinstance(leaf, Tensor)]
