@@ -222,8 +222,8 @@ def test_estimate(corpus: Path, xmc: Run) -> None:
     assert "| classifier: weights | 0 |" in told and "**peak**" in told and "\nfits " in told
     told = xmc("estimate", *small(corpus, "device_memory=500MiB")).stdout
     assert "does not fit 500 MiB" in told and "all that is tried here together does not make it fit" in told
-    mistaken = xmc("estimate", *small(corpus, "device_memory=8"), check=False)
-    assert "device_memory: got '8'" in mistaken.stderr
+    mistaken = xmc("estimate", *small(corpus, "device_memory=8Gi"), check=False)
+    assert "device_memory: got '8Gi'" in mistaken.stderr
 
 
 def test_wandb_offline(corpus: Path, tmp_path: Path, xmc: Run) -> None:

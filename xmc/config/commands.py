@@ -131,7 +131,7 @@ class CoordinateCheckConfig(TrainConfig):
 class EstimateConfig(TrainConfig):
     """device_memory: such as 8GiB; null: that of the device at hand."""
 
-    device_memory: Annotated[str, Field(pattern=r"^[0-9.]+ ?[MG]i?B$")] | None
+    device_memory: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)? ?[MG]i?B$")] | None
     labels_a_document: Count
 
 
