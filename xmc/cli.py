@@ -171,7 +171,7 @@ def _coordinate_check(cfg: DictConfig) -> None:
 
 
 def _estimate(cfg: DictConfig) -> None:
-    config = parse(EstimateConfig, _container(cfg))
+    config = parse(EstimateConfig, container(cfg))
     from xmc import commands
 
     commands.estimate_memory(config)

@@ -16,11 +16,8 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
-
-from xmc.cli import conf_folder
 from xmc.config import EstimateConfig, parse
+from xmc.config.compose import compose
 from xmc.estimate import count, estimate
 
 MIB = 2**20
@@ -54,7 +51,7 @@ def main() -> None:
     for name, own in runs(options.transformer, options.eurlex57k).items():
         overrides = [*own, *SHORT, f"trainer.threads={options.threads}"]
         measured = peak_of(options.out / name, overrides)
-        config = configuration(overrides)
+        config = parse(EstimateConfig, compose("estimate", overrides))
         told = estimate(config, count(config))
         shown = " ".join(o for o in own if "name=" not in o and "root=" not in o)
         rows.append(Row(name, shown, told.peak / MIB, measured, told.largest.name))
@@ -78,14 +75,6 @@ def runs(transformer: str | None, eurlex57k: str | None) -> dict[str, list[str]]
     if eurlex57k is not None:
         listed["eurlex57k"] = ["experiment=eurlex57k", f"data.root={eurlex57k}"]
     return listed
-
-
-def configuration(overrides: list[str]) -> EstimateConfig:
-    """What `xmc estimate` would be given."""
-    with initialize_config_dir(str(conf_folder().absolute()), version_base="1.3"):
-        values = OmegaConf.to_container(compose("estimate", overrides=overrides), resolve=True)
-    assert isinstance(values, dict)
-    return parse(EstimateConfig, {str(key): value for key, value in values.items()})
 
 
 def peak_of(run: Path, overrides: list[str]) -> float:

@@ -1,17 +1,14 @@
 """The estimate against what is built, against itself, and the recommended sizes against theirs."""
 
 import json
-from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 from transformers import BertConfig, DistilBertConfig
 
 from xmc import build
-from xmc.cli import conf_folder
 from xmc.config import EstimateConfig, parse
+from xmc.config.compose import compose
 from xmc.estimate import Estimate, count, estimate, memory_of, remedies, table, verdict
 from xmc.types import XMCError
 
@@ -19,9 +16,7 @@ GIB = 2**30
 
 
 def configuration(*overrides: str) -> EstimateConfig:
-    with initialize_config_dir(str(conf_folder().absolute()), version_base="1.3"):
-        values: Any = OmegaConf.to_container(compose("estimate", overrides=list(overrides)), resolve=True)
-    return parse(EstimateConfig, values)
+    return parse(EstimateConfig, compose("estimate", overrides))
 
 
 def estimated(*overrides: str) -> Estimate:
@@ -43,7 +38,7 @@ def bert_base(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The overrides for a set of 60 documents and 20 labels."""
+    """The overrides for a set of 60 documents and 20 labels, which stands there for data=bow, too."""
     folder = tmp_path_factory.mktemp("corpus")
     for split in ("train", "dev", "test"):
         documents = [
@@ -51,6 +46,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
             for i in range(60)
         ]
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(document) + "\n" for document in documents))
+        rows = "".join(f"{i % 20} {i % 7}:1 {7 + i % 11}:0.5\n" for i in range(60))
+        (folder / f"{split}.txt").write_text("60 18 20\n" + rows)
     return ["data=jsonl", f"data.root={folder}", f"data.cache_dir={folder / 'cache'}", "auxiliary.leaf_size=3"]
 
 
@@ -77,13 +74,17 @@ def distilbert(tmp_path_factory: pytest.TempPathFactory) -> str:
         ["classifier/optimizer=sgd", "classifier.weight_dtype=bfloat16", "auxiliary=none"],
         ["sparsity=topkast", "classifier/optimizer=sgd", "sparsity.store=host"],
         ["intermediate=linear", "sparse_ift=wide", "sparsity=rigl"],
+        ["data=bow", "encoder=sparse_features"],
     ],
     ids=" ".join,
 )
 def test_weights_and_state_are_those_of_a_real_step(overrides: list[str], corpus: list[str]) -> None:
     classifier_of_8 = [] if "classifier=dense" in overrides else ["classifier.fan_in=8"]
     data = corpus[:-1] if "auxiliary=none" in overrides else corpus
-    config = configuration("encoder.width=32", *classifier_of_8, *data, *overrides)
+    given = [
+        override for override in data if override.partition("=")[0] not in {o.partition("=")[0] for o in overrides}
+    ]
+    config = configuration("encoder.width=32", *classifier_of_8, *given, *overrides)
     told = estimate(config, count(config))
     training = build.build_training(config, build.load_corpus(config), torch.device("cpu"))
     state = training.state

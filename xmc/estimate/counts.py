@@ -6,12 +6,22 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from xmc import build
-from xmc.config import BagEncoder, BenchmarkData, EstimateConfig, Lexical
+from xmc.config import (
+    BagEncoder,
+    BenchmarkData,
+    EstimateConfig,
+    Lexical,
+    SparseFeaturesEncoder,
+    TransformerEncoder,
+)
 from xmc.data import Corpus
 from xmc.model.bag import BagModel
+from xmc.model.embedding_bag import EmbeddingBag
 from xmc.model.encoder import meta_backbone
+from xmc.types import Batch
 
 _LONGEST = 2048  # documents whose terms are looked at
 _CHARACTERS = 6  # of a token, where texts were not read
@@ -62,9 +72,9 @@ def count(config: EstimateConfig) -> Counts:
     return _of_corpus(config, build.load_corpus(config))
 
 
-def bag_section(config: EstimateConfig) -> BagEncoder | Lexical | None:
+def bag_section(config: EstimateConfig) -> BagEncoder | SparseFeaturesEncoder | Lexical | None:
     """Of the bag that is the encoder, or stands beside it."""
-    if isinstance(config.encoder, BagEncoder):
+    if not isinstance(config.encoder, TransformerEncoder):
         return config.encoder
     return config.encoder.lexical if config.encoder.lexical.width else None
 
@@ -74,6 +84,7 @@ def _of_benchmark(config: EstimateConfig) -> Counts:
     known, length = config.data.benchmark, config.encoder.max_length
     documents = known.train + known.test
     bag = bag_section(config)
+    assert not isinstance(bag, SparseFeaturesEncoder)  # which no benchmark set is for
     assumed = [
         f"{config.labels_a_document} labels a document (labels_a_document=...)",
         f"documents of encoder.max_length={length} tokens",
@@ -117,26 +128,36 @@ def _of_corpus(config: EstimateConfig, corpus: Corpus) -> Counts:
 def _terms(config: EstimateConfig, corpus: Corpus) -> tuple[Terms, int]:
     """From the encoder itself, at width 1, which has no say in its terms; and the tokens of train."""
     encoder = build.build_encoder(_narrowest(config), corpus)
-    (bag,) = (module for module in encoder.modules() if isinstance(module, BagModel))
+    (bag,) = (module for module in encoder.modules() if isinstance(module, EmbeddingBag))
     batches = build.build_batches(config, corpus, "train", encoder, min(_LONGEST, len(corpus.split("train"))))
     batch = next(iter(batches.by_length()))
-    with torch.no_grad():
-        documents, terms, _ = bag.terms(batch.input_ids, batch.attention_mask)
+    documents, terms = _entries(bag, batch)
     ends = torch.bincount(documents, minlength=len(batch)).cumsum(0)
-    found = Terms(bag.config.vocab_size, bag.config.num_bigrams, ends.numpy(), terms.numpy())
+    bigrams = bag.config.num_bigrams if isinstance(bag, BagModel) else 0
+    found = Terms(len(bag.table) - bigrams, bigrams, ends.numpy(), terms.numpy())
     return found, int(batches.lengths.sum())
+
+
+@torch.no_grad()
+def _entries(bag: EmbeddingBag, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Document and row of the table of each term of a batch."""
+    if isinstance(bag, BagModel):
+        return bag.terms(batch.input_ids, batch.attention_mask)[:2]
+    documents, places = batch.attention_mask.nonzero(as_tuple=True)
+    return documents, batch.input_ids[documents, places]
 
 
 def _most_words(config: EstimateConfig) -> int:
     if isinstance(config.encoder, BagEncoder):
         return config.encoder.vocab_size
+    assert isinstance(config.encoder, TransformerEncoder)
     return int(meta_backbone(config.encoder.name).config.vocab_size)
 
 
 def _narrowest(config: EstimateConfig) -> EstimateConfig:
     """The same run with a bag of width 1."""
     section = config.encoder
-    if isinstance(section, BagEncoder):
+    if not isinstance(section, TransformerEncoder):
         return config.model_copy(update={"encoder": section.model_copy(update={"width": 1})})
     lexical = section.lexical.model_copy(update={"width": 1})
     return config.model_copy(update={"encoder": section.model_copy(update={"lexical": lexical})})

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from xmc import build
-from xmc.config import EstimateConfig, TransformerEncoder
+from xmc.config import BagEncoder, EstimateConfig, Lexical, TransformerEncoder
 from xmc.estimate.counts import Counts, bag_section
 from xmc.estimate.live import CudaAutocast, LiveBytes
 from xmc.estimate.output import evaluated
@@ -86,14 +86,16 @@ def _bag_bytes(config: EstimateConfig, counts: Counts, size: int) -> _Bag:
     section = bag_section(config)
     if section is None or counts.terms is None:
         return _Bag()
-    rows = counts.terms.words + min(counts.terms.bigrams, section.bigrams)
+    bigrams = min(counts.terms.bigrams, getattr(section, "bigrams", 0))
+    rows = counts.terms.words + bigrams
     touched = min(rows, counts.terms.of_batch(size, config.encoder.max_length, section.term_dropout))
     with torch.device("meta"):
         thin = BagModel(BagConfig(2, 0, section.width, getattr(section, "mlp_width", 0)))
     others = sum(p.nbytes for p in thin.parameters()) - thin.table.nbytes
     row = _FLOAT * section.width
     per_document = 4 * row + 2 * _FLOAT * getattr(section, "mlp_width", 0)
-    weights = rows * (row + _FLOAT) + 8 * min(counts.terms.bigrams, section.bigrams) + others
+    of_text = isinstance(section, BagEncoder | Lexical)  # with document frequencies, and the keys of bigrams
+    weights = rows * (row + _FLOAT * of_text) + 8 * bigrams + others
     return _Bag(weights, 2 * others, touched * (row + 8) + others, size * per_document)
 
 

@@ -180,6 +180,8 @@ def _before(preparing: Moment, model: list[Part]) -> Moment:
 def _unknown(config: EstimateConfig, counts: Counts, width: int) -> list[str]:
     """What no formula here covers."""
     section, known = config.sparsity, []
+    if config.sparse_ift.kind != "none":
+        known.append("what the op takes in sparse layers inside the network; their activations are those of dense ones")
     if isinstance(section, TopKastSparsity) and section.store == "implicit":
         assert isinstance(config.classifier, FixedFanInClassifier)
         slots = slots_of(config, config.classifier, width) - config.classifier.fan_in

@@ -75,8 +75,9 @@ def _candidates(config: EstimateConfig) -> Iterator[tuple[str, Values]]:
     yield "auxiliary=none", {"auxiliary": {"kind": "none"}}
     length = encoder.max_length // 2
     if encoder.kind == "bag":
-        yield f"encoder.width={encoder.width // 2}", {"encoder.width": encoder.width // 2}
         yield f"encoder.bigrams={encoder.bigrams // 4}", {"encoder.bigrams": encoder.bigrams // 4}
+    if encoder.kind != "transformer":
+        yield f"encoder.width={encoder.width // 2}", {"encoder.width": encoder.width // 2}
     else:
         yield f"encoder.max_length={length}", {"encoder.max_length": length}
         yield "encoder.activation_checkpointing=true", {"encoder.activation_checkpointing": True}
