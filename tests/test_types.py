@@ -1,11 +1,13 @@
 import random
+import sys
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xmc.types import SparseRow, XMCError
+from xmc.types import SparseRow, Strings, XMCError
 
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 entries = st.dictionaries(st.integers(0, 99), st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=20)
 
 
@@ -38,3 +40,27 @@ def test_a_row_is_what_was_written_in_whatever_order(row: dict[int, float], orde
 def test_what_is_no_row(text: str, told: str) -> None:
     with pytest.raises(XMCError, match=told):
         SparseRow.parse(text, 10, "f:7")
+
+
+@given(st.lists(TEXT), st.slices(10))
+def test_strings_are_a_list_of_their_texts(texts: list[str], part: slice) -> None:
+    strings = Strings(iter(texts))
+    assert len(strings) == len(texts)
+    assert list(strings) == texts == strings
+    assert [strings[i] for i in range(len(texts))] == texts
+    assert strings == Strings(texts)
+    assert strings[part.start : part.stop] == texts[part.start : part.stop]
+    assert strings != [*texts, "more"]
+
+
+def test_strings_beyond_the_end() -> None:
+    with pytest.raises(IndexError):
+        Strings(["a"])[1]
+    assert Strings(["a", "b"])[-1] == "b"
+
+
+def test_strings_over_several_chunks_take_less_than_a_list() -> None:
+    texts = [f"label-{i}" for i in range(150_000)]
+    strings = Strings(texts)
+    assert strings == texts and strings[100_000] == "label-100000"
+    assert strings.column.nbytes < 0.3 * sum(map(sys.getsizeof, texts))

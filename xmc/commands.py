@@ -28,6 +28,7 @@ from xmc.config import (
 from xmc.data import Batches, Corpus, StreamFilter, read_documents, read_rows
 from xmc.evaluate import BINS, Report, check_metric_name, evaluate, frequency_bins
 from xmc.model import XMCModel
+from xmc.model.tensor_file import fill
 from xmc.predict import open_output, predict_documents, rank, write_predictions
 from xmc.run_report import (
     Connections,
@@ -311,7 +312,7 @@ def _finish(setup: build.Training, corpus: Corpus, config: TrainConfig, checkpoi
     step = setup.state.progress.best_step
     if step is not None:
         tensors, _ = checkpoints.load_best(step)
-        model.load_state_dict(tensors["model"])
+        fill(model.state_dict(), tensors["model"])
     temporary = run / ".model.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     model.save_pretrained(temporary)
@@ -340,7 +341,7 @@ def _load_model(run: Path, device: torch.device) -> XMCModel:
 
 
 def _check_labels(model: XMCModel, corpus: Corpus, run: Path) -> None:
-    if model.label_ids != list(corpus.label_ids):
+    if model.label_ids != corpus.label_ids:
         raise XMCError(
             f"the labels of {corpus.name} ({len(corpus.label_ids)}) are no longer those that {run} was trained on "
             f"({len(model.label_ids)}); restore the data, or train anew"

@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 
 from xmc.data.corpus import Corpus, Split
 from xmc.data.files import near_misses
-from xmc.types import XMCError
+from xmc.types import Strings, XMCError
 
 
 @dataclass(frozen=True)
@@ -52,18 +52,17 @@ def assemble(
     """
     _check_ids(splits)
     if label_names is None:
-        vocabulary = sorted(set().union(*(_distinct(split.labels) for split in splits.values())))
-        label_names = dict(zip(vocabulary, vocabulary, strict=True))
-    label_ids = list(label_names)
-    value_set = pa.array(label_ids, type=pa.string())
+        ids = names = Strings(sorted(set().union(*(_distinct(split.labels) for split in splits.values()))))
+    else:
+        ids, names = Strings(label_names), Strings(label_names.values())
     checked = {
-        key: Split(split.ids, split.texts, _label_matrix(split, value_set, labels_file), split.filter)
+        key: Split(split.ids, split.texts, _label_matrix(split, ids.column, labels_file), split.filter)
         for key, split in splits.items()
     }
     if not checked["train"].labels.nnz:
         documents = len(checked["train"])
         raise XMCError(f"{name}: no labels at all in train ({documents} documents); is the label field the right one?")
-    return Corpus(name, checked, label_ids, list(label_names.values()))
+    return Corpus(name, checked, ids, names)
 
 
 def _check_ids(splits: Mapping[str, RawSplit]) -> None:
@@ -89,7 +88,7 @@ def _distinct(labels: pa.ChunkedArray) -> set[str]:
     return found - {None, ""}
 
 
-def _label_matrix(split: RawSplit, vocabulary: pa.Array, labels_file: str) -> csr_matrix:
+def _label_matrix(split: RawSplit, vocabulary: pa.ChunkedArray, labels_file: str) -> csr_matrix:
     """Float32 CSR [N, L] of ones, sorted, without repeats."""
     chunks = split.labels.chunks
     columns = [chunk.flatten() for chunk in chunks]
@@ -110,7 +109,7 @@ def _label_matrix(split: RawSplit, vocabulary: pa.Array, labels_file: str) -> cs
     return matrix
 
 
-def _raise_unknown(split: RawSplit, row: int, vocabulary: pa.Array, labels_file: str) -> None:
+def _raise_unknown(split: RawSplit, row: int, vocabulary: pa.ChunkedArray, labels_file: str) -> None:
     known = set(vocabulary.to_pylist())
     label = next(label for label in split.labels[row].as_py() if label not in known)
     where = f"{split.where(row)}: document {split.ids[row]!r}"

@@ -95,7 +95,10 @@ class Corpus:
         """Hash of the vocabulary and of every split."""
         digest = hashlib.blake2b(digest_size=16)
         for part in (self.label_ids, self.label_names):
-            digest.update(repr(list(part)).encode())
+            for start in range(0, len(part), _CHUNK):
+                digest.update((", " if start else "[").encode())
+                digest.update(", ".join(map(repr, part[start : start + _CHUNK])).encode())
+            digest.update(b"]")
         for name in sorted(self.splits):
             digest.update(f"{name}:{self.splits[name].fingerprint}".encode())
         if self.num_features is not None:

@@ -2,13 +2,15 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow as pa
 import torch
-from safetensors.torch import load_file, save_file
+from pyarrow.json import ParseOptions, ReadOptions, read_json
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from xmc.model import hub
@@ -18,11 +20,13 @@ from xmc.model.encoder import Encoder
 from xmc.model.head_and_tail import HeadAndTail
 from xmc.model.intermediate import Identity, Linear, build_intermediate, intermediate_config
 from xmc.model.sparse_ift import SparseIFT, no_connections
+from xmc.model.tensor_file import TensorFile, fill
 from xmc.ops.fan_in import resolve_backend
-from xmc.types import LossName, TopK, XMCError
+from xmc.types import LossName, Strings, TopK, XMCError
 
 FORMAT_VERSION = 2  # 2: `calibration` in the card
 CARD = "xmc.json"
+_LONGEST_LINE = 1 << 24  # of labels.jsonl, in bytes
 DEFAULT_K = 5
 
 Threshold = float | Literal["auto"] | None
@@ -65,8 +69,8 @@ class XMCModel(nn.Module):
         self.encoder = encoder
         self.intermediate = intermediate
         self.classifier = classifier
-        self.label_ids = list(label_ids)
-        self.label_names = list(label_names)
+        self.label_ids = label_ids
+        self.label_names = label_names
         self.loss: LossName = loss
         self.calibration = calibration
 
@@ -222,22 +226,18 @@ class XMCModel(nn.Module):
         card = _read_card(folder)
         encoder = Encoder.from_pretrained(folder / "encoder")
         intermediate = _empty_intermediate(card["intermediate"], encoder.width)
-        head = load_file(folder / "head.safetensors")
-        with open(folder / "labels.jsonl", encoding="utf-8") as file:
-            labels = [json.loads(line) for line in file]
+        head = TensorFile(folder / "head.safetensors")
+        label_ids, label_names = _read_labels(folder / "labels.jsonl")
         model = cls(
             encoder,
             intermediate,
             _empty_classifier(card["classifier"], head, backend, device),
-            label_ids=[label["id"] for label in labels],
-            label_names=[label["name"] for label in labels],
+            label_ids=label_ids,
+            label_names=label_names,
             loss=card["loss"],
             calibration=Calibration.load(folder, saved) if (saved := card.get("calibration")) else None,
         )
-        missing, unexpected = model.load_state_dict(head, strict=False)
-        missing = [name for name in missing if not name.startswith("encoder.")]
-        if missing or unexpected:
-            raise XMCError(f"{folder / 'head.safetensors'}: missing {missing}, unexpected {unexpected}; train it anew")
+        fill({name: value for name, value in model.state_dict().items() if not name.startswith("encoder.")}, head)
         return model.to(device).eval()
 
 
@@ -252,6 +252,13 @@ def _read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
+def _read_labels(path: Path) -> tuple[Strings, Strings]:
+    """Ids and names."""
+    schema = pa.schema([("id", pa.string()), ("name", pa.string())])
+    table = read_json(path, ReadOptions(block_size=_LONGEST_LINE), ParseOptions(explicit_schema=schema))
+    return Strings(table["id"]), Strings(table["name"])
+
+
 def _empty_intermediate(card: dict[str, Any], in_features: int) -> Linear | Identity:
     """An intermediate layer of the saved one's shape."""
     if saved := card.get("transformation"):
@@ -259,7 +266,7 @@ def _empty_intermediate(card: dict[str, Any], in_features: int) -> Linear | Iden
     return build_intermediate(in_features=in_features, **card)
 
 
-def _empty_classifier(card: dict[str, Any], head: dict[str, Tensor], backend: str, device: str) -> Classifier:
+def _empty_classifier(card: dict[str, Any], head: Mapping[str, Tensor], backend: str, device: str) -> Classifier:
     """A classifier of the saved one's shape."""
     kind, in_features, generator = card["kind"], card["in_features"], torch.Generator()
     if kind == "dense":
@@ -268,7 +275,7 @@ def _empty_classifier(card: dict[str, Any], head: dict[str, Tensor], backend: st
     dtype = head[f"{prefix}weight"].dtype
     sparse = FixedFanIn(
         in_features,
-        head[f"{prefix}index"],
+        torch.empty_like(head[f"{prefix}index"]),
         backend=resolve_backend(device, requested=backend, weight_dtype=dtype)[0],
         generator=generator,
         order_L=head.get(f"{prefix}order"),

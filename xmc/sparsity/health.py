@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 _SAMPLE = 256  # rows of the index that are followed one by one
+_BLOCK = 1 << 14  # rows whose columns are counted together
 
 
 class TopologyHealth:
@@ -38,7 +39,8 @@ class TopologyHealth:
         self._born = torch.where(old, born, step)
         self._columns = columns.clone()
         ages = (step - self._born).double()
-        degrees = torch.bincount(index_GK.flatten().int(), minlength=self._in_features)
+        blocks = (rows.flatten().int() for rows in index_GK.split(_BLOCK))
+        degrees = torch.stack([torch.bincount(columns, minlength=self._in_features) for columns in blocks]).sum(0)
         first, second = self._singular_values()
         fan_in, mean_degree = columns.shape[1], columns.numel() / self._in_features
         return {

@@ -10,16 +10,18 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
+from xmc.model.tensor_file import TensorFile
 from xmc.types import XMCError
 
 STATE = "state.json"
-Tensors = dict[str, dict[str, Tensor]]
+Tensors = dict[str, Mapping[str, Tensor]]
 
 
 class Checkpoints:
@@ -99,7 +101,7 @@ class Checkpoints:
                 f"{folder} was written by a run with another configuration than {self.folder.parent / 'config.yaml'}; "
                 "restore that file, or start anew in another folder with run=..."
             )
-        return {file.removesuffix(".safetensors"): load_file(folder / file) for file in state["files"]}, state
+        return {file.removesuffix(".safetensors"): TensorFile(folder / file) for file in state["files"]}, state
 
     def _whole(self, name: str) -> bool:
         try:

@@ -11,6 +11,7 @@ from xmc.model import XMCModel
 from xmc.model.auxiliary import ClusterHead
 from xmc.model.classifier import FixedFanIn
 from xmc.model.sparse_linear import SparseLinear
+from xmc.model.tensor_file import fill
 from xmc.sparsity import Strategy, TopologyHealth
 from xmc.train.checkpoint import Tensors
 from xmc.train.optim import SlotState
@@ -90,9 +91,9 @@ class TrainState:
 
     def load(self, tensors: Tensors, scalars: dict[str, Any]) -> None:
         """Take over what `tensors` and `scalars` gave."""
-        self.model.load_state_dict(tensors["model"])
+        fill(self.model.state_dict(), tensors["model"])
         if self.auxiliary is not None:
-            self.auxiliary.load_state_dict(tensors["auxiliary"])
+            fill(self.auxiliary.state_dict(), tensors["auxiliary"])
         for name, sparse in self.sparse.items():
             sparse.strategy.load(tensors.get(f"strategy-{name}", {}))
             sparse.health.load(tensors[f"health-{name}"])
@@ -100,8 +101,9 @@ class TrainState:
         for name, i, parameter, state in self._slots():
             prefix = f"{name}.{i}."
             state.clear()
-            for key, value in saved_tensors.items():
+            for key in saved_tensors:
                 if key.startswith(prefix):
+                    value = saved_tensors[key]
                     # A scalar such as Adam's step stays on the CPU, as torch itself keeps it.
                     device = parameter.device if value.dim() else torch.device("cpu")
                     state[key.removeprefix(prefix)] = value.to(device)
