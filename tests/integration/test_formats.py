@@ -192,6 +192,19 @@ def test_predictions_for_annif(run: Path, corpus: Path, xmc: Run) -> None:
     assert best["label"] == "Name of " + best["uri"].removeprefix("http://t/")
 
 
+def test_a_synthetic_set(corpus: Path, tmp_path: Path, xmc: Run) -> None:
+    data = ["data=synthetic", f"data.cache_dir={tmp_path / 'cache'}", "data.num_words=200"]
+    size = ["data.num_labels=300", "data.num_documents=1500", "encoder.width=128", "classifier.fan_in=32"]
+    xmc("train", *small(corpus, f"run={tmp_path / 'run'}", *data, *size, "trainer.epochs=4", "trainer.eval_every=400"))
+    xmc("evaluate", f"run={tmp_path / 'run'}", "split=test")
+    assert json.loads((tmp_path / "run" / "metrics-test.json").read_text())["metrics"]["P@1"] > 0.6
+    with open(tmp_path / "run" / "model" / "labels.jsonl") as stream:
+        label = json.loads(stream.readline())
+    told = xmc("predict", f"run={tmp_path / 'run'}", "input=-", "k=1", input=json.dumps({"text": label["name"]}))
+    (best,) = json.loads(told.stdout)["labels"]
+    assert (best["label"], best["name"]) == ("label-0", label["name"])
+
+
 def test_bad_documents_of_a_set(corpus: Path, tmp_path: Path, xmc: Run) -> None:
     pecos(corpus, tmp_path)
     lines = (tmp_path / "X.trn.txt").read_bytes().splitlines()

@@ -17,6 +17,7 @@ from xmc.data import (
     read_pecos,
     read_pydoc,
     read_repository,
+    read_synthetic,
     read_table,
     tokenize,
 )
@@ -77,6 +78,9 @@ def _read(data: c.DataSection) -> Corpus:
     match data:
         case c.PydocData():
             return read_pydoc(data.packages)
+        case c.SyntheticData():
+            shape = data.model_dump(exclude={"kind", *c.DataSection.model_fields})
+            return read_synthetic(**shape, cache_dir=cache)
         case c.LightXMLData():
             return read_lightxml(data.root, raw=data.raw, on_error=data.on_error, cache_dir=cache)
         case c.PecosData():

@@ -31,6 +31,7 @@ from xmc.config.parts import (
     StandardParametrization,
     StaticSparsity,
     SuParParametrization,
+    SyntheticData,
     TableData,
     TopKastSparsity,
     Trainer,
@@ -48,7 +49,7 @@ class TrainConfig(Section):
     seed: Annotated[int, Field(ge=0)]
     loss: LossName
     data: Annotated[
-        PydocData | TableData | LightXMLData | RepositoryData | PecosData | AnnifData | BowData,
+        PydocData | SyntheticData | TableData | LightXMLData | RepositoryData | PecosData | AnnifData | BowData,
         Field(discriminator="kind"),
     ]
     encoder: Annotated[BagEncoder | TransformerEncoder | SparseFeaturesEncoder, Field(discriminator="kind")]

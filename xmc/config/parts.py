@@ -27,6 +27,17 @@ class PydocData(DataSection):
     packages: tuple[str, ...]
 
 
+class SyntheticData(DataSection):
+    kind: Literal["synthetic"]
+    num_labels: Count
+    num_documents: Count
+    num_words: Count
+    labels_per_document: Count
+    words_per_label: Count
+    noise_words: Annotated[int, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0)]
+
+
 class FolderData(DataSection):
     root: str
     on_error: Literal["error", "skip"]

@@ -11,6 +11,7 @@ from xmc.data.pecos import read_pecos
 from xmc.data.prepare import PECOS, REPOSITORY, Layout, prepare
 from xmc.data.pydoc import read_pydoc
 from xmc.data.repository import read_repository
+from xmc.data.synthetic import read_synthetic
 from xmc.data.table import read_table
 from xmc.data.tokens import tokenize
 
@@ -32,6 +33,7 @@ __all__ = [
     "read_pydoc",
     "read_repository",
     "read_rows",
+    "read_synthetic",
     "read_table",
     "tokenize",
 ]

@@ -40,9 +40,10 @@ def stored(
     A reader raises what makes the rest of a file unreadable. What concerns a single document it yields in its place:
     that is raised too or, where `on_error` is "skip", the document is left out; how many are is logged, whether read or
     taken from the cache. Empty texts stay, and the counts of published sets with them, and are logged likewise; nothing
-    but empty texts is an error. Messages place a document in the first of the files. `cache_dir` None is the cache of
-    `datasets`.
+    but empty texts is an error. Messages place a document in the first of the files; there are none where `read` makes
+    the documents up. `cache_dir` None is the cache of `datasets`.
     """
+    source = str(files[0]) if files else "generated"
     state = tuple((str(path.absolute()), path.stat().st_mtime_ns, path.stat().st_size) for path in files)
     kwargs = {
         "read": read,
@@ -59,13 +60,13 @@ def stored(
         if isinstance(error.__cause__, XMCError):
             raise error.__cause__ from None
         raise
-    kept = _kept(dataset.data.column("error"), files[0])
+    kept = _kept(dataset.data.column("error"), source)
     columns = [dataset.data.column(name) for name in _COLUMNS[:-1]]
     if not kept.all():
         columns = [column.filter(pa.array(kept)) for column in columns]
         dataset = dataset.select(np.flatnonzero(kept))
     lines, ids, texts, labels = columns
-    split = RawSplit(ids.to_pylist(), ArrowTexts(dataset), labels, lambda row: f"{files[0]}:{lines[row]}", kept)
+    split = RawSplit(ids.to_pylist(), ArrowTexts(dataset), labels, lambda row: f"{source}:{lines[row]}", kept)
     _report_empty(split, texts)
     return split
 
@@ -89,14 +90,14 @@ def _rows(
         raise XMCError(f"{files[0]}: no documents; fill the file or remove it")
 
 
-def _kept(errors: pa.ChunkedArray, path: Path) -> NDArray[np.bool_]:
+def _kept(errors: pa.ChunkedArray, source: str) -> NDArray[np.bool_]:
     """Which documents can be used, once it is told how many cannot."""
     kept: NDArray[np.bool_] = errors.is_null().to_numpy()
     if not kept.any():
-        raise XMCError(f"{path}: none of {len(kept)} documents can be used; the first: {errors[0]}")
+        raise XMCError(f"{source}: none of {len(kept)} documents can be used; the first: {errors[0]}")
     if not kept.all():
-        skipped = np.flatnonzero(~kept)
-        log.warning("%s: skipped %d of %d documents; the first: %s", path, len(skipped), len(kept), errors[skipped[0]])
+        left = np.flatnonzero(~kept)
+        log.warning("%s: skipped %d of %d documents; the first: %s", source, len(left), len(kept), errors[left[0]])
     return kept
 
 
