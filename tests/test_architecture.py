@@ -21,14 +21,15 @@ MAY_IMPORT = {
     "build": {"types", "config", "ops", "model", "parametrization", "sparsity", "train", "data", "evaluate"},
     "coordinate_check": {"types", "config", "build", "data", "model", "ops", "train"},
     "flops": {"types", "config", "build", "data", "model", "ops"},
+    "add_labels": {"types", "config", "build", "data", "model", "train"},
     "run_report": {"types", "data", "evaluate", "model", "ops", "sparsity"},
     "estimate": {"types", "config", "build", "data", "model", "ops"},
     "commands": {
         *("types", "config", "build", "data", "evaluate", "model", "train", "predict"),
-        *("calibrate", "coordinate_check", "estimate", "flops", "run_report"),
+        *("add_labels", "calibrate", "coordinate_check", "estimate", "flops", "run_report"),
     },
     "estimator": {"types", "config", "build", "commands", "evaluate", "model", "train"},
-    "cli": {"types", "config", "commands", "train"},
+    "cli": {"types", "config", "commands", "build", "train"},
     "__init__": {"types", "model", "estimator"},
     "__main__": {"cli"},
 }

@@ -9,11 +9,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from xmc.config import (
+    AddLabelsConfig,
     BenchmarkData,
     CalibrateConfig,
     CoordinateCheckConfig,
     EstimateConfig,
     EvaluateConfig,
+    FinetuneConfig,
     PredictConfig,
     TrainConfig,
     parse,
@@ -130,7 +132,7 @@ def test_classifier_optimizers(classifier: str, optimizer: str) -> None:
 def test_no_yaml_is_left_untested() -> None:
     tested = {Path(group, f"{choice}.yaml") for group, choice in choices()}
     optimizers = {Path("classifier", "optimizer", f"{name}.yaml") for name in ("adamw", "sgd")}
-    commands = ("evaluate", "calibrate", "report", "predict", "coordinate_check", "estimate")
+    commands = ("finetune", "add_labels", "evaluate", "calibrate", "report", "predict", "coordinate_check", "estimate")
     top = {Path(f"{name}.yaml") for name in ("config", *commands)}
     assert {p.relative_to(conf_folder()) for p in conf_folder().rglob("*.yaml")} == tested | optimizers | top
 
@@ -140,6 +142,9 @@ def test_other_commands_pass_their_schema() -> None:
     assert parse(CalibrateConfig, composed("run=r", name="calibrate")).k == 20
     assert parse(PredictConfig, composed("run=r", "input=-", name="predict")).threshold is None
     assert parse(EstimateConfig, composed("device_memory=8GiB", name="estimate")).device_memory == "8GiB"
+    finetune = parse(FinetuneConfig, composed("from=r", name="finetune"))
+    assert finetune.source == "r" and not finetune.keep_labels and finetune.trainer.epochs == 8
+    assert parse(AddLabelsConfig, composed("run=r", "input=i", "output=o", name="add_labels")).names is None
     check = parse(CoordinateCheckConfig, composed(name="coordinate_check"))
     assert check.parametrization.kind == "supar" and check.check.fan_ins == (16, 32, 64, 128, 256)
 

@@ -15,10 +15,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from xmc.config import (
+    AddLabelsConfig,
     CalibrateConfig,
     CoordinateCheckConfig,
     EstimateConfig,
     EvaluateConfig,
+    FinetuneConfig,
     PredictConfig,
     ReportConfig,
     TrainConfig,
@@ -26,12 +28,23 @@ from xmc.config import (
     parse,
     run_config_path,
 )
-from xmc.config.compose import PATH_KEYS, absolute, check_keys, conf_folder, container, to_yaml
+from xmc.config.compose import (
+    PATH_KEYS,
+    absolute,
+    as_override,
+    check_keys,
+    conf_folder,
+    container,
+    parse_overrides,
+    to_yaml,
+)
 from xmc.types import XMCError
 
 COMMANDS = {
     "prepare": "download and unpack a benchmark set, and read any set into the cache",
     "train": "train a model from raw text (resume=true goes on from the last checkpoint)",
+    "finetune": "train a model further on other data, with other labels",
+    "add-labels": "teach a model new labels from a few examples, and leave all else as it is",
     "evaluate": "measure a run's model on one split",
     "calibrate": "fit a run's probabilities and thresholds to its dev split",
     "report": "show a run, or several side by side, on one page of HTML",
@@ -71,11 +84,16 @@ def main() -> None:
         if command not in COMMANDS:
             raise XMCError(f"{command!r} is no command of xmc{near_miss(command, list(COMMANDS))}")
         name = "config" if command in ("prepare", "train", "flops") else command.replace("-", "_")
+        if command == "finetune":
+            rest = [*_inherited(rest), *rest]
+            sys.argv[1:] = rest
         check_keys(name, rest)
         os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # hand errors through instead of wrapping them
         tasks: dict[str, Task] = {
             "prepare": _prepare,
             "train": _train,
+            "finetune": _train,
+            "add-labels": _add_labels,
             "evaluate": _evaluate,
             "calibrate": _calibrate,
             "report": _report,
@@ -120,7 +138,7 @@ def _train(cfg: DictConfig) -> None:
         cfg.run = hydra_cfg.runtime.output_dir
     if cfg.resume:
         cfg = _resumed(cfg, list(hydra_cfg.overrides.task))
-    config = parse(TrainConfig, container(cfg))
+    config = _run_config(cfg)
     from xmc import commands
     from xmc.train.loop import Interrupted
 
@@ -157,10 +175,16 @@ def _report(cfg: DictConfig) -> None:
 
 def _predict(cfg: DictConfig) -> None:
     config = parse(PredictConfig, container(cfg))
-    trained = load_run_config(config.run)
     from xmc import commands
 
-    commands.predict_run(config, trained)
+    commands.predict_run(config, _run_or_model(config.run))
+
+
+def _add_labels(cfg: DictConfig) -> None:
+    config = parse(AddLabelsConfig, container(cfg))
+    from xmc import commands
+
+    commands.add_labels(config, _run_or_model(config.run))
 
 
 def _coordinate_check(cfg: DictConfig) -> None:
@@ -190,7 +214,16 @@ def load_run_config(run: str) -> TrainConfig:
     Raises:
         XMCError: the folder holds no run.
     """
-    return parse(TrainConfig, container(_saved(run)))
+    return _run_config(_saved(run))
+
+
+def _run_or_model(folder: str) -> TrainConfig | None:
+    """The configuration of a run; None where the folder holds a model alone."""
+    return load_run_config(folder) if run_config_path(folder).is_file() else None
+
+
+def _run_config(cfg: DictConfig) -> TrainConfig:
+    return parse(FinetuneConfig if "from" in cfg else TrainConfig, container(cfg))
 
 
 def _saved(run: str) -> DictConfig:
@@ -226,3 +259,26 @@ def _resumed(composed: DictConfig, overrides: list[str]) -> DictConfig:
         )
     saved.run, saved.resume = composed.run, True
     return saved
+
+
+def _inherited(arguments: list[str]) -> list[str]:
+    """Overrides for all that the model a run starts from decides, but for those that the user repeats.
+
+    Raises:
+        XMCError: an override contradicts them.
+    """
+    given = {override.key_or_group: override for override in parse_overrides(arguments)}
+    if "from" not in given or "resume" in given:
+        return []
+    from xmc import build
+
+    settings = build.inherited_settings(str(given["from"].value()))
+    values = {key: override.value() for key, override in given.items() if key in settings}
+    if wrong := [key for key, value in values.items() if value != settings[key]]:
+        lines = [f"  {key}: the model has {settings[key]!r}, now given {values[key]!r}" for key in wrong]
+        raise XMCError(
+            f"{given['from'].value()} decides these settings:\n"
+            + "\n".join(lines)
+            + "\nfine-tune without these overrides, or train anew with: xmc train"
+        )
+    return [as_override(key, value) for key, value in settings.items() if key not in given]

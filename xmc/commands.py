@@ -12,13 +12,16 @@ import numpy as np
 import torch
 
 from xmc import build, coordinate_check, estimate, flops
+from xmc.add_labels import add_labels_to
 from xmc.calibrate import Lists, calibrate, decide
 from xmc.config import (
+    AddLabelsConfig,
     BenchmarkData,
     CalibrateConfig,
     CoordinateCheckConfig,
     EstimateConfig,
     EvaluateConfig,
+    FinetuneConfig,
     Metrics,
     PredictConfig,
     ReportConfig,
@@ -45,6 +48,7 @@ from xmc.run_report import (
 )
 from xmc.train.checkpoint import Checkpoints
 from xmc.train.loop import Validate, train
+from xmc.train.state import TrainState
 from xmc.train.tracking import read_log
 from xmc.types import TopK, XMCError
 
@@ -63,7 +67,7 @@ def prepare_set(config: TrainConfig) -> None:
 
 
 def train_run(config: TrainConfig, config_yaml: str) -> None:
-    """Train from raw text to `<run>/model`, or go on where the run was interrupted.
+    """Train from raw text, or from a trained model, to `<run>/model`, or go on where the run was interrupted.
 
     config_yaml: the resolved configuration, to be kept in the run folder.
     """
@@ -72,11 +76,15 @@ def train_run(config: TrainConfig, config_yaml: str) -> None:
     check_metric_name(config.trainer.metric, config.metrics.ks)
     device = build.prepare_machine(config.trainer.device, config.trainer.threads)
     corpus = build.load_corpus(config)
+    source, keeps = None, False
+    if isinstance(config, FinetuneConfig):
+        source, keeps = build.load_source(config.source), config.keep_labels
+    learned = build.learned_part(corpus, source) if source is not None and keeps else corpus
     checkpoints = Checkpoints(
         run / "checkpoints", config_hash=build.run_fingerprint(config, corpus), keep_last=config.trainer.keep_last
     )
     saved = checkpoints.load_last() if config.resume and checkpoints.steps() else None
-    setup = build.build_training(config, corpus, device)
+    setup = build.build_training(config, learned, device, source=source)
     if saved is not None:
         setup.state.load(*saved)
         logger.info("resuming after step %d", setup.state.progress.step)
@@ -90,13 +98,15 @@ def train_run(config: TrainConfig, config_yaml: str) -> None:
             setup.state,
             setup.batches,
             setup.plan,
-            validate=_validation(setup, corpus, config),
+            validate=_validation(setup, learned, config),
             checkpoints=checkpoints,
             tracker=tracker,
         )
     finally:
         tracker.close()
-    _finish(setup, corpus, config, checkpoints)
+    _take_best(setup.state, checkpoints)
+    model = setup.state.model
+    _finish(setup, build.with_kept_labels(model, source) if source is not None and keeps else model, config)
 
 
 def evaluate_run(config: EvaluateConfig, trained: TrainConfig) -> None:
@@ -107,8 +117,7 @@ def evaluate_run(config: EvaluateConfig, trained: TrainConfig) -> None:
     run = Path(config.run)
     device = build.prepare_machine(config.device, config.threads)
     model = _load_model(run, device)
-    corpus = build.load_corpus(trained)
-    _check_labels(model, corpus, run)
+    corpus = _corpus_of(model, trained)
     batches = build.build_batches(trained, corpus, config.split, model.encoder, config.batch_size)
     ks, split = trained.metrics.ks, corpus.split(config.split)
     top = rank(model, batches.by_length(), max(*ks, model.calibration.k if model.calibration else 0), split.filter)
@@ -127,8 +136,7 @@ def calibrate_run(config: CalibrateConfig, trained: TrainConfig) -> None:
     run = Path(config.run)
     device = build.prepare_machine(config.device, config.threads)
     model = _load_model(run, device)
-    corpus = build.load_corpus(trained)
-    _check_labels(model, corpus, run)
+    corpus = _corpus_of(model, trained)
     if "dev" not in corpus.splits:
         raise XMCError(f"{run} has no dev split (data.dev_fraction=0) to calibrate on; train a model with one")
     dev = corpus.split("dev")
@@ -162,8 +170,8 @@ def report_runs(config: ReportConfig, trained: list[TrainConfig]) -> None:
     print(output)
 
 
-def predict_run(config: PredictConfig, trained: TrainConfig) -> None:
-    """Write the best labels of new documents."""
+def predict_run(config: PredictConfig, trained: TrainConfig | None) -> None:
+    """Write the best labels of new documents. trained: as the run was; None of a model without its run."""
     device = build.prepare_machine(config.device, config.threads)
     model = _load_model(Path(config.run), device)
     documents, left_out = _documents(config, trained, model), None
@@ -181,7 +189,7 @@ def predict_run(config: PredictConfig, trained: TrainConfig) -> None:
     logger.info("%d documents -> %s", count, "standard output" if config.output == "-" else config.output)
 
 
-def _documents(config: PredictConfig, trained: TrainConfig, model: XMCModel) -> Iterator[tuple[str, str]]:
+def _documents(config: PredictConfig, trained: TrainConfig | None, model: XMCModel) -> Iterator[tuple[str, str]]:
     """Id and text of each document, or its sparse features where the model was trained on these."""
     source = sys.stdin.buffer if config.input == "-" else config.input
     if not model.encoder.reads_text:
@@ -190,6 +198,17 @@ def _documents(config: PredictConfig, trained: TrainConfig, model: XMCModel) -> 
         return read_rows(source, len(model.encoder.tokenizer))
     fields = config.text_fields or build.text_fields(trained)
     return read_documents(source, fields, config.id_field, config.text_separator)
+
+
+def add_labels(config: AddLabelsConfig, trained: TrainConfig | None) -> None:
+    """Save a model with new labels beside its own. trained: as for `predict_run`."""
+    output = Path(config.output)
+    if output.exists():
+        raise XMCError(f"{output} exists already; choose another folder with output=..., or delete it")
+    device = build.prepare_machine(config.device, config.threads)
+    model = add_labels_to(build.load_source(config.run).to(device), config, trained)
+    _save_model(model, output)
+    logger.info("%d labels -> %s", len(model.label_ids), output)
 
 
 def check_coordinates(config: CoordinateCheckConfig) -> None:
@@ -250,8 +269,8 @@ def _facts(name: str, run: Path, trained: TrainConfig, config: ReportConfig, dev
     measured: Measured | Missing = unfinished
     topology: Connections | Missing = unfinished
     if (run / "model").is_dir():
-        corpus, model = build.load_corpus(trained), _load_model(run, device)
-        _check_labels(model, corpus, run)
+        model = _load_model(run, device)
+        corpus = _corpus_of(model, trained)
         measured = _measured(model, corpus, trained, config)
         counts = corpus.label_counts("train")
         topology = map_connections(model.classifier, counts, frequency_bins(counts), BINS) or Missing(
@@ -306,22 +325,30 @@ def check_run_folder(run: Path, resume: bool) -> None:
         )
 
 
-def _finish(setup: build.Training, corpus: Corpus, config: TrainConfig, checkpoints: Checkpoints) -> None:
-    """Save the best model as the run's model, and its figures on dev; without dev data, the model as it stands."""
-    model, run = setup.state.model, Path(config.run)
-    step = setup.state.progress.best_step
-    if step is not None:
-        tensors, _ = checkpoints.load_best(step)
-        fill(model.state_dict(), tensors["model"])
-    temporary = run / ".model.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    model.save_pretrained(temporary)
-    shutil.rmtree(run / "model", ignore_errors=True)
-    temporary.rename(run / "model")
+def _take_best(state: TrainState, checkpoints: Checkpoints) -> None:
+    """Go back to the best model on dev; without dev data, stay with the last."""
+    if state.progress.best_step is not None:
+        tensors, _ = checkpoints.load_best(state.progress.best_step)
+        fill(state.model.state_dict(), tensors["model"])
+
+
+def _finish(setup: build.Training, model: XMCModel, config: TrainConfig) -> None:
+    """Save the run's model, and its figures on dev where there is dev data."""
+    run, step = Path(config.run), setup.state.progress.best_step
+    _save_model(model, run / "model")
     if setup.dev_batches is not None:
-        _write_metrics(run, "dev", measure(model, setup.dev_batches, corpus, "dev", config.metrics))
+        _write_metrics(run, "dev", measure(model, setup.dev_batches, _corpus_of(model, config), "dev", config.metrics))
     which = "last model" if step is None else f"best model (step {step})"
     logger.info("%s -> %s", which, run / "model")
+
+
+def _save_model(model: XMCModel, folder: Path) -> None:
+    """Put the model's folder in place of what is there, once it is whole."""
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    model.save_pretrained(temporary)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
 
 
 def _write_metrics(run: Path, split: str, report: Report) -> None:
@@ -335,14 +362,17 @@ def _write_json(path: Path, values: object) -> None:
 
 
 def _load_model(run: Path, device: torch.device) -> XMCModel:
-    if not (run / "model").is_dir():
-        raise XMCError(f"{run} has no finished model; finish it with: xmc train run={run} resume=true")
-    return XMCModel.from_pretrained(run / "model", device=str(device))
+    return XMCModel.from_pretrained(build.model_folder(run), device=str(device))
 
 
-def _check_labels(model: XMCModel, corpus: Corpus, run: Path) -> None:
+def _corpus_of(model: XMCModel, trained: TrainConfig) -> Corpus:
+    """The data of a run over the labels of its model."""
+    corpus = build.load_corpus(trained)
+    if isinstance(trained, FinetuneConfig) and trained.keep_labels and set(corpus.label_ids) <= set(model.label_ids):
+        return corpus.over(model.label_ids, model.label_names)
     if model.label_ids != corpus.label_ids:
         raise XMCError(
-            f"the labels of {corpus.name} ({len(corpus.label_ids)}) are no longer those that {run} was trained on "
-            f"({len(model.label_ids)}); restore the data, or train anew"
+            f"the labels of {corpus.name} ({len(corpus.label_ids)}) are no longer those that {trained.run} was trained "
+            f"on ({len(model.label_ids)}); restore the data, or train anew"
         )
+    return corpus

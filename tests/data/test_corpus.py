@@ -103,3 +103,22 @@ def test_arrow_texts_select_without_copying() -> None:
     texts = ArrowTexts(Dataset.from_dict({"text": list("abcdef"), "other": list(range(6))}))
     chosen = texts.select([4, 0])
     assert (len(chosen), list(chosen), chosen[0], chosen[-1], chosen[1:]) == (2, ["e", "a"], "e", "a", ["a"])
+
+
+def test_over_another_vocabulary() -> None:
+    moved = corpus(train=split(5)).over(list("xdb"), list("XDB"))
+    assert moved.split("train").labels.toarray().tolist() == [[0, 0, 0], [0, 0, 1], [0, 0, 0], [0, 1, 0], [0, 0, 0]]
+    assert moved.label_names == list("XDB") and moved.split("train").texts == split(5).texts
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_label_texts_are_training_documents(stored: bool) -> None:
+    part = split(5)
+    if stored:
+        part = Split(part.ids, ArrowTexts(Dataset.from_dict({"text": list(part.texts)})), part.labels)
+    plain = Corpus("toy", {"train": part, "test": split(3)}, list("abcde"), ["a", "Bee", "c", "d", "Eel"])
+    taught = plain.with_label_texts()
+    train = taught.split("train")
+    assert list(train.texts)[5:] == ["Bee", "Eel"] and train.ids[5:] == ["label:b", "label:e"]
+    assert train.labels[5:].toarray().tolist() == [[0, 1, 0, 0, 0], [0, 0, 0, 0, 1]]
+    assert taught.split("test") is plain.split("test") and len(plain.split("train")) == 5

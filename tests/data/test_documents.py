@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from xmc.data.documents import read_documents
+from xmc.data.documents import read_documents, read_examples
 from xmc.types import XMCError
 
 LINES = [b'{"id": "x", "title": "T", "text": "one"}\n', b"\n", b'{"text": "two", "title": ""}\n']
@@ -55,3 +55,11 @@ def test_missing_file(tmp_path: Path) -> None:
     (tmp_path / "docs.jsonl").touch()
     with pytest.raises(XMCError, match=r"no file .*doc.jsonl \(did you mean 'docs.jsonl'\?\)"):
         next(read_documents(tmp_path / "doc.jsonl", ["text"]))
+
+
+def test_examples_have_labels(tmp_path: Path) -> None:
+    path = tmp_path / "new.csv"
+    path.write_text("text,labels\none,a;b c\ntwo,\n")
+    assert list(read_examples(path, ["text"], label_separator=";")) == [("one", ["a", "b c"]), ("two", [])]
+    with pytest.raises(XMCError, match=r"new.csv:2: no field 'subject'"):
+        list(read_examples(path, ["text"], "subject"))

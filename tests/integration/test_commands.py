@@ -108,6 +108,24 @@ def test_python_and_command_agree(trained: Path, xmc: Run) -> None:
     assert by_command == pytest.approx(by_python, abs=1e-5)
 
 
+def test_label_texts_are_learned_from(corpus: Path, tmp_path: Path, xmc: Run) -> None:
+    """A label without a document is found by its name, and the documents alone count towards frequencies."""
+    folder, run = tmp_path / "data", tmp_path / "run"
+    shutil.copytree(corpus, folder)
+    with open(folder / "labels.tsv", "a") as names:
+        names.write("rare\tzebra and quagga, zebra or quagga\n")  # words that stand once are no terms
+    taught = ["trainer.label_texts=true", "encoder.term_dropout=0", "trainer.epochs=12"]
+    xmc("train", *small(folder, f"run={run}", *taught))
+    model = XMCModel.from_pretrained(run / "model")
+    rare = model.label_ids.index("rare")
+    scores = [{p.label: p.logit for p in one} for one in model.predict(["quagga zebra", "word1a word1b"], k=13)]
+    assert scores[0]["rare"] > scores[1]["rare"] + 1 and rare == 12
+    xmc("evaluate", f"run={run}")
+    assert json.loads((run / "metrics-test.json").read_text())["metrics"]["coverage@5"] == 1
+    refused = xmc("train", "data=bow", f"data.root={folder}", "encoder=sparse_features", *taught[:1], check=False)
+    assert "trainer.label_texts: data=bow holds sparse features" in refused.stderr
+
+
 def test_multirun(corpus: Path, tmp_path: Path, xmc: Run) -> None:
     sweep = tmp_path / "sweep"
     xmc("train", "--multirun", *small(corpus, f"run={sweep}", "trainer.max_steps=3", "seed=1,2"))

@@ -28,6 +28,8 @@ def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     books = "Bees of the Alps,apidae;alps\nA field guide to bees,apidae\nThe high Alps,alps\n" * 20
     (tmp_path / "my-books").mkdir()
     (tmp_path / "my-books" / "train.csv").write_text("text,labels\n" + books)
+    new = [{"title": "A title", "text": f"word1a new{i}", "labels": ["novelty"]} for i in range(10)]
+    (tmp_path / "new.jsonl").write_text("".join(json.dumps(document) + "\n" for document in new))
     (tmp_path / "docs.jsonl").write_text('{"id": "a", "text": "word1a word1b"}\n')
     return tmp_path
 

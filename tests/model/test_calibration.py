@@ -74,3 +74,10 @@ def test_auto_looks_as_far_as_the_thresholds_were_chosen() -> None:
 def test_auto_without_a_calibration() -> None:
     with pytest.raises(XMCError, match="has no thresholds; choose them on dev data with `xmc calibrate"):
         make_model().predict(TEXTS, threshold="auto")
+
+
+def test_more_labels_take_the_threshold_for_all() -> None:
+    more = Calibration(1.0, 0.0, 5, 0.25, OWN).with_more(2)
+    assert torch.equal(more.thresholds(torch.arange(len(OWN) + 2)), torch.cat([OWN, torch.full((2,), 0.25)]).double())
+    plain = Calibration(1.0, 0.0, 5, 0.25)
+    assert plain.with_more(2) == plain

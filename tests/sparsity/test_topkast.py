@@ -8,7 +8,17 @@ from torch.optim import SGD
 import xmc.sparsity.topkast
 from xmc.model.classifier import FixedFanIn
 from xmc.ops.random import bell_shaped
-from xmc.sparsity import HostStore, ImplicitStore, MappedStore, Rewire, TopKast, WeightStore, init_index, initial_scale
+from xmc.sparsity import (
+    HostStore,
+    ImplicitStore,
+    MappedStore,
+    Rewire,
+    TopKast,
+    WeightStore,
+    init_index,
+    initial_scale,
+    scale_below,
+)
 from xmc.train.optim import SlotAdamW, SlotState
 from xmc.types import Positives
 
@@ -22,12 +32,14 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(xmc.sparsity.topkast, "_BLOCK", 4 * D)
 
 
-def make_store(kind: str, tmp_path: Path, dtype: torch.dtype = torch.float64) -> WeightStore:
+def make_store(
+    kind: str, tmp_path: Path, dtype: torch.dtype = torch.float64, scale: float | torch.Tensor = SCALE
+) -> WeightStore:
     if kind == "implicit":
-        return ImplicitStore(D, SCALE, 0, dtype)
+        return ImplicitStore(D, scale, 0, dtype)
     if kind == "mapped":
-        return MappedStore(L, D, SCALE, 0, dtype, tmp_path / "deep" / "store.bin")
-    return HostStore(L, D, SCALE, 0, dtype)
+        return MappedStore(L, D, scale, 0, dtype, tmp_path / "deep" / "store.bin")
+    return HostStore(L, D, scale, 0, dtype)
 
 
 def make_layer(extra: int, dtype: torch.dtype = torch.float64) -> FixedFanIn:
@@ -136,6 +148,22 @@ def test_the_three_stores_give_identical_models(tmp_path: Path) -> None:
         results.append((layer.weight.detach().clone(), layer.index.clone(), optimizer.state[layer.weight]["exp_avg"]))
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_learned_before_speaks_on(kind: str, tmp_path: Path) -> None:
+    layer, learned = make_layer(5), torch.arange(L) % 2 == 0
+    with torch.no_grad():
+        layer.weight[:, :K] = 0.01 + torch.rand(L, K)
+    before = torch.zeros(L, D).scatter_(1, layer.index[:, :K].long(), layer.weight[:, :K].detach().float())
+    store = make_store(kind, tmp_path, scale=scale_below(SCALE, layer.weight[:, :K], learned))
+    TopKast(store, 1, 0.0).start(layer, learned)
+    after = torch.zeros(L, D).scatter_(1, layer.index[:, :K].long(), layer.weight[:, :K].detach().float())
+    assert torch.equal(after[learned], before[learned])
+    assert not (after[~learned] == before[~learned]).all(1).any()
+    magnitude, mine = dense_of(layer, store).abs(), layer.index.long()
+    waiting = magnitude.scatter(1, mine, 0).amax(1)
+    assert (waiting > 0).all() and (waiting <= magnitude.gather(1, mine).amin(1)).all()
 
 
 def test_without_exploration_the_mask_is_frozen(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from xmc.build.data import build_batches, load_corpus, prepare_data, read_corpus, text_fields
 from xmc.build.model import build_encoder, build_intermediate, build_transformation
+from xmc.build.source import inherited_settings, learned_part, load_source, model_folder, with_kept_labels
 from xmc.build.training import Training, build_tracker, build_training, prepare_machine, run_fingerprint
 
 __all__ = [
@@ -12,10 +13,15 @@ __all__ = [
     "build_tracker",
     "build_training",
     "build_transformation",
+    "inherited_settings",
+    "learned_part",
     "load_corpus",
+    "load_source",
+    "model_folder",
     "prepare_data",
     "prepare_machine",
     "read_corpus",
     "run_fingerprint",
     "text_fields",
+    "with_kept_labels",
 ]

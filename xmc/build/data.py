@@ -115,9 +115,11 @@ def _read(data: c.DataSection) -> Corpus:
     raise TypeError(f"no reader for {type(data).__name__}")
 
 
-def text_fields(config: c.TrainConfig) -> tuple[str, ...]:
-    """Fields that make up a document's text."""
-    return config.data.text_fields if isinstance(config.data, c.TableData | c.RepositoryData) else ("text",)
+def text_fields(config: c.TrainConfig | None) -> tuple[str, ...]:
+    """Fields that make up a document's text; None: of a model without its run."""
+    if config is None or not isinstance(config.data, c.TableData | c.RepositoryData):
+        return ("text",)
+    return config.data.text_fields
 
 
 def build_batches(config: c.TrainConfig, corpus: Corpus, split: str, encoder: Encoder, batch_size: int) -> Batches:

@@ -12,7 +12,7 @@ import torch
 from scipy.sparse import csr_matrix
 from tokenizers import Tokenizer
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from xmc import config as c
 from xmc.build.data import cache_folder
@@ -85,7 +85,7 @@ def build_encoder(config: c.TrainConfig, corpus: Corpus) -> Encoder:
         return _build_sparse_features(section, corpus)
     backbone, tokenizer = load_backbone(section.name, section.backbone_dropout)
     if section.activation_checkpointing:
-        backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        checkpoint_activations(backbone)
     transformation = build_transformation(config, "encoder")
     if transformation is not None:
         sparsify_feed_forward_(backbone, transformation, Connections(config.seed, _ENCODER_ROWS))
@@ -100,6 +100,11 @@ def build_encoder(config: c.TrainConfig, corpus: Corpus) -> Encoder:
         transformation=transformation,
         lexical=_bag_of(config, section.lexical, tokenizer, corpus) if section.lexical.width else None,
     )
+
+
+def checkpoint_activations(backbone: PreTrainedModel) -> None:
+    """Keep no activations inside the backbone; compute them again in the backward pass."""
+    backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 def _build_bag(config: c.TrainConfig, section: c.BagEncoder, corpus: Corpus) -> Encoder:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from scipy.sparse import csr_matrix
+from torch import Tensor
 
 from xmc import config as c
 from xmc.build.data import build_batches
@@ -21,11 +22,13 @@ from xmc.build.model import (
     build_parametrization,
 )
 from xmc.build.optimizers import build_optimizers
+from xmc.build.source import prepared_parts, source_fingerprint, with_learned_rows
 from xmc.data import Batches, Corpus
 from xmc.model import XMCModel
 from xmc.model.classifier import FixedFanIn
 from xmc.model.clustering import label_features, tfidf, unit_rows
 from xmc.model.encoder import Encoder
+from xmc.model.label_space import sparse_labels
 from xmc.model.sparse_linear import SparseLinear
 from xmc.sparsity import (
     HostStore,
@@ -39,6 +42,7 @@ from xmc.sparsity import (
     TopologyHealth,
     WeightStore,
     initial_scale,
+    scale_below,
 )
 from xmc.train.loop import Plan
 from xmc.train.state import SparsePart, TrainState
@@ -77,22 +81,35 @@ def prepare_machine(device: str, threads: int | None) -> torch.device:
 
 
 def run_fingerprint(config: c.TrainConfig, corpus: Corpus) -> str:
-    """Hash of all that decides a run's result: the configuration but for paths and tracking, and the data itself."""
-    values = config.model_dump(mode="json", exclude={"run": True, "resume": True, "tracking": True, "data": True})
-    text = json.dumps(values, sort_keys=True) + corpus.fingerprint
+    """Hash of all that decides a run's result: the configuration but for paths and tracking, the data itself and
+    the model it starts from."""
+    apart = {"run", "resume", "tracking", "data", "source"}
+    text = json.dumps(config.model_dump(mode="json", exclude=apart), sort_keys=True) + corpus.fingerprint
+    if isinstance(config, c.FinetuneConfig):
+        text += source_fingerprint(config.source)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def build_training(
-    config: c.TrainConfig, corpus: Corpus, device: torch.device, encoder: Encoder | None = None
+    config: c.TrainConfig,
+    corpus: Corpus,
+    device: torch.device,
+    encoder: Encoder | None = None,
+    source: XMCModel | None = None,
 ) -> Training:
-    """Everything of a run, at its first step. encoder: that of the configuration, where it is built already."""
+    """Everything of a run, at its first step.
+
+    encoder: that of the configuration, where it is built already. source: a trained model to start from.
+    """
     torch.manual_seed(config.seed)
     generator = torch.Generator().manual_seed(config.seed)
-    train = corpus.split("train")
-    encoder = encoder or build_encoder(config, corpus)
-    intermediate = build_intermediate(config, encoder.width)
-    batches = build_batches(config, corpus, "train", encoder, config.trainer.batch_size)
+    taught = corpus.with_label_texts() if config.trainer.label_texts else corpus
+    if source is not None:
+        encoder, intermediate = prepared_parts(config, corpus, source)
+    else:
+        encoder = encoder or build_encoder(config, taught)
+        intermediate = build_intermediate(config, encoder.width)
+    batches = build_batches(config, taught, "train", encoder, config.trainer.batch_size)
 
     @functools.cache
     def features() -> csr_matrix:
@@ -104,7 +121,10 @@ def build_training(
 
     counts = torch.from_numpy(corpus.label_counts("train"))
     classifier = build_classifier(config, intermediate.width, counts, features, device, generator)
-    classifier.init_bias(counts, len(train), config.loss)
+    classifier.init_bias(counts, len(corpus.split("train")), config.loss)
+    learned = torch.zeros(len(counts), dtype=torch.bool)
+    if source is not None:
+        classifier, learned = with_learned_rows(classifier, source, corpus.label_ids)
     model = XMCModel(
         encoder,
         intermediate,
@@ -124,7 +144,7 @@ def build_training(
         )
     auxiliary = build_auxiliary(config, model, features, generator)
     plan = _build_plan(config, batches.steps_per_epoch, device)
-    sparse = _build_sparse_parts(config, model, plan.total_steps)
+    sparse = _build_sparse_parts(config, model, plan.total_steps, learned)
     state = TrainState(model, auxiliary, build_optimizers(config, model, auxiliary), sparse)
     return Training(state, plan, batches, dev_batches)
 
@@ -167,36 +187,42 @@ def _build_plan(config: c.TrainConfig, steps_per_epoch: int, device: torch.devic
     )
 
 
-def _build_sparse_parts(config: c.TrainConfig, model: XMCModel, total_steps: int) -> dict[str, SparsePart]:
-    """The sparse layers that learn, each with a strategy of its own."""
+def _build_sparse_parts(
+    config: c.TrainConfig, model: XMCModel, total_steps: int, learned: Tensor
+) -> dict[str, SparsePart]:
+    """The sparse layers that learn, each with a strategy of its own. learned: bool [L], labels that already did."""
     parts: dict[str, SparsePart] = {}
 
-    def add(name: str, layer: FixedFanIn | SparseLinear, optimizer: str, offset: int) -> None:
-        strategy = _build_strategy(config, layer, total_steps, offset)
-        strategy.start(layer)
+    def add(name: str, layer: FixedFanIn | SparseLinear, optimizer: str, offset: int, rows: Tensor | None) -> None:
+        strategy = _build_strategy(config, layer, total_steps, offset, rows)
+        strategy.start(layer, rows)
         health = TopologyHealth(layer.index[:, : layer.active], layer.in_features)
         parts[name] = SparsePart(layer, strategy, health, optimizer)
 
     if model.classifier.sparse is not None:
-        add("classifier", model.classifier.sparse, "classifier", 0)
+        rows = learned.to(model.device)[sparse_labels(model.classifier)]
+        add("classifier", model.classifier.sparse, "classifier", 0, rows)
     row = INNER_ROWS
     for name, layer in model.named_modules():
         if isinstance(layer, SparseLinear) and layer.weight.requires_grad:
-            add(name, layer, "sparse", row)
+            add(name, layer, "sparse", row, None)
             row += len(layer.index)
     return parts
 
 
-def _build_strategy(config: c.TrainConfig, layer: FixedFanIn | SparseLinear, total_steps: int, offset: int) -> Strategy:
-    """offset: number of the layer's first row among all that draw random connections."""
+def _build_strategy(
+    config: c.TrainConfig, layer: FixedFanIn | SparseLinear, total_steps: int, offset: int, learned: Tensor | None
+) -> Strategy:
+    """offset: number of the layer's first row among all that draw random connections. learned: bool [l], its rows
+    that already did."""
     section = config.sparsity
     end = round(getattr(section, "stop", 0.0) * total_steps)
     match section:
         case c.StaticSparsity():
             return Static()
         case c.TopKastSparsity():
-            assert isinstance(layer, FixedFanIn)
-            return TopKast(_build_store(config, section, layer), section.refresh, section.penalty)
+            assert isinstance(layer, FixedFanIn) and learned is not None
+            return TopKast(_build_store(config, section, layer, learned), section.refresh, section.penalty)
         case c.SetSparsity():
             return Set(section.drop, section.initial, section.interval, end, config.seed, offset)
         case c.RigLSparsity():
@@ -208,11 +234,12 @@ def _build_strategy(config: c.TrainConfig, layer: FixedFanIn | SparseLinear, tot
             )
 
 
-def _build_store(config: c.TrainConfig, section: c.TopKastSparsity, layer: FixedFanIn) -> WeightStore:
+def _build_store(config: c.TrainConfig, section: c.TopKastSparsity, layer: FixedFanIn, learned: Tensor) -> WeightStore:
     """Where the weights without a slot live."""
     n_labels, in_features, seed = layer.num_labels, layer.in_features, config.seed
     bound = build_parametrization(config).init_bound(layer.active)
-    scale, dtype = initial_scale(n_labels, layer.active, in_features, bound, seed), layer.weight.dtype
+    plain, dtype = initial_scale(n_labels, layer.active, in_features, bound, seed), layer.weight.dtype
+    scale = scale_below(plain, layer.weight[:, : layer.active], learned).cpu() if learned.any() else plain
     match section.store:
         case "host":
             return HostStore(n_labels, in_features, scale, seed, dtype)

@@ -1,10 +1,12 @@
 """The typed schema of a run and every check at the door. Hydra composes the YAML files of `conf/` for it."""
 
 from xmc.config.commands import (
+    AddLabelsConfig,
     CalibrateConfig,
     CoordinateCheckConfig,
     EstimateConfig,
     EvaluateConfig,
+    FinetuneConfig,
     PredictConfig,
     ReportConfig,
     TrainConfig,
@@ -24,6 +26,7 @@ from xmc.config.parts import (
     FixedFanInClassifier,
     Lexical,
     LightXMLData,
+    LinearIntermediate,
     Metrics,
     NoAuxiliary,
     NoSparseIFT,
@@ -47,6 +50,7 @@ from xmc.config.parts import (
 __all__ = [
     "SGD",
     "AdamW",
+    "AddLabelsConfig",
     "AnnifData",
     "BagEncoder",
     "Benchmark",
@@ -59,9 +63,11 @@ __all__ = [
     "DenseClassifier",
     "EstimateConfig",
     "EvaluateConfig",
+    "FinetuneConfig",
     "FixedFanInClassifier",
     "Lexical",
     "LightXMLData",
+    "LinearIntermediate",
     "Metrics",
     "NoAuxiliary",
     "NoSparseIFT",

@@ -18,9 +18,11 @@ from xmc.config.parts import (
     LinearIntermediate,
     Metrics,
     NoAuxiliary,
+    NonNegative,
     NoSparseIFT,
     NoTracking,
     PecosData,
+    Positive,
     PydocData,
     RepositoryData,
     RigLSparsity,
@@ -107,6 +109,12 @@ class TrainConfig(Section):
             )
 
     @model_validator(mode="after")
+    def _label_texts_are_texts(self) -> "TrainConfig":
+        if self.trainer.label_texts and self.data.kind == "bow":
+            raise ValueError("trainer.label_texts: data=bow holds sparse features, and a name is text; leave it out")
+        return self
+
+    @model_validator(mode="after")
     def _micro_batch_fits(self) -> "TrainConfig":
         micro = self.trainer.micro_batch_size
         if micro is not None and micro > self.trainer.batch_size:
@@ -115,6 +123,13 @@ class TrainConfig(Section):
                 "set it to at most the batch size, or to null for one pass"
             )
         return self
+
+
+class FinetuneConfig(TrainConfig):
+    """A run that starts from a trained model. source: its folder, or that of the run that trained it."""
+
+    source: Annotated[str, Field(alias="from")]
+    keep_labels: bool
 
 
 class CoordinateCheck(Section):
@@ -140,6 +155,27 @@ class EvaluateConfig(Section):
     run: str
     split: str
     batch_size: Count
+    device: str
+    threads: Count | None
+
+
+class AddLabelsConfig(Section):
+    """names: file of the new labels' names; null: each is called by its id. negatives: of the run's training data."""
+
+    run: str
+    input: str
+    output: str
+    names: str | None
+    text_fields: tuple[str, ...] | None
+    text_separator: str
+    label_field: str
+    label_separator: str
+    negatives: Annotated[int, Field(ge=0)]
+    steps: Count
+    batch_size: Count
+    lr: Positive
+    weight_decay: NonNegative
+    seed: Annotated[int, Field(ge=0)]
     device: str
     threads: Count | None
 

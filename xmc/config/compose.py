@@ -14,7 +14,7 @@ from xmc.config.parse import near_miss
 from xmc.config.parts import Section
 from xmc.types import XMCError
 
-PATH_KEYS = ("data.root", "encoder.name")
+PATH_KEYS = ("from", "data.root", "encoder.name")
 
 
 def conf_folder() -> Path:
@@ -42,13 +42,18 @@ def as_override(key: str, value: object) -> str:
     return f"{key}={_literal(value)}"
 
 
-def check_keys(config_name: str, arguments: Sequence[str]) -> None:
-    """Name the near miss of a mistyped key before Hydra refuses it."""
+def parse_overrides(arguments: Sequence[str]) -> list[Override]:
+    """The overrides among the arguments of a command. Raises XMCError where one is malformed."""
     texts = [a for a in arguments if "=" in a and not a.startswith("-")]
     try:
-        overrides = OverridesParser.create().parse_overrides(texts)
+        return OverridesParser.create().parse_overrides(texts)
     except HydraException as error:
         raise XMCError(f"{error}; write overrides as key=value, quoted where the value has spaces or commas") from None
+
+
+def check_keys(config_name: str, arguments: Sequence[str]) -> None:
+    """Name the near miss of a mistyped key before Hydra refuses it."""
+    overrides = parse_overrides(arguments)
     with hydra.initialize_config_dir(str(conf_folder().absolute()), version_base="1.3"):
         choices = [o.input_line for o in overrides if _is_choice(o)]
         cfg = hydra.compose(config_name, overrides=[line for line in choices if line is not None])
@@ -79,7 +84,7 @@ def absolute(path: str) -> str:
 
 def to_yaml(config: Section) -> str:
     """A checked configuration as YAML, to be kept in a run's folder."""
-    return OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json")))
+    return OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json", by_alias=True)))
 
 
 def _literal(value: object) -> str:

@@ -266,6 +266,7 @@ class Trainer(Section):
     precision: Literal["auto", "float32", "bfloat16"]
     device: str
     threads: Count | None
+    label_texts: bool = False  # runs from before there was such a key have none
     log_every: Count
     eval_every: Count | None
     metric: str

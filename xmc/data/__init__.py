@@ -4,8 +4,9 @@ from xmc.data.annif import read_annif
 from xmc.data.batches import Batches
 from xmc.data.bow import read_bow, read_rows
 from xmc.data.corpus import Corpus, Split, cut_dev
-from xmc.data.documents import read_documents
+from xmc.data.documents import read_documents, read_examples
 from xmc.data.filters import StreamFilter
+from xmc.data.labels import read_labels_tsv
 from xmc.data.lightxml import read_lightxml
 from xmc.data.pecos import read_pecos
 from xmc.data.prepare import PECOS, REPOSITORY, Layout, prepare
@@ -28,6 +29,8 @@ __all__ = [
     "read_annif",
     "read_bow",
     "read_documents",
+    "read_examples",
+    "read_labels_tsv",
     "read_lightxml",
     "read_pecos",
     "read_pydoc",

@@ -101,10 +101,11 @@ class Batches:
             yield from self.epoch(epoch, start)
             epoch, start = epoch + 1, 0
 
-    def by_length(self) -> Iterator[Batch]:
-        """Every document once, longest first; `Batch.rows` puts results back in order."""
-        for rows in rows_by_length(self.lengths, self.batch_size):
-            yield self.batch(rows)
+    def by_length(self, among: np.ndarray | None = None) -> Iterator[Batch]:
+        """Every document once, longest first; `Batch.rows` puts results back in order. among: these rows alone."""
+        chosen = np.arange(len(self.lengths)) if among is None else among
+        for places in rows_by_length(self.lengths[chosen], self.batch_size):
+            yield self.batch(chosen[places])
 
     def flat_tokens(self) -> tuple[np.ndarray, np.ndarray]:
         """Tokens of all documents one after another, int32, and the offset of each document, int64 [N + 1]. A copy."""

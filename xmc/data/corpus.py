@@ -7,8 +7,8 @@ from functools import cached_property
 from typing import overload
 
 import numpy as np
-from datasets import Dataset
-from scipy.sparse import csr_matrix
+from datasets import Dataset, concatenate_datasets
+from scipy.sparse import csr_matrix, vstack
 
 from xmc.types import XMCError
 
@@ -37,6 +37,10 @@ class ArrowTexts(Sequence[str]):
 
     def select(self, rows: Sequence[int]) -> "ArrowTexts":
         return ArrowTexts(self.dataset.select(rows))
+
+    def followed_by(self, texts: Sequence[str]) -> "ArrowTexts":
+        """These texts, then those."""
+        return ArrowTexts(concatenate_datasets([self.dataset, Dataset.from_dict({"text": list(texts)})]))
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,41 @@ class Corpus:
         if self.num_features is not None:
             digest.update(f"features:{self.num_features}".encode())
         return digest.hexdigest()
+
+    def over(self, label_ids: Sequence[str], label_names: Sequence[str]) -> "Corpus":
+        """The same documents over another vocabulary; labels that it lacks go."""
+        place = {label: column for column, label in enumerate(label_ids)}
+        columns = np.array([place.get(label, -1) for label in self.label_ids])
+
+        def moved(matrix: csr_matrix) -> csr_matrix:
+            rows, labels = matrix.nonzero()
+            labels = columns[labels]
+            kept = labels >= 0
+            pairs = (rows[kept], labels[kept])
+            return csr_matrix((np.ones(len(pairs[0]), np.float32), pairs), shape=(matrix.shape[0], len(label_ids)))
+
+        splits = {
+            name: replace(
+                split, labels=moved(split.labels), filter=None if split.filter is None else moved(split.filter)
+            )
+            for name, split in self.splits.items()
+        }
+        return replace(self, splits=splits, label_ids=list(label_ids), label_names=list(label_names))
+
+    def with_label_texts(self) -> "Corpus":
+        """The name of each label that has one, other than its id, is one more training document of that label."""
+        named = [
+            i for i, (label, name) in enumerate(zip(self.label_ids, self.label_names, strict=True)) if name != label
+        ]
+        train, names = self.split("train"), [self.label_names[i] for i in named]
+        pairs = (np.arange(len(named)), np.array(named, dtype=np.int64))
+        labels = csr_matrix((np.ones(len(named), np.float32), pairs), shape=(len(named), len(self.label_ids)))
+        taught = Split(
+            [*train.ids, *(f"label:{self.label_ids[i]}" for i in named)],
+            train.texts.followed_by(names) if isinstance(train.texts, ArrowTexts) else [*train.texts, *names],
+            vstack([train.labels, labels], format="csr"),
+        )
+        return replace(self, splits={**self.splits, "train": taught})
 
     def label_counts(self, split: str) -> np.ndarray:
         """Documents of the split that carry each label, int64 [L]."""

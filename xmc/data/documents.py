@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from xmc.data.files import json_lines
-from xmc.data.records import Record, id_of, records, text_of, usable
+from xmc.data.records import Record, id_of, labels_of, records, text_of, usable
 from xmc.types import XMCError
 
 
@@ -30,3 +30,21 @@ def read_documents(
         where, record = f"{name}:{number}", usable(given)
         id_ = id_of(record, id_field, where) if id_field is not None and id_field in record else str(number)
         yield id_, text_of(record, text_fields, text_separator, where)
+
+
+def read_examples(
+    path: str | Path,
+    text_fields: Sequence[str],
+    label_field: str = "labels",
+    *,
+    label_separator: str = " ",
+    text_separator: str = "\n",
+) -> Iterator[tuple[str, list[str]]]:
+    """Text and label ids of each document of a file, in any format of a table.
+
+    Raises XMCError, naming file and line, for whatever cannot be read.
+    """
+    for number, given in records(Path(path)):
+        where, record = f"{path}:{number}", usable(given)
+        text = text_of(record, text_fields, text_separator, where)
+        yield text, labels_of(record, label_field, label_separator, where)

@@ -39,6 +39,12 @@ class Calibration:
             return torch.full(labels.shape, self.threshold, dtype=torch.float64, device=labels.device)
         return self.own.to(labels.device)[labels].double()
 
+    def with_more(self, labels: int) -> Self:
+        """Of a model with so many more labels; these take the threshold for all."""
+        if self.own is None:
+            return self
+        return replace(self, own=torch.cat([self.own, self.own.new_full((labels,), self.threshold)]))
+
     def save(self, folder: Path) -> dict[str, Any]:
         """Write the thresholds of single labels, where there are any, and return the rest for the model's card."""
         if self.own is not None:

@@ -122,6 +122,20 @@ class XMCModel(nn.Module):
         finally:
             self.train(was_training)
 
+    @torch.no_grad()
+    def encode(self, texts: Sequence[str], batch_size: int = 64) -> Tensor:
+        """Features of each text without dropout, [N, D] in float32.
+
+        Raises:
+            XMCError: a text is not a string or is empty.
+        """
+        was_training = self.training
+        self.eval()
+        try:
+            return torch.cat([self._encode_batch(batch) for batch in self._batches(texts, batch_size)])
+        finally:
+            self.train(was_training)
+
     def _batches(self, texts: Sequence[str], batch_size: int) -> Iterator[list[str]]:
         for i, text in enumerate(texts):
             if not isinstance(text, str) or not (text.strip() or not self.encoder.reads_text):
@@ -129,11 +143,15 @@ class XMCModel(nn.Module):
         for start in range(0, len(texts), batch_size):
             yield list(texts[start : start + batch_size])
 
-    def _predict_batch(self, texts: list[str], k: int, threshold: Threshold) -> Iterator[list[Prediction]]:
+    @torch.no_grad()
+    def _encode_batch(self, texts: list[str]) -> Tensor:
         tokens = self.encoder.tokenizer(
             texts, truncation=True, max_length=self.encoder.max_length, padding=True, return_tensors="pt"
         ).to(self.device)
-        top = self.topk(tokens["input_ids"], tokens["attention_mask"], k, tokens.get("values"))
+        return self.features(tokens["input_ids"], tokens["attention_mask"], tokens.get("values"))
+
+    def _predict_batch(self, texts: list[str], k: int, threshold: Threshold) -> Iterator[list[Prediction]]:
+        top = self.classifier.topk(self._encode_batch(texts), k)
         probabilities = self.probability(top.scores)
         suggested = (top.labels >= 0) & self._reaches(probabilities, top.labels, threshold)
         logits = top.scores if self.calibration is None else self.calibration.logits(top.scores)

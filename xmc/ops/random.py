@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 _GOLDEN = 0x9E3779B97F4A7C15
+BELL_BOUND = 3.5  # of the magnitudes of `bell_shaped`
 _BELL = -2  # the step of the numbers of `bell_shaped`; steps of training count from 0
 _MIX = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 

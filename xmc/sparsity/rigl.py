@@ -1,7 +1,7 @@
 """RigL: drop the smallest connections, grow those whose absence the loss regrets most."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -58,8 +58,8 @@ class RigL(Strategy):
     def rewire(self, layer: Layer, optimizer_state: OptimizerState, step: int) -> Rewire:
         seen = [evidence.to(layer.weight.device) for evidence in self._seen]  # a checkpoint was read to the CPU
         counts = fraction_to_drop(layer.index, cosine_decay(step, self._initial, self._end))
-        growth = self._among_all if self._candidates == "all" else self._among_a_sample
-        moved, rewire = rewire_(layer.weight, layer.index, counts, layer.in_features, growth(layer, seen, step))
+        growth = gradient_growth(layer, seen) if self._candidates == "all" else self._among_a_sample(layer, seen, step)
+        moved, rewire = rewire_(layer.weight, layer.index, counts, layer.in_features, growth)
         if rewire.grown:
             optimizer_state.reset(layer.weight, moved)
         self._seen.clear()
@@ -75,24 +75,6 @@ class RigL(Strategy):
             mine = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
             self._seen.append(evidence_of(mine))
 
-    def _among_all(self, layer: Layer, seen: list[Evidence | InnerEvidence], step: int) -> Growth:
-        size = group_size(len(layer.weight), len(layer.index))
-        block = max(1, _BLOCK // layer.in_features // size)
-
-        def grow(groups: slice, dropped: Tensor, counts: Tensor, most: int) -> Tensor:
-            columns = []
-            for part in label_slices(groups.stop - groups.start, block):
-                rows = slice(groups.start + part.start, groups.start + part.stop)
-                labels = slice(rows.start * size, min(rows.stop * size, len(layer.weight)))
-                total = sum(layer.dense_gradient(evidence, labels) for evidence in seen)
-                scores = by_group(torch.as_tensor(total).abs(), size)
-                present = layer.index[rows].long()
-                kept = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, present, ~dropped[part])
-                columns.append(scores.masked_fill_(kept, -1).topk(most, dim=1).indices)
-            return torch.cat(columns)
-
-        return grow
-
     def _among_a_sample(self, layer: Layer, seen: list[Evidence | InnerEvidence], step: int) -> Growth:
         fan_in, size = layer.index.shape[1], group_size(len(layer.weight), len(layer.index))
         many = min(fan_in, layer.in_features - fan_in)
@@ -104,3 +86,23 @@ class RigL(Strategy):
             return sample[groups].gather(1, scores[groups].topk(most, dim=1).indices).long()
 
         return grow
+
+
+def gradient_growth(layer: Layer, seen: Sequence[Evidence | InnerEvidence]) -> Growth:
+    """Columns at which the gradient over these batches is largest in magnitude, a block of labels at a time."""
+    size = group_size(len(layer.weight), len(layer.index))
+    block = max(1, _BLOCK // layer.in_features // size)
+
+    def grow(groups: slice, dropped: Tensor, counts: Tensor, most: int) -> Tensor:
+        columns = []
+        for part in label_slices(groups.stop - groups.start, block):
+            rows = slice(groups.start + part.start, groups.start + part.stop)
+            labels = slice(rows.start * size, min(rows.stop * size, len(layer.weight)))
+            total = sum(layer.dense_gradient(evidence, labels) for evidence in seen)
+            scores = by_group(torch.as_tensor(total).abs(), size)
+            present = layer.index[rows].long()
+            kept = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, present, ~dropped[part])
+            columns.append(scores.masked_fill_(kept, -1).topk(most, dim=1).indices)
+        return torch.cat(columns)
+
+    return grow

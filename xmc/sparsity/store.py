@@ -35,15 +35,20 @@ class WeightStore(Protocol):
         ...
 
 
-def initial_weights(rows: slice, in_features: int, scale: float, seed: int) -> Tensor:
+Scale = float | Tensor
+"""Standard deviation of the start: one for all rows, or one each, float32 [L]."""
+
+
+def initial_weights(rows: slice, in_features: int, scale: Scale, seed: int) -> Tensor:
     """Rows of the weight at the start, float32 [l, D]: bell-shaped, of variance scale^2, by seed and place."""
-    return bell_shaped(seed, torch.arange(rows.start, rows.stop), in_features) * scale
+    unit = bell_shaped(seed, torch.arange(rows.start, rows.stop), in_features)
+    return unit * (scale[rows, None] if isinstance(scale, Tensor) else scale)
 
 
 class HostStore:
     """All of it in memory: D numbers a label."""
 
-    def __init__(self, n_labels: int, in_features: int, scale: float, seed: int, dtype: torch.dtype) -> None:
+    def __init__(self, n_labels: int, in_features: int, scale: Scale, seed: int, dtype: torch.dtype) -> None:
         self._weight = self._allocate((n_labels, in_features), dtype)
         for start in range(0, n_labels, 1024):
             rows = slice(start, min(start + 1024, n_labels))
@@ -69,7 +74,7 @@ class MappedStore(HostStore):
     """All of it in a file that the system pages in and out. An existing file is replaced."""
 
     def __init__(
-        self, n_labels: int, in_features: int, scale: float, seed: int, dtype: torch.dtype, path: Path
+        self, n_labels: int, in_features: int, scale: Scale, seed: int, dtype: torch.dtype, path: Path
     ) -> None:
         self._path = path
         super().__init__(n_labels, in_features, scale, seed, dtype)
@@ -84,7 +89,7 @@ class MappedStore(HostStore):
 class ImplicitStore:
     """Only what once had a slot and lost it: 8 bytes and a number. The rest still is what it was at the start."""
 
-    def __init__(self, in_features: int, scale: float, seed: int, dtype: torch.dtype) -> None:
+    def __init__(self, in_features: int, scale: Scale, seed: int, dtype: torch.dtype) -> None:
         self._dtype = dtype
         self._in_features = in_features
         self._scale = scale

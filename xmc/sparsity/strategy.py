@@ -58,8 +58,11 @@ class Strategy(ABC):
     def rewire(self, layer: Layer, optimizer_state: OptimizerState, step: int) -> Rewire:
         """Change connections in place; a new one has weight 0 and fresh optimizer state, a kept one keeps its bits."""
 
-    def start(self, layer: Layer) -> None:
-        """Choose the first connections, where those drawn at random are not meant to be."""
+    def start(self, layer: Layer, learned: Tensor | None = None) -> None:
+        """Choose the first connections, where those drawn at random are not meant to be.
+
+        learned: bool [L], labels whose active connections were learned before, and stay; None: none.
+        """
 
     def prepare(self, layer: Layer, lr: float) -> None:
         """Change the weights before a step at the learning rate `lr` of the layer."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from xmc.ops.blocks import label_slices
+from xmc.ops.random import BELL_BOUND
 from xmc.sparsity.store import WeightStore, initial_weights
 from xmc.sparsity.strategy import Layer, OptimizerState, Strategy
 from xmc.types import Rewire
@@ -36,9 +37,15 @@ class TopKast(Strategy):
     def due(self, step: int) -> bool:
         return step > 0 and step % self._refresh == 0
 
-    def start(self, layer: Layer) -> None:
+    @torch.no_grad()
+    def start(self, layer: Layer, learned: Tensor | None = None) -> None:
         for rows in _runs(layer):
-            self._choose(layer, rows, self._store.read(rows))
+            weight_LD = self._store.read(rows)
+            if learned is not None:
+                columns, weight = layer.index[rows, : layer.active].long(), layer.weight[rows, : layer.active]
+                mine = weight_LD.scatter(1, columns.cpu(), weight.to(weight_LD))
+                weight_LD = torch.where(learned[rows, None].cpu(), mine, weight_LD)
+            self._choose(layer, rows, weight_LD)
 
     @torch.no_grad()
     def prepare(self, layer: Layer, lr: float) -> None:
@@ -80,6 +87,15 @@ class TopKast(Strategy):
         layer.weight[rows] = weight_LD.gather(1, columns).to(layer.weight)
         elsewhere = torch.zeros_like(weight_LD, dtype=torch.bool).scatter_(1, columns, True)
         self._store.write(rows, weight_LD, elsewhere)
+
+
+def scale_below(scale: float, weight_LK: Tensor, learned: Tensor) -> Tensor:
+    """Scales of the start, float32 [L], with which what waits beside connections learned before is smaller than these.
+
+    weight: [L, K], of the connections. learned: bool [L]; the others start at `scale`.
+    """
+    smallest = weight_LK.detach().abs().amin(1).float() / BELL_BOUND
+    return torch.where(learned, smallest.clamp(max=scale), scale)
 
 
 def initial_scale(n_labels: int, fan_in: int, in_features: int, bound: float, seed: int) -> float:

@@ -1,0 +1,171 @@
+"""A model goes on learning where labels come and go."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from harness import Run, small
+from test_resume import model_bytes
+
+from xmc import XMCModel
+from xmc.model.label_space import selected
+from xmc.train.tracking import LocalLog, Record
+
+TOPICS = [f"topic{t}" for t in range(12)]
+SHAPE = ("encoder.", "classifier.fan_in")  # the source decides these
+
+
+def narrowed(corpus: Path, folder: Path, labels: list[str]) -> Path:
+    """The corpus with these labels alone."""
+    folder.mkdir()
+    for path in corpus.glob("*.jsonl"):
+        documents = [json.loads(line) for line in path.read_text().splitlines()]
+        kept = [d | {"labels": [label for label in d["labels"] if label in labels]} for d in documents]
+        (folder / path.name).write_text("".join(json.dumps(d) + "\n" for d in kept if d["labels"]))
+    return folder
+
+
+def further(corpus: Path, *more: object) -> list[object]:
+    """Overrides for a run from a trained model."""
+    overrides = small(corpus, *more)
+    return [o for o in overrides if not str(o).startswith(SHAPE)]
+
+
+@pytest.fixture(scope="module")
+def sets(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Nine topics to begin with; then three of them are gone and three are new."""
+    folder = tmp_path_factory.mktemp("sets")
+    return narrowed(corpus, folder / "old", TOPICS[:9]), narrowed(corpus, folder / "new", TOPICS[3:])
+
+
+@pytest.fixture(scope="module")
+def sources(sets: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory, xmc: Run) -> Callable[..., Path]:
+    """The folder of a run on the old set, trained once for each choice of overrides."""
+    folder, trained = tmp_path_factory.mktemp("sources"), dict[tuple[str, ...], Path]()
+
+    def source(*overrides: str) -> Path:
+        if overrides not in trained:
+            trained[overrides] = folder / str(len(trained))
+            xmc("train", *small(sets[0], f"run={trained[overrides]}", "trainer.epochs=2", *overrides))
+        return trained[overrides]
+
+    return source
+
+
+def test_known_rows_are_taken_over(
+    sets: tuple[Path, Path], sources: Callable[..., Path], tmp_path: Path, xmc: Run
+) -> None:
+    run = tmp_path / "run"
+    frozen = ["encoder.embedding_lr=1e-12", "encoder.lr=1e-12", "classifier.optimizer.lr=1e-12", "sparsity=static"]
+    xmc("finetune", f"from={sources()}", *small(sets[1], f"run={run}", "trainer.max_steps=1", *frozen))
+    before, after = (XMCModel.from_pretrained(folder / "model") for folder in (sources(), run))
+    assert after.label_ids == sorted(TOPICS[3:])
+    known = [label for label in after.label_ids if label in before.label_ids]
+    theirs, mine = (torch.tensor([m.label_ids.index(label) for label in known]) for m in (before, after))
+    old, new = before.classifier.sparse, after.classifier.sparse
+    assert old is not None and new is not None and len(known) == 6
+    assert torch.equal(old.index[theirs], new.index[mine])
+    assert torch.allclose(old.weight[theirs], new.weight[mine], atol=1e-6)
+    assert torch.allclose(old.bias[theirs], new.bias[mine], atol=1e-6)
+    text = ["word4a word5b word6c"]
+    assert torch.allclose(before.encode(text), after.encode(text), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["sparsity=topkast", "sparsity.refresh=5"],
+        ["classifier=dense"],
+        ["classifier.head=0.3", "intermediate=linear", "intermediate.width=24", "sparsity=rigl", "sparsity.interval=5"],
+    ],
+    ids=" ".join,
+)
+def test_resumed_to_the_bit(
+    sets: tuple[Path, Path],
+    sources: Callable[..., Path],
+    tmp_path: Path,
+    xmc: Run,
+    overrides: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shape = [o for o in overrides if not o.startswith("sparsity")]
+    more = ["trainer.max_steps=12", "trainer.log_every=1", *(o for o in overrides if o.startswith("sparsity"))]
+    start = [f"from={sources(*shape)}", "keep_labels=true", *further(sets[1], *more)]
+    xmc("finetune", *start, f"run={tmp_path / 'whole'}")
+    real = LocalLog.log
+
+    def log_and_stop(self: LocalLog, record: Record) -> None:
+        real(self, record)
+        if record["step"] == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalLog, "log", log_and_stop)
+        stopped = xmc("finetune", *start, f"run={tmp_path / 'parts'}", check=False)
+    assert f"go on with: xmc train run={tmp_path / 'parts'} resume=true" in stopped.stderr
+    xmc("train", f"run={tmp_path / 'parts'}", "resume=true")
+    assert model_bytes(tmp_path / "parts") == model_bytes(tmp_path / "whole")
+
+
+def test_a_transformer_goes_on(
+    sets: tuple[Path, Path], sources: Callable[..., Path], tmp_path: Path, xmc: Run, bert_folder: Path
+) -> None:
+    """With a bag beside it, sparse layers inside, and dropouts of its own."""
+    encoder = ["encoder=transformer", f"encoder.name={bert_folder}", "encoder.max_length=16", "encoder.lexical.width=8"]
+    inside = ["sparse_ift=wide", "sparse_ift.layers=[intermediate,encoder]", "intermediate=linear", "sparsity=rigl"]
+    source = sources(*encoder, *inside, "intermediate.width=24", "trainer.max_steps=2")
+    own = ["encoder.dropout=0.3", "encoder.lexical.term_dropout=0.1", "intermediate.dropout=0.2"]
+    further_on = further(sets[1], f"run={tmp_path / 'run'}", "trainer.max_steps=2", "sparsity=rigl")
+    xmc("finetune", f"from={source}", *further_on, *own)
+    config = (tmp_path / "run" / "config.yaml").read_text()
+    assert f"name: {source / 'model' / 'encoder'}" in config and "kind: wide" in config and "dropout: 0.3" in config
+    encoder_after = XMCModel.from_pretrained(tmp_path / "run" / "model").encoder
+    assert encoder_after.lexical is not None and encoder_after.lexical.config.term_dropout == 0.1
+    assert encoder_after.dropout.p == 0.3
+
+
+def test_kept_labels_keep_their_rows(
+    sets: tuple[Path, Path], sources: Callable[..., Path], tmp_path: Path, xmc: Run
+) -> None:
+    """Whether the new data does not know them at all, or has them in its vocabulary and no training document."""
+    known = tmp_path / "known"
+    narrowed(sets[1], known, TOPICS)
+    (known / "labels.tsv").write_text("id\tname\n" + "".join(f"{topic}\tThe {topic}\n" for topic in TOPICS))
+    before = XMCModel.from_pretrained(sources() / "model")
+    for data, name in ((sets[1], "plain"), (known, "vocabulary")):
+        run = tmp_path / name
+        xmc(
+            "finetune",
+            f"from={sources() / 'model'}",
+            "keep_labels=true",
+            *further(data, f"run={run}", "trainer.epochs=1"),
+        )
+        after = XMCModel.from_pretrained(run / "model")
+        assert sorted(after.label_ids) == sorted(TOPICS)
+        rows = (torch.tensor([m.label_ids.index(topic) for topic in TOPICS[:3]]) for m in (before, after))
+        kept, mine = (
+            selected(m.classifier, labels).state_dict() for m, labels in zip((before, after), rows, strict=True)
+        )
+        assert all(torch.equal(kept[key], mine[key]) for key in kept)
+    xmc("evaluate", f"run={run}")
+    assert json.loads((run / "metrics-test.json").read_text())["metrics"]["P@1"] > 0.5
+
+
+def test_what_the_source_decides(
+    sets: tuple[Path, Path], sources: Callable[..., Path], tmp_path: Path, xmc: Run
+) -> None:
+    contradiction = ["encoder.width=64", "classifier=dense", "encoder.dropout=0.1", "encoder.max_length=512"]
+    refused = xmc("finetune", f"from={sources()}", *further(sets[1]), *contradiction, check=False)
+    assert refused.returncode == 1 and not refused.stdout
+    assert "  encoder.width: the model has 32, now given 64\n" in refused.stderr
+    assert "  classifier: the model has 'fixed_fan_in', now given 'dense'\n" in refused.stderr
+    assert "dropout" not in refused.stderr and "max_length" not in refused.stderr
+    refused = xmc("finetune", f"from={tmp_path}", *further(sets[1]), check=False)
+    assert f"{tmp_path} holds no model" in refused.stderr
+    grouped = sources("classifier.group_size=2")
+    refused = xmc("finetune", f"from={grouped}", *further(sets[1]), check=False)
+    assert "share their connections in groups" in refused.stderr

@@ -1,0 +1,190 @@
+"""What a run that fine-tunes takes over from a trained model, and what it leaves there."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from xmc import config as c
+from xmc.build.model import checkpoint_activations
+from xmc.data import Corpus
+from xmc.model import XMCModel
+from xmc.model.bag import BagModel
+from xmc.model.classifier import Classifier, FixedFanIn
+from xmc.model.embedding_bag import EmbeddingBag
+from xmc.model.encoder import Encoder
+from xmc.model.head_and_tail import HeadAndTail
+from xmc.model.intermediate import Identity, Linear, intermediate_config
+from xmc.model.label_space import joined, selected, shares_connections
+from xmc.model.model import CARD
+from xmc.model.sparse_features import SparseFeaturesModel
+from xmc.sparsity import absent_columns
+from xmc.types import XMCError
+
+Settings = dict[str, object]
+
+
+def model_folder(folder: str | Path) -> Path:
+    """The model of a finished run, or the folder itself where it is a saved model.
+
+    Raises:
+        XMCError: it holds neither.
+    """
+    found = [path for path in (Path(folder), Path(folder) / "model") if (path / CARD).is_file()]
+    if found:
+        return found[0]
+    if c.run_config_path(folder).is_file():
+        raise XMCError(f"{folder} has no finished model; finish it with: xmc train run={folder} resume=true")
+    raise XMCError(
+        f"{folder} holds no model ({CARD} is missing); give the folder of a finished run or of a saved model"
+    )
+
+
+def load_source(folder: str | Path) -> XMCModel:
+    """A trained model whose labels can be taken over one by one.
+
+    Raises:
+        XMCError: there is none, or its labels share their connections.
+    """
+    model = XMCModel.from_pretrained(model_folder(folder))
+    if shares_connections(model.classifier):
+        raise XMCError(
+            f"the labels of {folder} share their connections in groups, from which none can leave and which none can "
+            "join; start from a model that was trained with classifier.group_size=1"
+        )
+    return model
+
+
+def inherited_settings(folder: str) -> Settings:
+    """The choices and keys of the configuration that the trained model decides."""
+    model = load_source(folder)
+    layer = intermediate_config(model.intermediate)
+    settings: Settings = {"loss": model.loss, "intermediate": layer["kind"]}
+    settings |= {f"intermediate.{key}": layer[key] for key in ("width", "activation") if key in layer}
+    settings |= _encoder_settings(model.encoder, str((model_folder(folder) / "encoder").absolute()))
+    settings |= _classifier_settings(model.classifier)
+    transformed = {"intermediate": layer.get("transformation"), "encoder": model.encoder.transformation}
+    where = [name for name, transformation in transformed.items() if transformation]
+    first = model.encoder.transformation or getattr(model.intermediate, "transformation", None)
+    if first is None:
+        return settings | {"sparse_ift": "none"}
+    return settings | {"sparse_ift": first.kind, "sparse_ift.sparsity": first.sparsity, "sparse_ift.layers": where}
+
+
+def _encoder_settings(encoder: Encoder, folder: str) -> Settings:
+    shape = encoder.backbone.config
+    if isinstance(encoder.backbone, SparseFeaturesModel):
+        settings = {"": "sparse_features", "width": shape.hidden_size}
+    elif isinstance(encoder.backbone, BagModel):
+        settings = {"": "bag", "width": shape.hidden_size, "mlp_width": shape.intermediate_size}
+        settings |= {"vocab_size": shape.vocab_size, "bigrams": shape.num_bigrams}
+    else:
+        settings = {"": "transformer", "name": folder, "pooling": encoder.pooling, "layers": encoder.layers}
+        settings |= {"backbone_dropout": None, "lexical.width": 0}
+        if encoder.lexical is not None:
+            shape = encoder.lexical.config
+            settings |= {"lexical.width": shape.hidden_size, "lexical.bigrams": shape.num_bigrams}
+    settings["max_length"] = encoder.max_length
+    return {f"encoder.{key}".rstrip("."): value for key, value in settings.items()}
+
+
+def _classifier_settings(classifier: Classifier) -> Settings:
+    if (layer := classifier.sparse) is None:
+        return {"classifier": "dense"}
+    head = classifier.head.num_labels if isinstance(classifier, HeadAndTail) else 0
+    share = head / classifier.num_labels
+    return {"classifier": "fixed_fan_in", "classifier.fan_in": layer.active, "classifier.head": share} | {
+        "classifier.group_size": 1
+    }
+
+
+def source_fingerprint(folder: str) -> str:
+    """Hash of the files of a trained model."""
+    digest = hashlib.sha256()
+    for path in sorted(model_folder(folder).rglob("*")):
+        if path.is_file():
+            with open(path, "rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def prepared_parts(config: c.TrainConfig, corpus: Corpus, source: XMCModel) -> tuple[Encoder, Linear | Identity]:
+    """The trained encoder and intermediate layer under the dropouts and the freezing of this run."""
+    section, trained = config.encoder, source.encoder
+    if corpus.num_features not in (None, len(trained.tokenizer)):
+        raise XMCError(
+            f"{corpus.name} has {corpus.num_features} features, the model reads {len(trained.tokenizer)}; fine-tune it "
+            "on data of the same features"
+        )
+    terms: c.BagEncoder | c.SparseFeaturesEncoder | c.Lexical
+    if isinstance(section, c.TransformerEncoder):
+        terms, frozen = section.lexical, section.frozen
+        if section.activation_checkpointing:
+            checkpoint_activations(trained.backbone)
+    else:
+        terms, frozen = section, False
+    for module in trained.modules():
+        if isinstance(module, EmbeddingBag):
+            module.config.term_dropout = terms.term_dropout
+    encoder = Encoder(
+        trained.backbone,
+        trained.tokenizer,
+        pooling=trained.pooling,
+        max_length=trained.max_length,
+        layers=trained.layers,
+        dropout=section.dropout,
+        frozen=frozen,
+        transformation=trained.transformation,
+        lexical=trained.lexical,
+    )
+    if isinstance(config.intermediate, c.LinearIntermediate) and isinstance(source.intermediate, Linear):
+        source.intermediate.dropout.p = config.intermediate.dropout
+    return encoder, source.intermediate
+
+
+def with_learned_rows(fresh: Classifier, source: XMCModel, label_ids: Sequence[str]) -> tuple[Classifier, Tensor]:
+    """`fresh` with the rows of the source where it knows the label, and which labels these are, bool [L]."""
+    place = {label: row for row, label in enumerate(source.label_ids)}
+    rows = torch.tensor([place.get(label, -1) for label in label_ids])
+    if (mine := fresh.sparse) is not None and (theirs := source.classifier.sparse) is not None:
+        _fit_slots(theirs, mine)
+    known = rows >= 0
+    labels = torch.where(known, rows + fresh.num_labels, torch.arange(fresh.num_labels))
+    return selected(joined(fresh, source.classifier), labels), known
+
+
+def _fit_slots(layer: FixedFanIn, like: FixedFanIn) -> None:
+    """As many slots as `like` has, the added ones at random columns, and weights of its type."""
+    more = like.index.shape[1] - layer.index.shape[1]
+    columns = absent_columns(layer.index, more, layer.in_features, seed=0, step=0)
+    weight = torch.cat([layer.weight, layer.weight.new_zeros(layer.num_labels, more)], dim=1)
+    layer.index, layer.weight = torch.cat([layer.index, columns], dim=1), nn.Parameter(weight.to(like.weight.dtype))
+
+
+def learned_part(corpus: Corpus, source: XMCModel) -> Corpus:
+    """The corpus over the labels that its training documents carry or that the source lacks; the others stay as they
+    are in the source."""
+    counts, known = corpus.label_counts("train"), set(source.label_ids)
+    pairs = zip(corpus.label_ids, corpus.label_names, counts, strict=True)
+    kept = [(label, name) for label, name, count in pairs if count or label not in known]
+    return corpus.over([label for label, _ in kept], [name for _, name in kept])
+
+
+def with_kept_labels(model: XMCModel, source: XMCModel) -> XMCModel:
+    """The model and, behind its labels, those of the source that it lacks, with their rows."""
+    mine = set(model.label_ids)
+    rows = [row for row, label in enumerate(source.label_ids) if label not in mine]
+    labels = torch.cat([torch.arange(len(mine)), torch.tensor(rows, dtype=torch.int64) + len(mine)])
+    if (layer := source.classifier.sparse) is not None and model.classifier.sparse is not None:
+        _fit_slots(layer, model.classifier.sparse)
+    both = joined(model.classifier, source.classifier.to(model.device))
+    return XMCModel(
+        model.encoder,
+        model.intermediate,
+        selected(both, labels.to(model.device)),
+        label_ids=[*model.label_ids, *(source.label_ids[row] for row in rows)],
+        label_names=[*model.label_names, *(source.label_names[row] for row in rows)],
+        loss=model.loss,
+    )
