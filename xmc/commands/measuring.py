@@ -1,0 +1,153 @@
+"""What a finished run is worth: its metrics, its probabilities, its report."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from xmc import build
+from xmc.calibrate import Lists, calibrate, decide
+from xmc.commands.run_folder import corpus_of, load_model, write_json, write_metrics
+from xmc.config import CalibrateConfig, EvaluateConfig, Metrics, ReportConfig, TrainConfig
+from xmc.data import Batches, Corpus
+from xmc.evaluate import BINS, Report, evaluate, frequency_bins
+from xmc.model import XMCModel
+from xmc.predict import open_output, rank
+from xmc.run_report import (
+    Connections,
+    Measured,
+    Missing,
+    RunFacts,
+    flat,
+    history,
+    map_connections,
+    measure_split,
+    model_sizes,
+    recorded_metrics,
+    render,
+)
+from xmc.train.tracking import read_log
+from xmc.types import TopK, XMCError
+
+
+def evaluate_run(config: EvaluateConfig, trained: TrainConfig) -> None:
+    """Measure a run's model on a split: a table on the terminal and `<run>/metrics-<split>.json`.
+
+    Of a calibrated model also `<run>/decisions-<split>.json`: what its thresholds give, and calibration errors.
+    """
+    run = Path(config.run)
+    device = build.prepare_machine(config.device, config.threads)
+    model = load_model(run, device)
+    corpus = corpus_of(model, trained)
+    batches = build.build_batches(trained, corpus, config.split, model.encoder, config.batch_size)
+    ks, split = trained.metrics.ks, corpus.split(config.split)
+    top = rank(model, batches.by_length(), max(*ks, model.calibration.k if model.calibration else 0), split.filter)
+    report = _report(top, corpus, config.split, trained.metrics)
+    write_metrics(run, config.split, report)
+    print(report.table())
+    if model.calibration is not None:
+        lists = Lists.of(top, split)
+        decisions = decide(lists, model, ks)
+        write_json(run / f"decisions-{config.split}.json", decisions.to_dict())
+        print(decisions.table())
+
+
+def calibrate_run(config: CalibrateConfig, trained: TrainConfig) -> None:
+    """Fit a run's probabilities and thresholds to its dev split, into the model's card and `<run>/calibration.json`."""
+    run = Path(config.run)
+    device = build.prepare_machine(config.device, config.threads)
+    model = load_model(run, device)
+    corpus = corpus_of(model, trained)
+    if "dev" not in corpus.splits:
+        raise XMCError(f"{run} has no dev split (data.dev_fraction=0) to calibrate on; train a model with one")
+    dev = corpus.split("dev")
+    batches = build.build_batches(trained, corpus, "dev", model.encoder, config.batch_size)
+    fitted = calibrate(
+        model,
+        Lists.of(rank(model, batches.by_length(), config.k, dev.filter), dev),
+        trained.metrics.ks,
+        precision=config.precision,
+        per_label=config.per_label,
+        min_positives=config.min_positives,
+    )
+    model.calibration = fitted.calibration
+    model.save_card(run / "model")
+    write_json(run / "calibration.json", fitted.to_dict())
+    print(fitted.table())
+
+
+def report_runs(config: ReportConfig, trained: list[TrainConfig]) -> None:
+    """Write the report on one run, or on several side by side, as one HTML file."""
+    device = build.prepare_machine(config.device, config.threads)
+    folders = [Path(folder) for folder in config.folders]
+    names = [folder.resolve().name for folder in folders]
+    if len(set(names)) < len(names):
+        names = [str(folder) for folder in folders]
+    runs = [_facts(*run, config, device) for run in zip(names, folders, trained, strict=True)]
+    file = f"{'report' if len(runs) == 1 else 'comparison'}-{config.split}.html"
+    output = Path(config.output) if config.output else folders[0] / file
+    with open_output(str(output)) as out:
+        out.write(render(runs))
+    print(output)
+
+
+def measure(model: XMCModel, batches: Batches, corpus: Corpus, split: str, metrics: Metrics) -> Report:
+    """Every metric of a model on a split, without the pairs that the split's filter leaves out."""
+    top = rank(model, batches.by_length(), max(metrics.ks), corpus.split(split).filter)
+    return _report(top, corpus, split, metrics)
+
+
+def _report(top: TopK, corpus: Corpus, split: str, metrics: Metrics) -> Report:
+    documents = corpus.split(split)
+    pairs = None if documents.filter is None else np.column_stack(documents.filter.nonzero())
+    return evaluate(
+        top.labels.numpy(),
+        documents.labels,
+        train_counts=corpus.label_counts("train"),
+        num_train=len(corpus.split("train")),
+        ks=metrics.ks,
+        A=metrics.propensity_a,
+        B=metrics.propensity_b,
+        filter=pairs,
+    )
+
+
+def _facts(name: str, run: Path, trained: TrainConfig, config: ReportConfig, device: torch.device) -> RunFacts:
+    """What the report tells of a run; parts that it lacks say why."""
+    unfinished = Missing(f"{name} has no finished model: `xmc train run={run} resume=true` goes on.")
+    measured: Measured | Missing = unfinished
+    topology: Connections | Missing = unfinished
+    if (run / "model").is_dir():
+        model = load_model(run, device)
+        corpus = corpus_of(model, trained)
+        measured = _measured(model, corpus, trained, config)
+        counts = corpus.label_counts("train")
+        topology = map_connections(model.classifier, counts, frequency_bins(counts), BINS) or Missing(
+            "The classifier is dense: every label sees every feature."
+        )
+    return RunFacts(
+        name,
+        config=flat(trained.model_dump(mode="json")),
+        history=history(read_log(run / "log.jsonl")),
+        recorded=recorded_metrics(run, config.split),
+        measured=measured,
+        connections=topology,
+        sizes=model_sizes(run),
+    )
+
+
+def _measured(model: XMCModel, corpus: Corpus, trained: TrainConfig, config: ReportConfig) -> Measured | Missing:
+    if config.split not in corpus.splits:
+        return Missing(f"{corpus.name} has no {config.split} split; split=... takes {' or '.join(corpus.splits)}.")
+    batches = build.build_batches(trained, corpus, config.split, model.encoder, config.batch_size)
+    metrics = trained.metrics
+    ranked = rank(model, batches.by_length(), max(metrics.ks), corpus.split(config.split).filter)
+    return measure_split(
+        *(ranked, model.probability(ranked.scores), corpus, config.split),
+        ks=metrics.ks,
+        A=metrics.propensity_a,
+        B=metrics.propensity_b,
+        replicates=config.replicates,
+        seed=config.seed,
+        examples=config.examples,
+    )
