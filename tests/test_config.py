@@ -89,6 +89,7 @@ PUBLISHED = {
     "lf-amazontitles-131k": (294_805, 134_835, 131_073, 0.6, 2.6),
     "lf-amazontitles-1.3m": (2_248_619, 970_237, 1_305_265, 0.6, 2.6),
     "lf-wikiseealso-320k": (693_082, 177_515, 312_330, 0.55, 1.5),
+    "eurlex57k": (45_000, 6_000, 4_271, 0.55, 1.5),
 }
 
 
@@ -100,7 +101,8 @@ def test_a_benchmark_is_its_reader_with_figures_of_its_own(choice: str) -> None:
     figures = (known.train, known.test, known.labels, metrics.propensity_a, metrics.propensity_b)
     assert figures == PUBLISHED[choice]
     reader = parse(TrainConfig, composed(f"data={config.data.kind}", f"data.root=data/{choice}"))
-    assert config.data.model_copy(update={"benchmark": None}) == reader.data
+    of_the_set = {"benchmark"} | ({"text_fields", "id_field", "label_field"} if choice == "eurlex57k" else set())
+    assert config.data.model_dump(exclude=of_the_set) == reader.data.model_dump(exclude=of_the_set)
     assert metrics.ks == reader.metrics.ks
 
 

@@ -106,6 +106,15 @@ def test_text_fields_are_joined_without_the_empty_ones(root: Path, read: Callabl
     assert corpus.label_ids == ["3"]
 
 
+def test_a_text_field_may_be_a_list(root: Path, read: Callable[..., Corpus]) -> None:
+    record = {"id": 1, "title": "T", "text": ["a", "", None, "b"], "labels": [3]}
+    write(root, *jsonl([record]).splitlines())
+    assert list(read(text_fields=["title", "text"], text_separator=" ").split("train").texts) == ["T a b"]
+    write(root, *jsonl([record | {"text": ["a", 5]}]).splitlines())
+    with pytest.raises(XMCError, match=r"train.jsonl:1: field 'text' is .*; expected a text, or a list of texts"):
+        read()
+
+
 def test_files_override_and_labels_file(root: Path, read: Callable[..., Corpus]) -> None:
     write(root, *jsonl(RECORDS).splitlines(), name="all.json")
     write(root, '{"id": "t", "text": "a", "labels": ["b c"], "extra": {"kept": "out"}}', name="test.jsonl")

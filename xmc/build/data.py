@@ -6,6 +6,7 @@ from xmc import config as c
 from xmc.data import (
     PECOS,
     REPOSITORY,
+    TABLE,
     Batches,
     Corpus,
     Layout,
@@ -52,6 +53,8 @@ def prepare_data(data: c.DataSection) -> None:
 
 
 def _layout(data: c.BenchmarkData) -> Layout:
+    if isinstance(data, c.TableData):
+        return TABLE
     return PECOS if isinstance(data, c.PecosData) else REPOSITORY
 
 

@@ -43,17 +43,6 @@ class FolderData(DataSection):
     on_error: Literal["error", "skip"]
 
 
-class TableData(FolderData):
-    kind: Literal["jsonl", "csv", "tsv", "parquet"]
-    on_error: Literal["error", "skip"] = "error"  # where the configuration of an older run has none
-    files: dict[str, str]
-    text_fields: Annotated[tuple[str, ...], Field(min_length=1)]
-    text_separator: str
-    id_field: str | None
-    label_field: str
-    label_separator: str
-
-
 class LightXMLData(FolderData):
     kind: Literal["lightxml"]
     raw: bool
@@ -74,6 +63,18 @@ class Benchmark(Section):
 
 class BenchmarkData(FolderData):
     benchmark: Benchmark | None
+
+
+class TableData(BenchmarkData):
+    kind: Literal["jsonl", "csv", "tsv", "parquet"]
+    on_error: Literal["error", "skip"] = "error"  # where the configuration of an older run has none, nor the next
+    benchmark: Benchmark | None = None
+    files: dict[str, str]
+    text_fields: Annotated[tuple[str, ...], Field(min_length=1)]
+    text_separator: str
+    id_field: str | None
+    label_field: str
+    label_separator: str
 
 
 class RepositoryData(BenchmarkData):

@@ -9,7 +9,7 @@ from xmc.data.filters import StreamFilter
 from xmc.data.labels import read_labels_tsv
 from xmc.data.lightxml import read_lightxml
 from xmc.data.pecos import read_pecos
-from xmc.data.prepare import PECOS, REPOSITORY, Layout, prepare
+from xmc.data.prepare import PECOS, REPOSITORY, TABLE, Layout, prepare
 from xmc.data.pydoc import read_pydoc
 from xmc.data.repository import read_repository
 from xmc.data.synthetic import read_synthetic
@@ -19,6 +19,7 @@ from xmc.data.tokens import tokenize
 __all__ = [
     "PECOS",
     "REPOSITORY",
+    "TABLE",
     "Batches",
     "Corpus",
     "Layout",

@@ -32,6 +32,7 @@ class Layout:
 
 
 PECOS = Layout([["X.trn.txt"], ["Y.trn.npz"], ["X.tst.txt"], ["Y.tst.npz"]], ["output-items.txt"])
+TABLE = Layout([[f"{split}.jsonl", f"{split}.jsonl.gz"] for split in ("train", "dev", "test")], ["labels.tsv"])
 REPOSITORY = Layout(
     [[f"{part}.json", f"{part}.json.gz"] for part in ("trn", "tst", "lbl")],
     ["trn_filter_labels.txt", "tst_filter_labels.txt", "filter_labels_train.txt", "filter_labels_test.txt"],

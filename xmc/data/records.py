@@ -133,14 +133,15 @@ def text_of(record: Record, fields: Sequence[str], separator: str, where: str) -
 
 
 def joined(record: Record, fields: Sequence[str], separator: str, where: str) -> str:
-    """The text fields that are not empty, joined."""
+    """The text fields that are not empty, joined; one may be a list of texts."""
     parts = []
     for field in fields:
         value = _value(record, field, where, "data.text_fields")
-        if value is not None and not isinstance(value, str):
-            raise XMCError(f"{where}: field {field!r} is {_kind(value)}; expected a text")
-        if value and not value.isspace():
-            parts.append(value)
+        for text in value if isinstance(value, list) else [value]:
+            if text is not None and not isinstance(text, str):
+                raise XMCError(f"{where}: field {field!r} is {_kind(value)}; expected a text, or a list of texts")
+            if text and not text.isspace():
+                parts.append(text)
     return separator.join(parts)
 
 
