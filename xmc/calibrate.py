@@ -36,8 +36,8 @@ class Lists:
     @classmethod
     def of(cls, top: TopK, documents: Split) -> "Lists":
         labels, truth = top.labels.numpy(), documents.labels
-        if documents.filter is not None:
-            truth = csr_matrix(leave_out(labels, truth, np.column_stack(documents.filter.nonzero()))[1])
+        if (pairs := documents.filter_pairs) is not None:
+            truth = csr_matrix(leave_out(labels, truth, pairs)[1])
         return cls(labels, top.scores.double().numpy(), truth)
 
     @functools.cached_property

@@ -18,7 +18,7 @@ from xmc.model.encoder import Encoder
 from xmc.model.head_and_tail import HeadAndTail
 from xmc.model.intermediate import Identity, Linear, intermediate_config
 from xmc.model.label_space import joined, selected, shares_connections
-from xmc.model.model import CARD
+from xmc.model.saved import CARD
 from xmc.model.sparse_features import SparseFeaturesModel
 from xmc.sparsity import absent_columns
 from xmc.types import XMCError

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from xmc import build
@@ -99,7 +98,6 @@ def measure(model: XMCModel, batches: Batches, corpus: Corpus, split: str, metri
 
 def _report(top: TopK, corpus: Corpus, split: str, metrics: Metrics) -> Report:
     documents = corpus.split(split)
-    pairs = None if documents.filter is None else np.column_stack(documents.filter.nonzero())
     return evaluate(
         top.labels.numpy(),
         documents.labels,
@@ -108,7 +106,7 @@ def _report(top: TopK, corpus: Corpus, split: str, metrics: Metrics) -> Report:
         ks=metrics.ks,
         A=metrics.propensity_a,
         B=metrics.propensity_b,
-        filter=pairs,
+        filter=documents.filter_pairs,
     )
 
 

@@ -8,6 +8,7 @@ from typing import overload
 
 import numpy as np
 from datasets import Dataset, concatenate_datasets
+from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
 
 from xmc.types import XMCError
@@ -57,6 +58,11 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def filter_pairs(self) -> NDArray[np.integer] | None:
+        """The filter as pairs of a row and a label, [P, 2]; None where there is none."""
+        return None if self.filter is None else np.column_stack(self.filter.nonzero())
 
     @cached_property
     def fingerprint(self) -> str:
@@ -127,7 +133,7 @@ class Corpus:
             )
             for name, split in self.splits.items()
         }
-        return replace(self, splits=splits, label_ids=list(label_ids), label_names=list(label_names))
+        return replace(self, splits=splits, label_ids=label_ids, label_names=label_names)
 
     def with_label_texts(self) -> "Corpus":
         """The name of each label that has one, other than its id, is one more training document of that label."""

@@ -2,31 +2,32 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import pyarrow as pa
 import torch
-from pyarrow.json import ParseOptions, ReadOptions, read_json
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from xmc.model import hub
 from xmc.model.calibration import Calibration
-from xmc.model.classifier import Classifier, Dense, FixedFanIn
+from xmc.model.classifier import Classifier
 from xmc.model.encoder import Encoder
-from xmc.model.head_and_tail import HeadAndTail
-from xmc.model.intermediate import Identity, Linear, build_intermediate, intermediate_config
-from xmc.model.sparse_ift import SparseIFT, no_connections
+from xmc.model.intermediate import Identity, Linear, intermediate_config
+from xmc.model.saved import (
+    CARD,
+    FORMAT_VERSION,
+    empty_classifier,
+    empty_intermediate,
+    read_card,
+    read_labels,
+    sparse_prefix,
+)
 from xmc.model.tensor_file import TensorFile, fill
-from xmc.ops.fan_in import resolve_backend
-from xmc.types import LossName, Strings, TopK, XMCError
+from xmc.types import LossName, TopK, XMCError
 
-FORMAT_VERSION = 2  # 2: `calibration` in the card
-CARD = "xmc.json"
-_LONGEST_LINE = 1 << 24  # of labels.jsonl, in bytes
 DEFAULT_K = 5
 
 Threshold = float | Literal["auto"] | None
@@ -184,7 +185,7 @@ class XMCModel(nn.Module):
         self.encoder.save_pretrained(folder / "encoder")
         head = {k: v.contiguous() for k, v in self.state_dict().items() if not k.startswith("encoder.")}
         if (sparse := self.classifier.sparse) is not None:  # slots that only learn have no part in predictions
-            prefix = _sparse_prefix(self.classifier.kind)
+            prefix = sparse_prefix(self.classifier.kind)
             for name in (f"{prefix}weight", f"{prefix}index"):
                 head[name] = head[name][:, : sparse.active].contiguous()
         save_file(head, folder / "head.safetensors")
@@ -241,15 +242,15 @@ class XMCModel(nn.Module):
             XMCError: the folder is no model of ours, or of a later format.
         """
         folder = hub.local_folder(folder, revision)
-        card = _read_card(folder)
+        card = read_card(folder)
         encoder = Encoder.from_pretrained(folder / "encoder")
-        intermediate = _empty_intermediate(card["intermediate"], encoder.width)
+        intermediate = empty_intermediate(card["intermediate"], encoder.width)
         head = TensorFile(folder / "head.safetensors")
-        label_ids, label_names = _read_labels(folder / "labels.jsonl")
+        label_ids, label_names = read_labels(folder / "labels.jsonl")
         model = cls(
             encoder,
             intermediate,
-            _empty_classifier(card["classifier"], head, backend, device),
+            empty_classifier(card["classifier"], head, backend, device),
             label_ids=label_ids,
             label_names=label_names,
             loss=card["loss"],
@@ -257,54 +258,3 @@ class XMCModel(nn.Module):
         )
         fill({name: value for name, value in model.state_dict().items() if not name.startswith("encoder.")}, head)
         return model.to(device).eval()
-
-
-def _read_card(folder: Path) -> dict[str, Any]:
-    if not (folder / CARD).is_file():
-        raise XMCError(f"{folder} is no saved model ({CARD} is missing); give the model/ folder of a finished run")
-    card: dict[str, Any] = json.loads((folder / CARD).read_text())
-    if card["format_version"] > FORMAT_VERSION:
-        raise XMCError(
-            f"{folder} has format {card['format_version']}; this xmc reads up to {FORMAT_VERSION}: pip install -U xmc"
-        )
-    return card
-
-
-def _read_labels(path: Path) -> tuple[Strings, Strings]:
-    """Ids and names."""
-    schema = pa.schema([("id", pa.string()), ("name", pa.string())])
-    table = read_json(path, ReadOptions(block_size=_LONGEST_LINE), ParseOptions(explicit_schema=schema))
-    return Strings(table["id"]), Strings(table["name"])
-
-
-def _empty_intermediate(card: dict[str, Any], in_features: int) -> Linear | Identity:
-    """An intermediate layer of the saved one's shape."""
-    if saved := card.get("transformation"):
-        card = card | {"transformation": SparseIFT(**saved), "index_of": no_connections}
-    return build_intermediate(in_features=in_features, **card)
-
-
-def _empty_classifier(card: dict[str, Any], head: Mapping[str, Tensor], backend: str, device: str) -> Classifier:
-    """A classifier of the saved one's shape."""
-    kind, in_features, generator = card["kind"], card["in_features"], torch.Generator()
-    if kind == "dense":
-        return Dense(in_features, len(head["classifier.weight"]), generator=generator)
-    prefix = _sparse_prefix(kind)
-    dtype = head[f"{prefix}weight"].dtype
-    sparse = FixedFanIn(
-        in_features,
-        torch.empty_like(head[f"{prefix}index"]),
-        backend=resolve_backend(device, requested=backend, weight_dtype=dtype)[0],
-        generator=generator,
-        order_L=head.get(f"{prefix}order"),
-        dtype=dtype,
-    )
-    if kind == "fixed_fan_in":
-        return sparse
-    dense = Dense(in_features, len(head["classifier.head.weight"]), generator=generator)
-    return HeadAndTail(dense, sparse, head["classifier.order"])
-
-
-def _sparse_prefix(kind: str) -> str:
-    """Where the state of the sparse layer begins."""
-    return "classifier.tail." if kind == HeadAndTail.kind else "classifier."

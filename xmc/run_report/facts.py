@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from torch import Tensor
 
 from xmc.data import Corpus, Split
@@ -107,8 +106,8 @@ def measure_split(
     documents, counts, k = corpus.split(split), corpus.label_counts("train"), max(ks)
     labels: Labels = ranked.labels.numpy()
     truth: CSR = documents.labels
-    if documents.filter is not None:
-        labels, truth = leave_out(labels, truth, np.column_stack(documents.filter.nonzero()))
+    if (left_out := documents.filter_pairs) is not None:
+        labels, truth = leave_out(labels, truth, left_out)
     num_train = len(corpus.split("train"))
     best, worst = best_and_worst(labels, ranked.scores.numpy(), truth, k, examples)
     pairs = confusions(labels, truth, k, CONFUSIONS)
