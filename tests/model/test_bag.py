@@ -46,6 +46,12 @@ def test_tokenizer_is_reproducible() -> None:
     assert train_tokenizer(TEXTS * 2, 100).get_vocab() == train_tokenizer(TEXTS * 2, 100).get_vocab()
 
 
+def test_rare_words_are_unknown() -> None:
+    once, twice, thrice = (set(train_tokenizer(TEXTS, 100, least).get_vocab()) for least in (1, 2, 3))
+    assert once - twice == {"then", "close", "and", "header", "httpheader"}
+    assert twice - thrice == {"open", "a", "parse", "cat"}
+
+
 def test_bigrams_by_hand() -> None:
     """Bigrams neither cross documents nor contain special tokens, and count once a document."""
     documents = [[2, 3, 2, 3], [2, 3], [3, 2], [3, 1, 2]]

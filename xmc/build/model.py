@@ -109,7 +109,7 @@ def checkpoint_activations(backbone: PreTrainedModel) -> None:
 
 def _build_bag(config: c.TrainConfig, section: c.BagEncoder, corpus: Corpus) -> Encoder:
     """Tokenizer, bigrams and document frequencies are learned from the training texts."""
-    tokenizer = _word_tokenizer(corpus.split("train"), section.vocab_size, cache_folder(config.data))
+    tokenizer = _word_tokenizer(corpus.split("train"), section, cache_folder(config.data))
     model = _bag_of(config, section, tokenizer, corpus, mlp_width=section.mlp_width)
     return Encoder(model, tokenizer, pooling="none", max_length=section.max_length, dropout=section.dropout)
 
@@ -121,14 +121,15 @@ def _build_sparse_features(section: c.SparseFeaturesEncoder, corpus: Corpus) -> 
     return Encoder(model, tokenizer, pooling="none", max_length=section.max_length, dropout=section.dropout)
 
 
-def _word_tokenizer(train: Split, vocab_size: int, cache: Path) -> PreTrainedTokenizerBase:
+def _word_tokenizer(train: Split, section: c.BagEncoder, cache: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of the training texts, learned once and read from the cache from then on."""
-    recipe = f"{train.fingerprint} {vocab_size} {untrained_tokenizer().to_str()}"
+    size, frequency = section.vocab_size, section.min_frequency
+    recipe = f"{train.fingerprint} {size} {frequency} {untrained_tokenizer().to_str()}"
     path = cache / f"tokenizer-{hashlib.blake2b(recipe.encode(), digest_size=16).hexdigest()}.json"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         working = path.with_suffix(f".{os.getpid()}")
-        train_tokenizer(train.texts, vocab_size).backend_tokenizer.save(str(working))
+        train_tokenizer(train.texts, size, frequency).backend_tokenizer.save(str(working))
         working.replace(path)
     return as_pretrained(Tokenizer.from_file(str(path)))
 

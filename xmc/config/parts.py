@@ -110,6 +110,7 @@ class BagEncoder(EncoderSection):
     kind: Literal["bag"]
     width: Count
     vocab_size: Count
+    min_frequency: Count
     bigrams: Annotated[int, Field(ge=0)]
     min_documents: Count
     term_dropout: Annotated[float, Field(ge=0, lt=1)]

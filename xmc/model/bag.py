@@ -128,15 +128,17 @@ class BagModel(EmbeddingBag):
         return hidden if self.mlp is None else hidden + self.mlp(hidden)
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int = 50_000) -> PreTrainedTokenizerFast:
-    """Word-level tokenizer with the most frequent words of the texts that occur twice at least.
+def train_tokenizer(
+    texts: Iterable[str], vocab_size: int = 50_000, min_frequency: int = 2
+) -> PreTrainedTokenizerFast:
+    """Word-level tokenizer with the most frequent words of the texts that occur `min_frequency` times at least.
 
     Words are lower-cased runs of letters or of digits, and the parts of camelCase and snake_case. Padding is id 0,
     unknown words are id 1.
     """
     tokenizer = untrained_tokenizer()
     trainer = trainers.WordLevelTrainer(
-        vocab_size=vocab_size, min_frequency=2, special_tokens=[PAD, UNK], show_progress=False
+        vocab_size=vocab_size, min_frequency=min_frequency, special_tokens=[PAD, UNK], show_progress=False
     )
     tokenizer.train_from_iterator(texts, trainer)
     return as_pretrained(tokenizer)
