@@ -128,9 +128,7 @@ class BagModel(EmbeddingBag):
         return hidden if self.mlp is None else hidden + self.mlp(hidden)
 
 
-def train_tokenizer(
-    texts: Iterable[str], vocab_size: int = 50_000, min_frequency: int = 2
-) -> PreTrainedTokenizerFast:
+def train_tokenizer(texts: Iterable[str], vocab_size: int = 50_000, min_frequency: int = 2) -> PreTrainedTokenizerFast:
     """Word-level tokenizer with the most frequent words of the texts that occur `min_frequency` times at least.
 
     Words are lower-cased runs of letters or of digits, and the parts of camelCase and snake_case. Padding is id 0,
