@@ -1,5 +1,6 @@
 """`xmc <command> [overrides]`: Hydra on the outside, plain functions with a checked configuration inside."""
 
+import errno
 import functools
 import logging
 import os
@@ -66,6 +67,7 @@ xmc train --multirun seed=0,1,2 runs a sweep.
 """
 INTERRUPTED = 128  # plus the signal's number, as shells do
 
+_DISK_FULL = os.strerror(errno.ENOSPC)
 Task = Callable[[DictConfig], None]
 
 
@@ -117,6 +119,15 @@ def _one_clear_error(command: str, task: Task) -> Task:
             task(cfg)
         except XMCError as error:
             sys.exit(f"xmc {command}: {error}")
+        except BrokenPipeError:  # who read standard output, such as head, has gone
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(INTERRUPTED + signal.SIGPIPE)
+        except Exception as error:  # OSError, or a library's own
+            if _DISK_FULL not in str(error):
+                raise
+            trains = command in ("train", "finetune")
+            again = f"go on with: xmc train run={cfg.run} resume=true" if trains else "give the command again"
+            sys.exit(f"xmc {command}: the disk is full ({error}); make room, then {again}")
 
     return run
 

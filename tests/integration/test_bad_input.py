@@ -1,11 +1,17 @@
 """Mistakes end in one clear error: what was given, what was expected, the way out - and nothing is lost."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
-from harness import Run, small, write_corpus
+import torch
+from harness import Run, command, small, write_corpus
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 
 def fails(xmc: Run, *arguments: object, **kwargs: object) -> str:
@@ -123,3 +129,33 @@ def test_evaluation_on_changed_labels(trained: Path, corpus: Path, tmp_path: Pat
     config = run / "config.yaml"
     config.write_text(config.read_text().replace(str(corpus), str(tmp_path / "other")))
     assert "are no longer those that" in fails(xmc, "evaluate", f"run={run}")
+
+
+def test_full_disk(xmc: Run, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checkpoint before stays, and the run goes on from it once there is room."""
+    written = []
+
+    def write(tensors: dict[str, torch.Tensor], path: Path) -> None:
+        if len(written) > 4:
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        written.append(path)
+        save_file(tensors, path)
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr("xmc.train.checkpoint.save_file", write)
+        told = fails(xmc, "train", *small(corpus, f"run={run}", "trainer.max_steps=12", "trainer.checkpoint_every=4"))
+    assert "the disk is full" in told and f"go on with: xmc train run={run} resume=true" in told
+    assert "resuming after step 4" in xmc("train", f"run={run}", "resume=true").stderr
+    assert (run / "model").is_dir()
+
+
+def test_output_nobody_reads(trained: Path) -> None:
+    """As when piped into `head`: no traceback, and the figures are written all the same."""
+    (trained / "metrics-test.json").unlink(missing_ok=True)
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(command("evaluate", f"run={trained}", "split=test"), stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert done.returncode == 128 + signal.SIGPIPE and b"Traceback" not in done.stderr
+    assert (trained / "metrics-test.json").is_file()

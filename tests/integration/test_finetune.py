@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from harness import Run, small
+from harness import WORDS, Run, small
 from test_resume import model_bytes
 
 from xmc import XMCModel
@@ -16,6 +16,7 @@ from xmc.model.label_space import selected
 from xmc.train.tracking import LocalLog, Record
 
 TOPICS = [f"topic{t}" for t in range(12)]
+FROZEN = ["encoder.embedding_lr=1e-12", "encoder.lr=1e-12", "classifier.optimizer.lr=1e-12", "sparsity=static"]
 SHAPE = ("encoder.", "classifier.fan_in")  # the source decides these
 
 
@@ -60,8 +61,7 @@ def test_known_rows_are_taken_over(
     sets: tuple[Path, Path], sources: Callable[..., Path], tmp_path: Path, xmc: Run
 ) -> None:
     run = tmp_path / "run"
-    frozen = ["encoder.embedding_lr=1e-12", "encoder.lr=1e-12", "classifier.optimizer.lr=1e-12", "sparsity=static"]
-    xmc("finetune", f"from={sources()}", *small(sets[1], f"run={run}", "trainer.max_steps=1", *frozen))
+    xmc("finetune", f"from={sources()}", *small(sets[1], f"run={run}", "trainer.max_steps=1", *FROZEN))
     before, after = (XMCModel.from_pretrained(folder / "model") for folder in (sources(), run))
     assert after.label_ids == sorted(TOPICS[3:])
     known = [label for label in after.label_ids if label in before.label_ids]
@@ -73,6 +73,26 @@ def test_known_rows_are_taken_over(
     assert torch.allclose(old.bias[theirs], new.bias[mine], atol=1e-6)
     text = ["word4a word5b word6c"]
     assert torch.allclose(before.encode(text), after.encode(text), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "ready"),
+    [([], 3), (["classifier=dense"], 3), (["classifier.head=0.3"], 2)],  # one of them belongs to the head
+    ids=["sparse", "dense", "head"],
+)
+def test_new_labels_learn_before_the_rest(
+    sets: tuple[Path, Path], sources: Callable[..., Path], tmp_path: Path, xmc: Run, shape: list[str], ready: int
+) -> None:
+    def found(steps: int) -> int:
+        run = tmp_path / str(steps)
+        more = [f"run={run}", "trainer.max_steps=1", f"new_labels.steps={steps}", "new_labels.documents=150", *FROZEN]
+        done = xmc("finetune", f"from={sources(*shape)}", *further(sets[1], *more))
+        assert ("new labels learn first, on the features of 150 documents" in done.stderr) == bool(steps)
+        model = XMCModel.from_pretrained(run / "model")
+        texts = [" ".join(WORDS[topic]) for topic in TOPICS[9:]]
+        return sum(best[0].label == topic for best, topic in zip(model.predict(texts, k=1), TOPICS[9:], strict=True))
+
+    assert found(0) < found(200) == ready
 
 
 @pytest.mark.parametrize(

@@ -1,27 +1,34 @@
 """What a run that fine-tunes takes over from a trained model, and what it leaves there."""
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
 from xmc import config as c
 from xmc.build.model import checkpoint_activations
-from xmc.data import Corpus
+from xmc.data import Batches, Corpus
 from xmc.model import XMCModel
 from xmc.model.bag import BagModel
-from xmc.model.classifier import Classifier, FixedFanIn
+from xmc.model.classifier import Classifier, FixedFanIn, Layer
 from xmc.model.embedding_bag import EmbeddingBag
 from xmc.model.encoder import Encoder
 from xmc.model.head_and_tail import HeadAndTail
 from xmc.model.intermediate import Identity, Linear, intermediate_config
-from xmc.model.label_space import joined, selected, shares_connections
+from xmc.model.label_space import joined, selected, shares_connections, sparse_labels
 from xmc.model.saved import CARD
 from xmc.model.sparse_features import SparseFeaturesModel
 from xmc.sparsity import absent_columns
-from xmc.types import XMCError
+from xmc.train.new_rows import Recipe, new_rows
+from xmc.types import Positives, XMCError
+
+logger = logging.getLogger(__name__)
 
 Settings = dict[str, object]
 
@@ -153,6 +160,48 @@ def with_learned_rows(fresh: Classifier, source: XMCModel, label_ids: Sequence[s
     known = rows >= 0
     labels = torch.where(known, rows + fresh.num_labels, torch.arange(fresh.num_labels))
     return selected(joined(fresh, source.classifier), labels), known
+
+
+@torch.no_grad()
+def learn_new_rows_(model: XMCModel, known: Tensor, batches: Batches, section: c.NewLabels, seed: int) -> None:
+    """Learn the rows of the labels that the source lacks, in place, on the features of the source.
+
+    Linear probing before fine-tuning (Kumar et al., ICLR 2022, arXiv 2202.10054): rows that know nothing would distort
+    what the encoder and the known rows do. A sparse layer connects each where its gradient is largest. Labels of a
+    dense head beside a sparse tail, and all under Top-KAST, whose slots do not all take part, start as in training.
+
+    known: bool [L], the labels with rows of the source. batches: the training documents.
+    """
+    layer = model.classifier.sparse or model.classifier
+    assert isinstance(layer, Layer)
+    if isinstance(layer, FixedFanIn) and layer.active < layer.index.shape[1]:
+        return
+    labels = sparse_labels(model.classifier) if layer is model.classifier.sparse else torch.arange(layer.num_labels)
+    rows = (~known[labels.cpu()]).nonzero().squeeze(1)
+    if not section.steps or not len(rows):
+        return
+    pairs = batches.labels[:, labels.cpu()[rows].numpy()].tocsr()
+    documents = _carriers_first(pairs, section.documents, seed)
+    features = torch.empty(len(documents), layer.in_features, device=model.device)
+    model.eval()
+    for batch in batches.by_length(among=documents):
+        at = torch.from_numpy(np.searchsorted(documents, batch.rows))
+        moved = batch.to(model.device)
+        features[at] = model.features(moved.input_ids, moved.attention_mask, moved.values)
+    chosen = pairs[documents].sorted_indices()
+    positives = Positives(*(torch.from_numpy(part.astype(np.int64)) for part in (chosen.indptr, chosen.indices)))
+    logger.info("%d new labels learn first, on the features of %d documents", len(rows), len(documents))
+    recipe = Recipe(section.steps, section.batch_size, section.lr, section.weight_decay, seed)
+    learned = new_rows(model.classifier, features, positives.to(model.device), len(rows), model.loss, recipe)
+    for name, value in learned.state_dict().items():
+        getattr(layer, name)[rows.to(model.device)] = value.to(getattr(layer, name).dtype)
+
+
+def _carriers_first(pairs: csr_matrix, most: int, seed: int) -> NDArray[np.int64]:
+    """At most so many rows of a CSR matrix, ascending; those with an entry before others, which are drawn."""
+    order = np.random.default_rng(seed).permutation(pairs.shape[0])
+    empty = np.diff(pairs.indptr)[order] == 0
+    return np.sort(order[np.argsort(empty, kind="stable")][:most])
 
 
 def _fit_slots(layer: FixedFanIn, like: FixedFanIn) -> None:

@@ -22,7 +22,7 @@ from xmc.build.model import (
     build_parametrization,
 )
 from xmc.build.optimizers import build_optimizers
-from xmc.build.source import prepared_parts, source_fingerprint, with_learned_rows
+from xmc.build.source import learn_new_rows_, prepared_parts, source_fingerprint, with_learned_rows
 from xmc.data import Batches, Corpus
 from xmc.model import XMCModel
 from xmc.model.classifier import FixedFanIn
@@ -133,6 +133,8 @@ def build_training(
         label_names=corpus.label_names,
         loss=config.loss,
     ).to(device)
+    if isinstance(config, c.FinetuneConfig):
+        learn_new_rows_(model, learned, batches, config.new_labels, config.seed)
     dev_batches = None
     if "dev" in corpus.splits:
         at_once = config.trainer.micro_batch_size or config.trainer.batch_size

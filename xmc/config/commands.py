@@ -125,11 +125,22 @@ class TrainConfig(Section):
         return self
 
 
+class NewLabels(Section):
+    """How the rows of new labels are learned on features that stay as they are."""
+
+    steps: Annotated[int, Field(ge=0)]
+    batch_size: Count
+    lr: Positive
+    weight_decay: NonNegative
+    documents: Count
+
+
 class FinetuneConfig(TrainConfig):
     """A run that starts from a trained model. source: its folder, or that of the run that trained it."""
 
     source: Annotated[str, Field(alias="from")]
     keep_labels: bool
+    new_labels: NewLabels
 
 
 class CoordinateCheck(Section):
