@@ -150,12 +150,13 @@ def test_full_disk(xmc: Run, corpus: Path, tmp_path: Path, monkeypatch: pytest.M
     assert (run / "model").is_dir()
 
 
-def test_output_nobody_reads(trained: Path) -> None:
+def test_output_nobody_reads(trained: Path, tmp_path: Path) -> None:
     """As when piped into `head`: no traceback, and the figures are written all the same."""
-    (trained / "metrics-test.json").unlink(missing_ok=True)
+    run = copied(trained, tmp_path)
+    (run / "metrics-test.json").unlink(missing_ok=True)
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run(command("evaluate", f"run={trained}", "split=test"), stdout=writer, stderr=subprocess.PIPE)
+    done = subprocess.run(command("evaluate", f"run={run}", "split=test"), stdout=writer, stderr=subprocess.PIPE)
     os.close(writer)
     assert done.returncode == 128 + signal.SIGPIPE and b"Traceback" not in done.stderr
-    assert (trained / "metrics-test.json").is_file()
+    assert (run / "metrics-test.json").is_file()

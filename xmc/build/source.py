@@ -193,8 +193,9 @@ def learn_new_rows_(model: XMCModel, known: Tensor, batches: Batches, section: c
     logger.info("%d new labels learn first, on the features of %d documents", len(rows), len(documents))
     recipe = Recipe(section.steps, section.batch_size, section.lr, section.weight_decay, seed)
     learned = new_rows(model.classifier, features, positives.to(model.device), len(rows), model.loss, recipe)
+    mine = layer.state_dict()
     for name, value in learned.state_dict().items():
-        getattr(layer, name)[rows.to(model.device)] = value.to(getattr(layer, name).dtype)
+        mine[name][rows.to(model.device)] = value.to(mine[name].dtype)
 
 
 def _carriers_first(pairs: csr_matrix, most: int, seed: int) -> NDArray[np.int64]:
