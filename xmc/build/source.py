@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -193,6 +194,8 @@ def learn_new_rows_(model: XMCModel, known: Tensor, batches: Batches, section: c
     logger.info("%d new labels learn first, on the features of %d documents", len(rows), len(documents))
     recipe = Recipe(section.steps, section.batch_size, section.lr, section.weight_decay, seed)
     learned = new_rows(model.classifier, features, positives.to(model.device), len(rows), model.loss, recipe)
+    if model.loss == "bce":
+        learned.bias.add_(_prior_shift(pairs, chosen))
     mine = layer.state_dict()
     for name, value in learned.state_dict().items():
         mine[name][rows.to(model.device)] = value.to(mine[name].dtype)
@@ -203,6 +206,15 @@ def _carriers_first(pairs: csr_matrix, most: int, seed: int) -> NDArray[np.int64
     order = np.random.default_rng(seed).permutation(pairs.shape[0])
     empty = np.diff(pairs.indptr)[order] == 0
     return np.sort(order[np.argsort(empty, kind="stable")][:most])
+
+
+def _prior_shift(pairs: csr_matrix, chosen: csr_matrix) -> float:
+    """What log-odds learned from the chosen rows lack: of rows without an entry a smaller share is among them.
+
+    King and Zeng, Logistic Regression in Rare Events Data, 2001, section 4.1.
+    """
+    carriers, taken = (int(np.count_nonzero(np.diff(rows.indptr))) for rows in (pairs, chosen))
+    return math.log(chosen.shape[0] / pairs.shape[0] * carriers / max(1, taken)) if carriers else 0.0
 
 
 def _fit_slots(layer: FixedFanIn, like: FixedFanIn) -> None:
