@@ -92,6 +92,14 @@ def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
         XMCModel.from_pretrained(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["head.safetensors", "labels.jsonl", "encoder/config.json", "encoder/pooling.json"])
+def test_a_folder_that_is_not_whole(tmp_path: Path, name: str) -> None:
+    make_model().save_pretrained(tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(XMCError, match=f"is not whole: {name} is missing"):
+        XMCModel.from_pretrained(tmp_path)
+
+
 def test_a_later_format_is_refused(tmp_path: Path) -> None:
     make_model().save_pretrained(tmp_path)
     card = json.loads((tmp_path / "xmc.json").read_text())

@@ -19,11 +19,12 @@ from xmc.types import Strings, XMCError
 
 FORMAT_VERSION = 2  # 2: `calibration` in the card
 CARD = "xmc.json"
+_FILES = ("head.safetensors", "labels.jsonl", "encoder/config.json", "encoder/pooling.json")  # and the weights' shards
 _LONGEST_LINE = 1 << 24  # of labels.jsonl, in bytes
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """The card. Raises XMCError where there is none, or one of a later format."""
+    """The card. Raises XMCError where there is none, or one of a later format, or where other files are missing."""
     if not (folder / CARD).is_file():
         raise XMCError(f"{folder} is no saved model ({CARD} is missing); give the model/ folder of a finished run")
     card: dict[str, Any] = json.loads((folder / CARD).read_text())
@@ -31,6 +32,8 @@ def read_card(folder: Path) -> dict[str, Any]:
         raise XMCError(
             f"{folder} has format {card['format_version']}; this xmc reads up to {FORMAT_VERSION}: pip install -U xmc"
         )
+    if missing := [name for name in _FILES if not (folder / name).is_file()]:
+        raise XMCError(f"{folder} is not whole: {', '.join(missing)} is missing; copy the model again, or save it anew")
     return card
 
 
