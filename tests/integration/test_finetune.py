@@ -127,7 +127,8 @@ def test_resumed_to_the_bit(
         patch.setattr(LocalLog, "log", log_and_stop)
         stopped = xmc("finetune", *start, f"run={tmp_path / 'parts'}", check=False)
     assert f"go on with: xmc train run={tmp_path / 'parts'} resume=true" in stopped.stderr
-    xmc("train", f"run={tmp_path / 'parts'}", "resume=true")
+    resumed = xmc("train", f"run={tmp_path / 'parts'}", "resume=true")
+    assert "learn first" not in resumed.stderr
     assert model_bytes(tmp_path / "parts") == model_bytes(tmp_path / "whole")
 
 

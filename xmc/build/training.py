@@ -96,10 +96,12 @@ def build_training(
     device: torch.device,
     encoder: Encoder | None = None,
     source: XMCModel | None = None,
+    resumed: bool = False,
 ) -> Training:
     """Everything of a run, at its first step.
 
-    encoder: that of the configuration, where it is built already. source: a trained model to start from.
+    encoder: that of the configuration, where it is built already. source: a trained model to start from. resumed: a
+    checkpoint's state will be loaded, so that new labels need not learn first.
     """
     torch.manual_seed(config.seed)
     generator = torch.Generator().manual_seed(config.seed)
@@ -133,7 +135,7 @@ def build_training(
         label_names=corpus.label_names,
         loss=config.loss,
     ).to(device)
-    if isinstance(config, c.FinetuneConfig):
+    if isinstance(config, c.FinetuneConfig) and not resumed:
         learn_new_rows_(model, learned, batches, config.new_labels, config.seed)
     dev_batches = None
     if "dev" in corpus.splits:

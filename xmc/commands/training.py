@@ -37,7 +37,7 @@ def train_run(config: TrainConfig, config_yaml: str) -> None:
         run / "checkpoints", config_hash=build.run_fingerprint(config, corpus), keep_last=config.trainer.keep_last
     )
     saved = checkpoints.load_last() if config.resume and checkpoints.steps() else None
-    setup = build.build_training(config, learned, device, source=source)
+    setup = build.build_training(config, learned, device, source=source, resumed=saved is not None)
     if saved is not None:
         setup.state.load(*saved)
         logger.info("resuming after step %d", setup.state.progress.step)

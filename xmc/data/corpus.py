@@ -136,10 +136,8 @@ class Corpus:
         return replace(self, splits=splits, label_ids=label_ids, label_names=label_names)
 
     def with_label_texts(self) -> "Corpus":
-        """The name of each label that has one, other than its id, is one more training document of that label."""
-        named = [
-            i for i, (label, name) in enumerate(zip(self.label_ids, self.label_names, strict=True)) if name != label
-        ]
+        """Each label's name, where it has a letter, is one more training document of that label."""
+        named = [i for i, name in enumerate(self.label_names) if any(map(str.isalpha, name))]
         train, names = self.split("train"), [self.label_names[i] for i in named]
         pairs = (np.arange(len(named)), np.array(named, dtype=np.int64))
         labels = csr_matrix((np.ones(len(named), np.float32), pairs), shape=(len(named), len(self.label_ids)))
