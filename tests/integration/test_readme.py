@@ -13,6 +13,7 @@ README = (ROOT / "README.md").read_text()
 BLOCKS = [line.strip() for line in README.splitlines() if line.startswith("    ")]
 COMMANDS = [line for line in BLOCKS if re.match(r"(xmc |echo .*\| xmc )", line)]
 CODE = r"(?:^    (?:from|model|texts|labels|classifier)\b.*\n(?:\n(?=    ))?)+"
+PAGES = sorted(str(p.relative_to(ROOT)) for folder in ("", "data/", "docs/**/") for p in ROOT.glob(folder + "*.md"))
 PYTHON = re.findall(CODE, README, flags=re.MULTILINE)
 
 
@@ -47,16 +48,14 @@ def test_commands_and_python(newcomer: Path, xmc: Run) -> None:
         exec(re.sub(r"^    ", "", code, flags=re.MULTILINE), {})
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", "data/README.md", "docs/design.md", "docs/results.md"]
-)
+@pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text()):
         assert (ROOT / page).parent.joinpath(target).exists(), f"{page}: {target}"
 
 
 def test_no_path_leads_out_of_the_checkout() -> None:
-    pages = [ROOT / "README.md", *ROOT.glob("conf/**/*.yaml"), *ROOT.glob("docs/*.md"), *ROOT.glob("scripts/**/*")]
+    pages = [ROOT / "README.md", *ROOT.glob("conf/**/*.yaml"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("scripts/**/*")]
     for page in pages:
         if page.is_file() and page.suffix in (".md", ".yaml", ".py", ".sh", ""):
             assert "../shared" not in page.read_text(), page
