@@ -106,6 +106,11 @@ def test_a_benchmark_is_its_reader_with_figures_of_its_own(choice: str) -> None:
     assert metrics.ks == reader.metrics.ks
 
 
+@pytest.mark.parametrize(("choice", "folder"), [("pydoc", "runs/pydoc-bag"), ("wiki10-31k", "runs/wiki10-31k-bag")])
+def test_each_benchmark_has_a_run_folder_of_its_own(choice: str, folder: str) -> None:
+    assert parse(TrainConfig, composed(f"data={choice}")).run == folder
+
+
 def test_a_propensity_of_ones_own() -> None:
     assert parse(TrainConfig, composed("data=amazon-3m", "metrics.propensity_a=0.7")).metrics.propensity_a == 0.7
 
