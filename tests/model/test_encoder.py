@@ -31,6 +31,21 @@ def test_padding_does_not_change_features(bert_folder: Path, pooling: str) -> No
     torch.testing.assert_close(alone[0], beside[0])
 
 
+@pytest.mark.parametrize("setting", [{"padding_side": "left"}, {"pad_token": None}])
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_padding_is_ours_whatever_the_tokenizer_does(bert_folder: Path, pooling: str, setting: dict[str, str]) -> None:
+    backbone, tokenizer = load_backbone(str(bert_folder))
+    texts = ["open a file", "b c d e f g h a file module open"]
+    expected = encode(tokenizer, texts)
+    for name, value in setting.items():
+        setattr(tokenizer, name, value)
+    encoder = Encoder(backbone, tokenizer, pooling=pooling, max_length=32).eval()  # type: ignore[arg-type]
+    ids, mask, values = encoder.tokenize(texts)
+    assert values is None and torch.equal(mask, expected[1])
+    assert torch.equal(ids[mask > 0], expected[0][mask > 0])
+    torch.testing.assert_close(encoder(ids, mask), encoder(*expected))
+
+
 def test_mean_pooling_by_hand() -> None:
     states = torch.tensor([[[1.0, 2.0], [3.0, 6.0], [100.0, 100.0]]])
     mask = torch.tensor([[1, 1, 0]])

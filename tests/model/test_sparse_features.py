@@ -20,7 +20,12 @@ def make_model(term_dropout: float = 0.0) -> SparseFeaturesModel:
 
 
 def inputs(rows: list[str] = ROWS) -> dict[str, torch.Tensor]:
-    return dict(SparseFeaturesTokenizer(R)(rows, max_length=5, return_tensors="pt"))
+    encoder = Encoder(
+        SparseFeaturesModel(SparseFeaturesConfig(R, D)), SparseFeaturesTokenizer(R), pooling="none", max_length=5
+    )
+    ids, mask, values = encoder.tokenize(rows)
+    assert values is not None
+    return {"input_ids": ids, "attention_mask": mask, "values": values}
 
 
 def test_ids_and_values_ascend_and_are_padded() -> None:

@@ -22,7 +22,7 @@ from xmc.data import (
     read_table,
     tokenize,
 )
-from xmc.model.encoder import Encoder
+from xmc.model.encoder import Encoder, pad_id
 from xmc.types import XMCError
 
 
@@ -131,8 +131,7 @@ def build_batches(config: c.TrainConfig, corpus: Corpus, split: str, encoder: En
     tokens = tokenize(
         documents, encoder.tokenizer, encoder.max_length, cache_folder(config.data), config.data.processes
     )
-    pad = encoder.tokenizer.pad_token_id
-    return Batches(tokens, documents.labels, 0 if pad is None else pad, batch_size, config.seed)
+    return Batches(tokens, documents.labels, pad_id(encoder.tokenizer), batch_size, config.seed)
 
 
 def cache_folder(data: c.DataSection) -> Path:

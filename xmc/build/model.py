@@ -29,7 +29,7 @@ from xmc.model.bag import (
 )
 from xmc.model.classifier import Classifier, Dense, FixedFanIn
 from xmc.model.clustering import cluster_labels, order_by_group
-from xmc.model.encoder import Encoder, load_backbone
+from xmc.model.encoder import Encoder, load_backbone, pad_id
 from xmc.model.head_and_tail import HeadAndTail, most_frequent_first
 from xmc.model.intermediate import Identity, Linear
 from xmc.model.sparse_features import SparseFeaturesConfig, SparseFeaturesModel, SparseFeaturesTokenizer
@@ -144,7 +144,7 @@ def _bag_of(
     """A bag over the tokens of the training texts and their bigrams."""
     train = corpus.split("train")
     tokens = tokenize(train, tokenizer, config.encoder.max_length, cache_folder(config.data), config.data.processes)
-    batches = Batches(tokens, train.labels, tokenizer.pad_token_id, config.trainer.batch_size)
+    batches = Batches(tokens, train.labels, pad_id(tokenizer), config.trainer.batch_size)
     bigrams = frequent_bigrams(*batches.flat_tokens(), len(tokenizer), terms.bigrams, terms.min_documents)
     model = BagModel(
         BagConfig(

@@ -10,6 +10,7 @@ from typing import Literal, Self
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -80,6 +81,20 @@ class Encoder(nn.Module):
         """Whether documents are texts, and not sparse features."""
         return not isinstance(self.backbone, SparseFeaturesModel)
 
+    def tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Ids [B, T], attention mask [B, T] and, of sparse features, values [B, T], padded as `Batches` pads them.
+
+        Where the tokenizer itself would pad, and with what, plays no part.
+        """
+        tokens = self.tokenizer(texts, truncation=True, max_length=self.max_length)
+        ids = [torch.tensor(row, dtype=torch.int64) for row in tokens["input_ids"]]
+        values = [torch.tensor(row, dtype=torch.float32) for row in tokens.get("values", ())]
+        return (
+            pad_sequence(ids, batch_first=True, padding_value=pad_id(self.tokenizer)),
+            pad_sequence([torch.ones_like(row) for row in ids], batch_first=True),
+            pad_sequence(values, batch_first=True) if values else None,
+        )
+
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
         if self.frozen:
@@ -140,6 +155,11 @@ class Encoder(nn.Module):
         if pooling.pop("lexical", False):
             pooling["lexical"] = BagModel.from_pretrained(folder / _LEXICAL)
         return cls(backbone, tokenizer, **pooling)
+
+
+def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The token that fills a batch on the right, behind the attention mask; 0 where the tokenizer has none for it."""
+    return 0 if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)
 
 
 def load_backbone(name: str, dropout: float | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -146,10 +146,9 @@ class XMCModel(nn.Module):
 
     @torch.no_grad()
     def _encode_batch(self, texts: list[str]) -> Tensor:
-        tokens = self.encoder.tokenizer(
-            texts, truncation=True, max_length=self.encoder.max_length, padding=True, return_tensors="pt"
-        ).to(self.device)
-        return self.features(tokens["input_ids"], tokens["attention_mask"], tokens.get("values"))
+        ids, mask, values = self.encoder.tokenize(texts)
+        on_device = None if values is None else values.to(self.device)
+        return self.features(ids.to(self.device), mask.to(self.device), on_device)
 
     def _predict_batch(self, texts: list[str], k: int, threshold: Threshold) -> Iterator[list[Prediction]]:
         top = self.classifier.topk(self._encode_batch(texts), k)

@@ -9,9 +9,7 @@ import heapq
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from transformers import BatchEncoding, PretrainedConfig, PreTrainedTokenizer
 
 from xmc.model.embedding_bag import EmbeddingBag
@@ -79,25 +77,15 @@ class SparseFeaturesTokenizer(PreTrainedTokenizer):
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str, ...]:
         return ()
 
-    def __call__(
-        self, text: Sequence[str], *, max_length: int, return_tensors: str | None = None, **_: Any
-    ) -> BatchEncoding:
-        """Ids, mask and values of each row, ids ascending: lists, or padded tensors for `return_tensors="pt"`.
+    def __call__(self, text: Sequence[str], *, max_length: int, **_: Any) -> BatchEncoding:
+        """Ids and values of each row, ids ascending.
 
         Of more than `max_length` features a row keeps those of the largest values, whatever their sign.
 
         Raises XMCError for a row that is no such text, or has a feature that there is not.
         """
         rows = [_largest(SparseRow.parse(row, self.num_features, f"{row!r:.40}"), max_length) for row in text]
-        ids, values = [row.columns for row in rows], [row.values for row in rows]
-        if return_tensors is None:
-            return BatchEncoding({"input_ids": ids, "values": values})
-        tensors = {
-            "input_ids": [torch.tensor(row, dtype=torch.int64) for row in ids],
-            "attention_mask": [torch.ones(len(row), dtype=torch.int64) for row in ids],
-            "values": [torch.tensor(row, dtype=torch.float32) for row in values],
-        }
-        return BatchEncoding({name: pad_sequence(rows, batch_first=True) for name, rows in tensors.items()})
+        return BatchEncoding({"input_ids": [row.columns for row in rows], "values": [row.values for row in rows]})
 
 
 def _largest(row: SparseRow, limit: int) -> SparseRow:
