@@ -80,7 +80,7 @@ def numbers(text: str) -> list[int]:
 
 def finish(run: Path, arguments: list[str], split: str) -> None:
     """Train a run to its end, forget its checkpoints and measure it, unless that was done."""
-    if not (run / "metrics-dev.json").exists():
+    if not (run / "model").is_dir():
         go_on = ["resume=true"] if (run / "config.yaml").exists() else arguments
         xmc("train", f"run={run}", *go_on)
     shutil.rmtree(run / "checkpoints", ignore_errors=True)  # several times the model, for each of many runs

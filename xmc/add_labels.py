@@ -31,14 +31,14 @@ def add_labels_to(model: XMCModel, config: AddLabelsConfig, trained: TrainConfig
         raise XMCError(
             f"{config.run} reads sparse features, and examples are texts; use `xmc finetune` to add its labels"
         )
-    fields = config.text_fields or build.text_fields(trained)
+    fields = build.fields_of(trained)
     examples = list(
         read_examples(
             config.input,
-            fields,
-            config.label_field,
-            label_separator=config.label_separator,
-            text_separator=config.text_separator,
+            config.text_fields or fields.text,
+            config.label_field or fields.label,
+            label_separator=fields.label_separator if config.label_separator is None else config.label_separator,
+            text_separator=fields.text_separator if config.text_separator is None else config.text_separator,
         )
     )
     new = sorted({label for _, labels in examples for label in labels} - set(model.label_ids))

@@ -25,6 +25,13 @@ def copied(run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(run, tmp_path / "run"))
 
 
+def unfinished(trained: Path, folder: Path) -> Path:
+    """A copy of a run as if it had been interrupted before its end."""
+    run = copied(trained, folder)
+    shutil.rmtree(run / "model")
+    return run
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -81,14 +88,14 @@ def test_resume_with_another_value(trained: Path, xmc: Run) -> None:
 
 
 def test_resume_with_another_config_file(trained: Path, tmp_path: Path, xmc: Run) -> None:
-    run = copied(trained, tmp_path)
+    run = unfinished(trained, tmp_path)
     config = run / "config.yaml"
     config.write_text(config.read_text().replace("fan_in: 8", "fan_in: 9"))
     assert "written by a run with another configuration" in fails(xmc, "train", f"run={run}", "resume=true")
 
 
 def test_resume_from_a_damaged_checkpoint(trained: Path, tmp_path: Path, xmc: Run) -> None:
-    run = copied(trained, tmp_path)
+    run = unfinished(trained, tmp_path)
     newest, older = sorted((run / "checkpoints").glob("step-*"))[::-1]
     weights = newest / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
@@ -100,8 +107,7 @@ def test_resume_from_a_damaged_checkpoint(trained: Path, tmp_path: Path, xmc: Ru
 
 
 def test_unfinished_model(trained: Path, tmp_path: Path, xmc: Run) -> None:
-    run = copied(trained, tmp_path)
-    shutil.rmtree(run / "model")
+    run = unfinished(trained, tmp_path)
     assert "has no finished model; finish it with" in fails(xmc, "evaluate", f"run={run}")
 
 

@@ -249,3 +249,12 @@ def test_wandb_offline(corpus: Path, tmp_path: Path, xmc: Run) -> None:
     run = tmp_path / "run"
     xmc("train", *small(corpus, f"run={run}", "trainer.max_steps=12", "tracking=wandb", "tracking.mode=offline"))
     assert list((run / "wandb").glob("offline-run-*/run-*.wandb"))
+
+
+def test_predict_reads_documents_as_training_did(trained: Path, corpus: Path, tmp_path: Path, xmc: Run) -> None:
+    run = shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("id_field: id\n", "id_field: text\n"))
+    texts = [json.loads(line)["text"] for line in (corpus / "test.jsonl").read_text().splitlines()]
+    told = xmc("predict", f"run={run}", f"input={corpus / 'test.jsonl'}").stdout
+    assert [json.loads(line)["id"] for line in told.splitlines()] == texts

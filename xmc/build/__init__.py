@@ -1,6 +1,6 @@
 """The one place where configuration becomes objects."""
 
-from xmc.build.data import build_batches, load_corpus, prepare_data, read_corpus, text_fields
+from xmc.build.data import build_batches, fields_of, load_corpus, prepare_data, read_corpus
 from xmc.build.model import build_encoder, build_intermediate, build_transformation
 from xmc.build.source import inherited_settings, learned_part, load_source, model_folder, with_kept_labels
 from xmc.build.training import Training, build_tracker, build_training, prepare_machine, run_fingerprint
@@ -13,6 +13,7 @@ __all__ = [
     "build_tracker",
     "build_training",
     "build_transformation",
+    "fields_of",
     "inherited_settings",
     "learned_part",
     "load_corpus",
@@ -22,6 +23,5 @@ __all__ = [
     "prepare_machine",
     "read_corpus",
     "run_fingerprint",
-    "text_fields",
     "with_kept_labels",
 ]

@@ -1,5 +1,6 @@
 """From configuration to texts, tokens and batches."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from xmc import config as c
@@ -118,11 +119,26 @@ def _read(data: c.DataSection) -> Corpus:
     raise TypeError(f"no reader for {type(data).__name__}")
 
 
-def text_fields(config: c.TrainConfig | None) -> tuple[str, ...]:
-    """Fields that make up a document's text; None: of a model without its run."""
-    if config is None or not isinstance(config.data, c.TableData | c.RepositoryData):
-        return ("text",)
-    return config.data.text_fields
+@dataclass(frozen=True)
+class Fields:
+    """Where a document of a table has its text, its id and its labels."""
+
+    text: tuple[str, ...] = ("text",)
+    text_separator: str = "\n"
+    id: str = "id"
+    label: str = "labels"
+    label_separator: str = " "
+
+
+def fields_of(config: c.TrainConfig | None) -> Fields:
+    """As the data of the run has them; None: of a model without its run."""
+    match config and config.data:
+        case c.TableData() as data:
+            id_ = data.id_field or Fields.id
+            return Fields(data.text_fields, data.text_separator, id_, data.label_field, data.label_separator)
+        case c.RepositoryData() as data:
+            return Fields(data.text_fields, data.text_separator, data.id_field or Fields.id)
+    return Fields()
 
 
 def build_batches(config: c.TrainConfig, corpus: Corpus, split: str, encoder: Encoder, batch_size: int) -> Batches:

@@ -43,8 +43,9 @@ def _documents(config: PredictConfig, trained: TrainConfig | None, model: XMCMod
         if config.text_fields:
             raise XMCError(f"text_fields: {config.run} was trained on sparse features, which have none; leave it out")
         return read_rows(source, len(model.encoder.tokenizer))
-    fields = config.text_fields or build.text_fields(trained)
-    return read_documents(source, fields, config.id_field, config.text_separator)
+    fields = build.fields_of(trained)
+    separator = fields.text_separator if config.text_separator is None else config.text_separator
+    return read_documents(source, config.text_fields or fields.text, config.id_field or fields.id, separator)
 
 
 def add_labels(config: AddLabelsConfig, trained: TrainConfig | None) -> None:

@@ -26,6 +26,9 @@ def train_run(config: TrainConfig, config_yaml: str) -> None:
     """
     run = Path(config.run)
     check_run_folder(run, config.resume)
+    if config.resume and (run / "model").is_dir():
+        logger.info("%s is finished, nothing to do; measure it with: xmc evaluate run=%s split=test", run, run)
+        return
     check_metric_name(config.trainer.metric, config.metrics.ks)
     device = build.prepare_machine(config.trainer.device, config.trainer.threads)
     corpus = build.load_corpus(config)
@@ -41,6 +44,8 @@ def train_run(config: TrainConfig, config_yaml: str) -> None:
     if saved is not None:
         setup.state.load(*saved)
         logger.info("resuming after step %d", setup.state.progress.step)
+    elif config.resume:
+        logger.info("no checkpoint yet; starting with step 1")
     if not config.resume:
         run.mkdir(parents=True, exist_ok=True)
         with open_output(str(run_config_path(run))) as out:

@@ -178,9 +178,9 @@ class AddLabelsConfig(Section):
     output: str
     names: str | None
     text_fields: tuple[str, ...] | None
-    text_separator: str
-    label_field: str
-    label_separator: str
+    text_separator: str | None
+    label_field: str | None
+    label_separator: str | None
     negatives: Annotated[int, Field(ge=0)]
     steps: Count
     batch_size: Count
@@ -246,5 +246,5 @@ class PredictConfig(Section):
     device: str
     threads: Count | None
     text_fields: tuple[str, ...] | None
-    text_separator: str
-    id_field: str
+    text_separator: str | None
+    id_field: str | None

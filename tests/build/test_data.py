@@ -1,0 +1,27 @@
+import pytest
+
+from xmc import config as c
+from xmc.build.data import Fields, fields_of
+from xmc.config.compose import compose
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fields"),
+    [
+        (["data=pydoc"], Fields()),
+        (["data=csv", "data.text_separator=' | '"], Fields(text_separator=" | ", label_separator=";")),
+        (["data=jsonl", "data.id_field=null", "data.label_field=tags"], Fields(label="tags")),
+        (
+            ["data=eurlex57k"],
+            Fields(("title", "header", "recitals", "main_body"), id="celex_id", label="eurovoc_concepts"),
+        ),
+        (["data=repository"], Fields(("title", "content"), id="uid")),
+    ],
+)
+def test_fields_are_those_of_the_run(overrides: list[str], fields: Fields) -> None:
+    values = compose("config", [*overrides, *([] if overrides == ["data=pydoc"] else ["data.root=here"])])
+    assert fields_of(c.parse(c.TrainConfig, values)) == fields
+
+
+def test_fields_of_a_model_without_its_run() -> None:
+    assert fields_of(None) == Fields()
