@@ -20,7 +20,7 @@ from xmc.config import (
     TrainConfig,
     parse,
 )
-from xmc.config.compose import as_override, conf_folder
+from xmc.config.compose import as_override, conf_folder, expand_home
 from xmc.types import XMCError
 
 GROUPS = (
@@ -251,3 +251,17 @@ def test_an_encoder_of_sparse_features_is_given_these() -> None:
 def test_sparse_ift_is_refused_where_it_cannot_learn(overrides: list[str], message: str) -> None:
     with pytest.raises(XMCError, match=message):
         parse(TrainConfig, composed(*overrides))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("data.root=~/texts", f"data.root={Path.home()}/texts"),
+        ("input=~", f"input={Path.home()}"),
+        ("run=runs/~a", "run=runs/~a"),
+        ("~tracking", "~tracking"),
+        ("--help", "--help"),
+    ],
+)
+def test_the_home_directory(given: str, expected: str) -> None:
+    assert expand_home(given) == expected

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -36,6 +37,7 @@ from xmc.config.compose import (
     check_keys,
     conf_folder,
     container,
+    expand_home,
     parse_overrides,
     to_yaml,
 )
@@ -77,7 +79,7 @@ def main() -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(HELP.format(commands="\n".join(f"  {name:<18}{text}" for name, text in COMMANDS.items())))
         return
-    command, *rest = arguments
+    command, *rest = map(expand_home, arguments)
     sys.argv = [f"xmc {command}", *rest]
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     for noisy in ("datasets", "transformers", "huggingface_hub", "httpx"):
@@ -106,8 +108,13 @@ def main() -> None:
         }
         task = _one_clear_error(command, tasks[command])
         hydra.main(config_path=str(conf_folder()), config_name=name, version_base="1.3")(task)()
+        sys.stdout.flush()
     except (XMCError, HydraException) as error:
         sys.exit(f"xmc {command}: {str(error) or error.__cause__}")
+    except BrokenPipeError:
+        _reader_has_gone()
+    except KeyboardInterrupt:
+        _interrupted("give the command again")
 
 
 def _one_clear_error(command: str, task: Task) -> Task:
@@ -119,28 +126,40 @@ def _one_clear_error(command: str, task: Task) -> Task:
             task(cfg)
         except XMCError as error:
             sys.exit(f"xmc {command}: {error}")
-        except BrokenPipeError:  # who read standard output, such as head, has gone
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(INTERRUPTED + signal.SIGPIPE)
+        except BrokenPipeError:
+            _reader_has_gone()
+        except KeyboardInterrupt:
+            _interrupted(_way_on(command, cfg))
         except Exception as error:  # OSError, or a library's own
             if _DISK_FULL not in str(error):
                 raise
-            trains = command in ("train", "finetune")
-            again = f"go on with: xmc train run={cfg.run} resume=true" if trains else "give the command again"
-            sys.exit(f"xmc {command}: the disk is full ({error}); make room, then {again}")
+            sys.exit(f"xmc {command}: the disk is full ({error}); make room, then {_way_on(command, cfg)}")
 
     return run
+
+
+def _way_on(command: str, cfg: DictConfig) -> str:
+    if command in ("train", "finetune") and run_config_path(cfg.run).is_file():
+        return f"go on with: xmc train run={cfg.run} resume=true"
+    return "give the command again"
+
+
+def _interrupted(way_on: str, number: int = signal.SIGINT) -> NoReturn:
+    print(f"interrupted; {way_on}", file=sys.stderr)
+    sys.exit(INTERRUPTED + number)
+
+
+def _reader_has_gone() -> NoReturn:
+    """Who read standard output, such as head, wants no more of it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(INTERRUPTED + signal.SIGPIPE)
 
 
 def _prepare(cfg: DictConfig) -> None:
     config = parse(TrainConfig, container(cfg))
     from xmc import commands
 
-    try:
-        commands.prepare_set(config)
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
-        sys.exit(INTERRUPTED + signal.SIGINT)
+    commands.prepare_set(config)
 
 
 def _train(cfg: DictConfig) -> None:
@@ -156,8 +175,7 @@ def _train(cfg: DictConfig) -> None:
     try:
         commands.train_run(config, to_yaml(config))
     except Interrupted as stop:
-        print(f"interrupted; go on with: xmc train run={config.run} resume=true", file=sys.stderr)
-        sys.exit(INTERRUPTED + stop.signal_number)
+        _interrupted(_way_on("train", cfg), stop.signal_number)
 
 
 def _evaluate(cfg: DictConfig) -> None:

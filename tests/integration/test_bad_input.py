@@ -39,7 +39,11 @@ def unfinished(trained: Path, folder: Path) -> Path:
         (["train", "trainer.bach_size=3"], "trainer.bach_size: unknown key; did you mean 'trainer.batch_size'?"),
         (["train", "trainer.batch_size=0"], "trainer.batch_size: got 0"),
         (["train", "loss=bse"], "loss: got 'bse'; did you mean 'bce'?"),
-        (["train", "classifier=dens"], "Could not find 'classifier/dens'"),
+        (["train", "classifier=dens"], "classifier: got 'dens'; did you mean 'dense'?"),
+        (["train", "classifier/optimizer=sdg"], "classifier/optimizer: got 'sdg'; did you mean 'sgd'?"),
+        (["train", "experiment=[set,denes]"], "experiment: got 'denes'; did you mean 'dense'?"),
+        (["train", "auxiliary=null"], "auxiliary: got None; did you mean 'none'?"),
+        (["train", "hydra/launcher=nowhere"], "Could not find 'hydra/launcher/nowhere'"),
         (["train", "data=jsonl"], "a value is missing: give data.root=..."),
         (["train", "trainer.metric=Q@1"], "unknown metric 'Q@1'"),
         (["train", "trainer.device=tpu9"], "device='tpu9' cannot be used"),
@@ -154,6 +158,30 @@ def test_full_disk(xmc: Run, corpus: Path, tmp_path: Path, monkeypatch: pytest.M
     assert "the disk is full" in told and f"go on with: xmc train run={run} resume=true" in told
     assert "resuming after step 4" in xmc("train", f"run={run}", "resume=true").stderr
     assert (run / "model").is_dir()
+
+
+def test_interrupted_before_the_first_step(corpus: Path, tmp_path: Path, xmc: Run) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    arguments = small(corpus, f"run={tmp_path / 'run'}", "trainer.max_steps=2")
+    for part, way_on in (
+        ("load_corpus", "give the command again"),
+        ("build_tracker", f"go on with: xmc train run={tmp_path / 'run'} resume=true"),
+    ):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(f"xmc.build.{part}", stop)
+            done = xmc("train", *arguments, check=False)
+        assert (done.returncode, done.stderr.splitlines()[-1]) == (130, f"interrupted; {way_on}")
+    assert "no checkpoint yet" in xmc("train", f"run={tmp_path / 'run'}", "resume=true").stderr
+
+
+def test_help_nobody_reads() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(command("train", "--help"), stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert done.returncode == 128 + signal.SIGPIPE and b"Traceback" not in done.stderr
 
 
 def test_output_nobody_reads(trained: Path, tmp_path: Path) -> None:

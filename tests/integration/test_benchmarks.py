@@ -102,7 +102,7 @@ def test_interrupted(published: Published, xmc: Run) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tqdm.tqdm.__enter__", stop)
         done = xmc("prepare", *published.data, check=False)
-    assert (done.returncode, done.stderr) == (130, "interrupted; the same command goes on\n")
+    assert (done.returncode, done.stderr) == (130, "interrupted; give the command again\n")
     xmc("prepare", *published.data)
 
 

@@ -1,5 +1,6 @@
 """From `conf/` and overrides to plain values: the door that the command line and Python share."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,12 @@ def as_override(key: str, value: object) -> str:
     return f"{key}={_literal(value)}"
 
 
+def expand_home(argument: str) -> str:
+    """`key=~/...` with the home directory, which a shell leaves to us behind a dotted key."""
+    key, equals, value = argument.partition("=")
+    return f"{key}={Path(value).expanduser()}" if equals and re.match("~(/|$)", value) else argument
+
+
 def parse_overrides(arguments: Sequence[str]) -> list[Override]:
     """The overrides among the arguments of a command. Raises XMCError where one is malformed."""
     texts = [a for a in arguments if "=" in a and not a.startswith("-")]
@@ -52,15 +59,22 @@ def parse_overrides(arguments: Sequence[str]) -> list[Override]:
 
 
 def check_keys(config_name: str, arguments: Sequence[str]) -> None:
-    """Name the near miss of a mistyped key before Hydra refuses it."""
+    """Name the near miss of a mistyped key or choice before Hydra refuses it."""
     overrides = parse_overrides(arguments)
+    for override in filter(_is_choice, overrides):
+        group, value = conf_folder() / override.key_or_group, override.value()
+        options = [str(path.relative_to(group).with_suffix("")) for path in group.rglob("*.yaml")]
+        for chosen in value if isinstance(value, list) else [value]:
+            if str(chosen) not in options:
+                raise XMCError(f"{override.key_or_group}: got {chosen!r}{near_miss(str(chosen), options)}")
     with hydra.initialize_config_dir(str(conf_folder().absolute()), version_base="1.3"):
         choices = [o.input_line for o in overrides if _is_choice(o)]
         cfg = hydra.compose(config_name, overrides=[line for line in choices if line is not None])
-    known = sorted(_keys(cfg)) + [str(p.relative_to(conf_folder())) for p in conf_folder().rglob("*") if p.is_dir()]
+    groups = {str(path.relative_to(conf_folder())) for path in conf_folder().rglob("*") if path.is_dir()}
+    known = sorted(_keys(cfg) | groups)
     for given in overrides:
         key = given.key_or_group
-        if not (given.is_add() or given.is_force_add() or key.startswith("hydra.") or key in known):
+        if not (given.is_add() or given.is_force_add() or key.startswith(("hydra.", "hydra/")) or key in known):
             raise XMCError(f"{key}: unknown key{near_miss(key, known)}")
 
 
