@@ -71,6 +71,7 @@ def test_fan_in_beyond_the_features(corpus: Path, tmp_path: Path, xmc: Run) -> N
             "sparsity=topkast chooses by label; set classifier.group_size=1",
         ),
         (["classifier.head=0.99"], "classifier.head=0.99 leaves no label to the sparse tail"),
+        (["trainer.precision=bfloat16"], "trainer.precision=bfloat16 needs a GPU, and the device is cpu"),
         (["sparsity=rigl", "sparsity.candidates=some"], "sparsity.candidates: got 'some'"),
     ],
 )

@@ -246,9 +246,12 @@ def test_estimate(corpus: Path, xmc: Run) -> None:
 
 def test_wandb_offline(corpus: Path, tmp_path: Path, xmc: Run) -> None:
     pytest.importorskip("wandb")
-    run = tmp_path / "run"
-    xmc("train", *small(corpus, f"run={run}", "trainer.max_steps=12", "tracking=wandb", "tracking.mode=offline"))
-    assert list((run / "wandb").glob("offline-run-*/run-*.wandb"))
+    ids = set()
+    for run in (tmp_path / "a" / "run", tmp_path / "b" / "run"):
+        xmc("train", *small(corpus, f"run={run}", "trainer.max_steps=12", "tracking=wandb", "tracking.mode=offline"))
+        (logged,) = (run / "wandb").glob("offline-run-*/run-*.wandb")
+        ids.add(logged.stem)
+    assert len(ids) == 2
 
 
 def test_predict_reads_documents_as_training_did(trained: Path, corpus: Path, tmp_path: Path, xmc: Run) -> None:

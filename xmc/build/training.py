@@ -4,6 +4,7 @@ import functools
 import hashlib
 import json
 import math
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -165,13 +166,24 @@ def build_tracker(config: c.TrainConfig, resume_step: int) -> Tracker:
         project=config.tracking.project,
         name=config.tracking.name,
         config=config.model_dump(mode="json"),
-        run_id=hashlib.sha256(str(run.absolute()).encode()).hexdigest()[:16],
+        run_id=_wandb_id(run),
     )
     return Trackers(local, wandb)
 
 
+def _wandb_id(run: Path) -> str:
+    """Drawn once: resumed, a run is the same one there; another run in a folder of the same name is another."""
+    path = run / "wandb" / "run_id.txt"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(secrets.token_hex(8))
+    return path.read_text()
+
+
 def _build_plan(config: c.TrainConfig, steps_per_epoch: int, device: torch.device) -> Plan:
     trainer = config.trainer
+    if trainer.precision == "bfloat16" and device.type != "cuda":
+        raise XMCError(f"trainer.precision=bfloat16 needs a GPU, and the device is {device.type}; give auto or float32")
     total = trainer.max_steps or math.ceil(trainer.epochs * steps_per_epoch)
     eval_every = trainer.eval_every or max(1, math.ceil(total / EVALUATIONS))
     auxiliary = config.auxiliary if isinstance(config.auxiliary, c.ClustersAuxiliary) else None

@@ -94,13 +94,6 @@ class Batches:
         for rows in shuffled_rows(self.lengths, self.batch_size, self.seed, epoch)[start:]:
             yield self.batch(rows)
 
-    def from_step(self, step: int) -> Iterator[Batch]:
-        """The endless batches of training from global step `step` on; epochs follow one another."""
-        epoch, start = divmod(step, self.steps_per_epoch)
-        while True:
-            yield from self.epoch(epoch, start)
-            epoch, start = epoch + 1, 0
-
     def by_length(self, among: np.ndarray | None = None) -> Iterator[Batch]:
         """Every document once, longest first; `Batch.rows` puts results back in order. among: these rows alone."""
         chosen = np.arange(len(self.lengths)) if among is None else among
