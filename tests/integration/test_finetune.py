@@ -77,7 +77,11 @@ def test_known_rows_are_taken_over(
 
 @pytest.mark.parametrize(
     ("shape", "ready"),
-    [([], 3), (["classifier=dense"], 3), (["classifier.head=0.3"], 2)],  # one of them belongs to the head
+    [
+        ([], 3),
+        (["classifier=dense", "classifier.optimizer.lr=5e-3"], 3),
+        (["classifier.head=0.3"], 2),  # one of them belongs to the head
+    ],
     ids=["sparse", "dense", "head"],
 )
 def test_new_labels_learn_before_the_rest(
