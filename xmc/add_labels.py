@@ -31,14 +31,19 @@ def add_labels_to(model: XMCModel, config: AddLabelsConfig, trained: TrainConfig
         raise XMCError(
             f"{config.run} reads sparse features, and examples are texts; use `xmc finetune` to add its labels"
         )
-    fields = build.fields_of(trained)
+    fields = build.fields_of(trained).but(
+        text=config.text_fields,
+        text_separator=config.text_separator,
+        label=config.label_field,
+        label_separator=config.label_separator,
+    )
     examples = list(
         read_examples(
             config.input,
-            config.text_fields or fields.text,
-            config.label_field or fields.label,
-            label_separator=fields.label_separator if config.label_separator is None else config.label_separator,
-            text_separator=fields.text_separator if config.text_separator is None else config.text_separator,
+            fields.text,
+            fields.label,
+            label_separator=fields.label_separator,
+            text_separator=fields.text_separator,
         )
     )
     new = sorted({label for _, labels in examples for label in labels} - set(model.label_ids))

@@ -1,7 +1,8 @@
 """From configuration to texts, tokens and batches."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from xmc import config as c
 from xmc.data import (
@@ -128,6 +129,10 @@ class Fields:
     id: str = "id"
     label: str = "labels"
     label_separator: str = " "
+
+    def but(self, **given: Any) -> "Fields":
+        """With what is given instead; None, and no field at all, leave it as it is."""
+        return replace(self, **{name: value for name, value in given.items() if value not in (None, ())})
 
 
 def fields_of(config: c.TrainConfig | None) -> Fields:

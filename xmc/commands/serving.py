@@ -43,9 +43,9 @@ def _documents(config: PredictConfig, trained: TrainConfig | None, model: XMCMod
         if config.text_fields:
             raise XMCError(f"text_fields: {config.run} was trained on sparse features, which have none; leave it out")
         return read_rows(source, len(model.encoder.tokenizer))
-    fields = build.fields_of(trained)
-    separator = fields.text_separator if config.text_separator is None else config.text_separator
-    return read_documents(source, config.text_fields or fields.text, config.id_field or fields.id, separator)
+    given = {"text": config.text_fields, "text_separator": config.text_separator, "id": config.id_field}
+    fields = build.fields_of(trained).but(**given)
+    return read_documents(source, fields.text, fields.id, fields.text_separator)
 
 
 def add_labels(config: AddLabelsConfig, trained: TrainConfig | None) -> None:

@@ -61,15 +61,15 @@ def parse_overrides(arguments: Sequence[str]) -> list[Override]:
 def check_keys(config_name: str, arguments: Sequence[str]) -> None:
     """Name the near miss of a mistyped key or choice before Hydra refuses it."""
     overrides = parse_overrides(arguments)
-    for override in filter(_is_choice, overrides):
+    choices = [override for override in overrides if _is_choice(override)]
+    for override in choices:
         group, value = conf_folder() / override.key_or_group, override.value()
         options = [str(path.relative_to(group).with_suffix("")) for path in group.rglob("*.yaml")]
         for chosen in value if isinstance(value, list) else [value]:
             if str(chosen) not in options:
                 raise XMCError(f"{override.key_or_group}: got {chosen!r}{near_miss(str(chosen), options)}")
     with hydra.initialize_config_dir(str(conf_folder().absolute()), version_base="1.3"):
-        choices = [o.input_line for o in overrides if _is_choice(o)]
-        cfg = hydra.compose(config_name, overrides=[line for line in choices if line is not None])
+        cfg = hydra.compose(config_name, overrides=[o.input_line for o in choices if o.input_line is not None])
     groups = {str(path.relative_to(conf_folder())) for path in conf_folder().rglob("*") if path.is_dir()}
     known = sorted(_keys(cfg) | groups)
     for given in overrides:
