@@ -203,6 +203,13 @@ def test_micro_batch_beyond_batch() -> None:
         parse(TrainConfig, composed("trainer.micro_batch_size=128", "trainer.batch_size=64"))
 
 
+def test_only_log_odds_are_adjusted() -> None:
+    wanted = "trainer.logit_adjustment=0.2"
+    parse(TrainConfig, composed(wanted))
+    with pytest.raises(XMCError, match=r"trainer.logit_adjustment adjusts log-odds, and loss=squared_hinge has none"):
+        parse(TrainConfig, composed(wanted, "loss=squared_hinge"))
+
+
 def test_weights_of_bfloat16_need_sgd_in_place() -> None:
     wanted = "classifier.weight_dtype=bfloat16"
     parse(TrainConfig, composed(wanted, "classifier/optimizer=sgd"))

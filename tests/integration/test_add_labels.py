@@ -1,6 +1,7 @@
 """New labels come to a trained model, which otherwise stays as it is."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,22 @@ def test_a_model_without_its_data(source: Path, examples: Path, tmp_path: Path, 
     wanted = [f"input={examples / 'new.jsonl'}", f"output={tmp_path / 'other'}"]
     told = xmc("add-labels", f"run={tmp_path / 'model'}", *wanted, check=False)
     assert told.returncode == 1 and "has no label that" in told.stderr
+
+
+@pytest.mark.parametrize("source", ["fixed_fan_in"], indirect=True)
+def test_new_labels_are_adjusted_as_the_others_are(source: Path, examples: Path, tmp_path: Path, xmc: Run) -> None:
+    adjusted = tmp_path / "adjusted"
+    shutil.copytree(source / "model", adjusted)
+    card = json.loads((adjusted / "xmc.json").read_text())
+    (adjusted / "xmc.json").write_text(json.dumps(card | {"logit_adjustment": 0.3}))
+    biases = []
+    for model in (source / "model", adjusted):
+        output = tmp_path / f"{model.name}-more"
+        xmc("add-labels", f"run={model}", f"input={examples / 'new.jsonl'}", f"output={output}")
+        more = XMCModel.from_pretrained(output)
+        assert more.classifier.sparse is not None
+        biases.append(more.classifier.sparse.bias[-len(NEW) :])
+    assert more.logit_adjustment == 0.3
+    labels = [json.loads(line)["labels"] for line in (examples / "new.jsonl").read_text().splitlines()]
+    counts = torch.tensor([sum(topic in of for of in labels) for topic in sorted(NEW)])
+    torch.testing.assert_close(biases[1], biases[0] - 0.3 * torch.log((counts + 0.5) / (len(labels) + 1)))

@@ -57,12 +57,14 @@ def sources(sets: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory, x
     return source
 
 
+@pytest.mark.parametrize("tau", [0.0, 0.3])
 def test_known_rows_are_taken_over(
-    sets: tuple[Path, Path], sources: Callable[..., Path], tmp_path: Path, xmc: Run
+    sets: tuple[Path, Path], sources: Callable[..., Path], tmp_path: Path, xmc: Run, tau: float
 ) -> None:
-    run = tmp_path / "run"
-    xmc("finetune", f"from={sources()}", *small(sets[1], f"run={run}", "trainer.max_steps=1", *FROZEN))
-    before, after = (XMCModel.from_pretrained(folder / "model") for folder in (sources(), run))
+    run, source = tmp_path / "run", sources(f"trainer.logit_adjustment={tau}")
+    xmc("finetune", f"from={source}", *small(sets[1], f"run={run}", "trainer.max_steps=1", *FROZEN))
+    before, after = (XMCModel.from_pretrained(folder / "model") for folder in (source, run))
+    assert after.logit_adjustment == tau
     assert after.label_ids == sorted(TOPICS[3:])
     known = [label for label in after.label_ids if label in before.label_ids]
     theirs, mine = (torch.tensor([m.label_ids.index(label) for label in known]) for m in (before, after))
@@ -97,6 +99,24 @@ def test_new_labels_learn_before_the_rest(
         return sum(best[0].label == topic for best, topic in zip(model.predict(texts, k=1), TOPICS[9:], strict=True))
 
     assert found(0) < found(200) == ready
+
+
+@pytest.mark.parametrize("steps", [0, 50])
+def test_new_labels_are_adjusted_as_the_source_is(
+    sets: tuple[Path, Path], sources: Callable[..., Path], tmp_path: Path, xmc: Run, steps: int
+) -> None:
+    biases = []
+    for tau in (0.0, 0.3):
+        run, source = tmp_path / str(tau), sources(f"trainer.logit_adjustment={tau}")
+        more = [f"run={run}", "trainer.max_steps=1", f"new_labels.steps={steps}", *FROZEN]
+        xmc("finetune", f"from={source}", *further(sets[1], *more))
+        model = XMCModel.from_pretrained(run / "model")
+        assert model.classifier.sparse is not None
+        biases.append(model.classifier.sparse.bias[[model.label_ids.index(topic) for topic in sorted(TOPICS[9:])]])
+    labels = [json.loads(line)["labels"] for line in (sets[1] / "train.jsonl").read_text().splitlines()]
+    counts = torch.tensor([sum(topic in of for of in labels) for topic in sorted(TOPICS[9:])])
+    expected = biases[0] - 0.3 * torch.log((counts + 0.5) / (len(labels) + 1))
+    torch.testing.assert_close(biases[1], expected, atol=0.02, rtol=0)
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,10 @@ def test_killed_three_times_ends_the_same(corpus: Path, tmp_path: Path, xmc: Run
         [*RIGL, *TRANSFORMER, "encoder.lexical.width=8", "sparse_ift=wide", "sparse_ift.layers=[encoder]"],
         ["sparsity=topkast", "sparsity.refresh=10", "sparsity.store=implicit"],
         ["sparsity=topkast", "sparsity.refresh=10", "sparsity.store=mapped"],
-        ["classifier/optimizer=sgd", "classifier.weight_dtype=bfloat16", "classifier.group_size=2"],
+        [
+            *("classifier/optimizer=sgd", "classifier.weight_dtype=bfloat16", "classifier.group_size=2"),
+            "trainer.logit_adjustment=0.3",
+        ],
         BOW,
     ],
     ids=" ".join,

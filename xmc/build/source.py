@@ -69,7 +69,8 @@ def inherited_settings(folder: str) -> Settings:
     """The choices and keys of the configuration that the trained model decides."""
     model = load_source(folder)
     layer = intermediate_config(model.intermediate)
-    settings: Settings = {"loss": model.loss, "intermediate": layer["kind"]}
+    settings: Settings = {"loss": model.loss, "trainer.logit_adjustment": model.logit_adjustment}
+    settings["intermediate"] = layer["kind"]
     settings |= {f"intermediate.{key}": layer[key] for key in ("width", "activation") if key in layer}
     settings |= _encoder_settings(model.encoder, str((model_folder(folder) / "encoder").absolute()))
     settings |= _classifier_settings(model.classifier)
@@ -196,6 +197,8 @@ def learn_new_rows_(model: XMCModel, known: Tensor, batches: Batches, section: c
     learned = new_rows(model.classifier, features, positives.to(model.device), len(rows), model.loss, recipe)
     if model.loss == "bce":
         learned.bias.add_(_prior_shift(pairs, chosen))
+    if layer.adjustment is not None:
+        learned.bias.sub_(layer.adjustment[rows.to(model.device)])
     mine = layer.state_dict()
     for name, value in learned.state_dict().items():
         mine[name][rows.to(model.device)] = value.to(mine[name].dtype)
@@ -249,4 +252,5 @@ def with_kept_labels(model: XMCModel, source: XMCModel) -> XMCModel:
         label_ids=[*model.label_ids, *(source.label_ids[row] for row in rows)],
         label_names=[*model.label_names, *(source.label_names[row] for row in rows)],
         loss=model.loss,
+        logit_adjustment=model.logit_adjustment,
     )

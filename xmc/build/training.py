@@ -124,10 +124,13 @@ def build_training(
 
     counts = torch.from_numpy(corpus.label_counts("train"))
     classifier = build_classifier(config, intermediate.width, counts, features, device, generator)
-    classifier.init_bias(counts, len(corpus.split("train")), config.loss)
+    n_train, tau = len(corpus.split("train")), config.trainer.logit_adjustment
+    classifier.adjust_logits(counts, n_train, tau)
+    classifier.init_bias(counts, n_train, config.loss)
     learned = torch.zeros(len(counts), dtype=torch.bool)
     if source is not None:
         classifier, learned = with_learned_rows(classifier, source, corpus.label_ids)
+        classifier.adjust_logits(counts, n_train, tau)
     model = XMCModel(
         encoder,
         intermediate,
@@ -135,6 +138,7 @@ def build_training(
         label_ids=corpus.label_ids,
         label_names=corpus.label_names,
         loss=config.loss,
+        logit_adjustment=tau,
     ).to(device)
     if isinstance(config, c.FinetuneConfig) and not resumed:
         learn_new_rows_(model, learned, batches, config.new_labels, config.seed)

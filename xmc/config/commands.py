@@ -115,6 +115,14 @@ class TrainConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _loss_has_logits(self) -> "TrainConfig":
+        if self.trainer.logit_adjustment and self.loss != "bce":
+            raise ValueError(
+                f"trainer.logit_adjustment adjusts log-odds, and loss={self.loss} has none; take loss=bce, or 0"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _micro_batch_fits(self) -> "TrainConfig":
         micro = self.trainer.micro_batch_size
         if micro is not None and micro > self.trainer.batch_size:

@@ -269,6 +269,7 @@ class Trainer(Section):
     device: str
     threads: Count | None
     label_texts: bool = False  # runs from before there was such a key have none
+    logit_adjustment: NonNegative = 0.0  # nor this
     log_every: Count
     eval_every: Count | None
     metric: str

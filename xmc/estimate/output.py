@@ -75,7 +75,7 @@ def _dense(config: EstimateConfig, optimizer: str, momentum: float, labels: int,
     copies = (1 if on_gpu else 2) if optimizer == "adamw" else 0
     block, batch = min(labels, _DENSE_BLOCK), config.trainer.batch_size
     return Output(
-        weights=weight + bias,
+        weights=weight + bias + _adjustment(config, labels),
         index=0,
         gradients=weight + bias,
         moments=moments,
@@ -105,7 +105,7 @@ def _fixed_fan_in(
     host = _FLOAT * labels * width
     store = config.sparsity.store if isinstance(config.sparsity, TopKastSparsity) else None
     return Output(
-        weights=slots * dtype.itemsize + bias + order,
+        weights=slots * dtype.itemsize + bias + order + _adjustment(config, labels),
         index=groups * learning * index_dtype(width).itemsize,
         gradients=0 if in_place else _FLOAT * slots + bias,
         moments=moments,
@@ -116,6 +116,11 @@ def _fixed_fan_in(
         waiting=host if store == "host" else 0,
         mapped=host if store == "mapped" else 0,
     )
+
+
+def _adjustment(config: EstimateConfig, labels: int) -> int:
+    """What is added to the logits in training, and the bias with it."""
+    return 2 * _FLOAT * labels * (config.trainer.logit_adjustment > 0)
 
 
 def evaluated(config: EstimateConfig) -> int:

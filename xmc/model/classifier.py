@@ -39,7 +39,18 @@ class Classifier(nn.Module):
         raise NotImplementedError
 
     def init_bias(self, label_counts: Tensor, num_documents: int, loss: LossName) -> None:
-        """Start at each label's frequency: its log-odds for BCE, 2p - 1 for the squared hinge."""
+        """Start at each label's frequency: its log-odds for BCE, 2p - 1 for the squared hinge.
+
+        What `adjust_logits` adds is left out of the bias.
+        """
+        raise NotImplementedError
+
+    def adjust_logits(self, label_counts: Tensor, num_documents: int, tau: float) -> None:
+        """From now on, add tau times the log of each label's frequency to its logit in training alone.
+
+        What training adds prediction lacks, so that rare labels rank higher: the logit-adjusted loss (Menon et al.,
+        ICLR 2021, arXiv 2007.07314, equation 10).
+        """
         raise NotImplementedError
 
     def topk(self, features_BD: Tensor, k: int) -> TopK:
@@ -54,10 +65,19 @@ class Classifier(nn.Module):
 class Layer(Classifier):
     """A classifier of one weight and one bias."""
 
+    adjustment: Tensor | None
+
     def __init__(self, in_features: int, weight: Tensor) -> None:
         super().__init__(in_features, weight.shape[0])
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.zeros(weight.shape[0]))
+        self.register_buffer("adjustment", None, persistent=False)
+
+    @property
+    def training_bias(self) -> Tensor:
+        """The bias of the logits that the loss sees, [L]."""
+        bias = self.bias.detach()
+        return bias if self.adjustment is None else bias + self.adjustment
 
     def step(
         self, features_BD: Tensor, positives: Positives, loss: LossName, scale: float = 1.0
@@ -71,8 +91,14 @@ class Layer(Classifier):
 
     @torch.no_grad()
     def init_bias(self, label_counts: Tensor, num_documents: int, loss: LossName) -> None:
-        p = (label_counts.double() + 0.5) / (num_documents + 1)
+        p = label_frequency(label_counts, num_documents)
         self.bias.copy_(torch.logit(p) if loss == "bce" else 2 * p - 1)
+        if self.adjustment is not None:
+            self.bias.sub_(self.adjustment)
+
+    def adjust_logits(self, label_counts: Tensor, num_documents: int, tau: float) -> None:
+        if tau:
+            self.adjustment = (tau * label_frequency(label_counts, num_documents).log()).to(self.bias)
 
     def _loss(self, features_BD: Tensor, positives: Positives, loss: LossName) -> StepOutput:
         raise NotImplementedError
@@ -125,13 +151,16 @@ class FixedFanIn(Layer):
     def init_bias(self, label_counts: Tensor, num_documents: int, loss: LossName) -> None:
         super().init_bias(label_counts if self.order is None else label_counts[self.order], num_documents, loss)
 
+    def adjust_logits(self, label_counts: Tensor, num_documents: int, tau: float) -> None:
+        super().adjust_logits(label_counts if self.order is None else label_counts[self.order], num_documents, tau)
+
     def step(
         self, features_BD: Tensor, positives: Positives, loss: LossName, scale: float = 1.0
     ) -> tuple[Tensor, Tensor]:
         if self.in_place is None:
             return super().step(features_BD, positives, loss, scale)
-        update = self.in_place()
-        layer = (features_BD, self.weight, self.index, self.bias)
+        update, bias = self.in_place(), self.training_bias
+        layer = (features_BD, self.weight, self.index, bias)
         total, grad_features = fan_in_sgd_step(
             *(*layer, self._placed(positives), loss),
             lr=update.lr * scale,
@@ -141,6 +170,8 @@ class FixedFanIn(Layer):
             step=update.step,
             backend=self.backend,
         )
+        if self.adjustment is not None:
+            self.bias.data.copy_(bias - self.adjustment)
         return total, grad_features.mul_(scale)
 
     def topk(self, features_BD: Tensor, k: int) -> TopK:
@@ -160,7 +191,7 @@ class FixedFanIn(Layer):
         groups = slice(labels.start // size, -(-labels.stop // size))
         features_BD = evidence.features_BD
         weight, index = self.weight[labels, : self.active], self.index[groups, : self.active]
-        layer = (features_BD, weight.contiguous(), index.contiguous(), self.bias[labels])
+        layer = (features_BD, weight.contiguous(), index.contiguous(), self.training_bias[labels])
         logits_LB = fan_in_linear(*layer, backend=self.backend).T.contiguous()
         (block,) = label_blocks(self._placed(evidence.positives), labels.start, len(logits_LB), len(logits_LB))
         _, gradient_LB = loss_and_gradient_(logits_LB, (block.label, block.document), evidence.loss)
@@ -172,13 +203,13 @@ class FixedFanIn(Layer):
         absent = self.weight.new_zeros(self.num_labels, columns_GC.shape[1])
         weight = torch.cat([self.weight[:, : self.active], absent], dim=1)
         index = torch.cat([self.index[:, : self.active], columns_GC], dim=1)
-        layer = (evidence.features_BD, weight, index, self.bias)
+        layer = (evidence.features_BD, weight, index, self.training_bias)
         positives = self._placed(evidence.positives)
         out = fan_in_loss(*layer, positives, evidence.loss, active=self.active, backend=self.backend)
         return out.grad_weight[:, self.active :]
 
     def _loss(self, features_BD: Tensor, positives: Positives, loss: LossName) -> StepOutput:
-        layer = (features_BD, self.weight, self.index, self.bias)
+        layer = (features_BD, self.weight, self.index, self.training_bias)
         return fan_in_loss(*layer, self._placed(positives), loss, active=self.active, backend=self.backend)
 
     def _placed(self, positives: Positives) -> Positives:
@@ -204,4 +235,9 @@ class Dense(Layer):
         return dense_topk(features_BD, self.weight, self.bias, k)
 
     def _loss(self, features_BD: Tensor, positives: Positives, loss: LossName) -> StepOutput:
-        return dense_loss(features_BD, self.weight, self.bias, positives, loss)
+        return dense_loss(features_BD, self.weight, self.training_bias, positives, loss)
+
+
+def label_frequency(label_counts: Tensor, num_documents: int) -> Tensor:
+    """Share of the documents that carry each label, float64 [L], smoothed so that none is 0 or 1."""
+    return (label_counts.double() + 0.5) / (num_documents + 1)

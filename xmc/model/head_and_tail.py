@@ -38,6 +38,12 @@ class HeadAndTail(Classifier):
         self.head.init_bias(counts[:first], num_documents, loss)
         self.tail.init_bias(counts[first:], num_documents, loss)
 
+    def adjust_logits(self, label_counts: Tensor, num_documents: int, tau: float) -> None:
+        first = self.head.num_labels
+        counts = label_counts[self.order]
+        self.head.adjust_logits(counts[:first], num_documents, tau)
+        self.tail.adjust_logits(counts[first:], num_documents, tau)
+
     def step(
         self, features_BD: Tensor, positives: Positives, loss: LossName, scale: float = 1.0
     ) -> tuple[Tensor, Tensor]:

@@ -53,6 +53,8 @@ class XMCModel(nn.Module):
     A saved model is a folder: `encoder/` in Hugging Face layout, `head.safetensors` (intermediate layer, classifier),
     `labels.jsonl` (id and name, in the classifier's order) and `xmc.json`, which names the format's version and holds
     the calibration (`thresholds.safetensors` beside it, where labels have their own).
+
+    logit_adjustment: tau of the loss it learned from (see `Classifier.adjust_logits`).
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class XMCModel(nn.Module):
         label_names: Sequence[str],
         loss: LossName,
         calibration: Calibration | None = None,
+        logit_adjustment: float = 0.0,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -74,6 +77,7 @@ class XMCModel(nn.Module):
         self.label_names = label_names
         self.loss: LossName = loss
         self.calibration = calibration
+        self.logit_adjustment = logit_adjustment
 
     @property
     def device(self) -> torch.device:
@@ -198,6 +202,7 @@ class XMCModel(nn.Module):
         card: dict[str, Any] = {
             "format_version": FORMAT_VERSION,
             "loss": self.loss,
+            "logit_adjustment": self.logit_adjustment,
             "intermediate": intermediate_config(self.intermediate),
             "classifier": {"kind": self.classifier.kind, "in_features": self.classifier.in_features},
             "calibration": self.calibration and self.calibration.save(Path(folder)),
@@ -254,6 +259,7 @@ class XMCModel(nn.Module):
             label_names=label_names,
             loss=card["loss"],
             calibration=Calibration.load(folder, saved) if (saved := card.get("calibration")) else None,
+            logit_adjustment=card.get("logit_adjustment", 0.0),
         )
         fill({name: value for name, value in model.state_dict().items() if not name.startswith("encoder.")}, head)
         return model.to(device).eval()
