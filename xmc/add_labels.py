@@ -11,7 +11,6 @@ from xmc import build
 from xmc.config import AddLabelsConfig, TrainConfig
 from xmc.data import read_examples, read_labels_tsv
 from xmc.model import XMCModel
-from xmc.model.classifier import label_frequency
 from xmc.model.label_space import joined
 from xmc.train.new_rows import Recipe, new_rows
 from xmc.types import Positives, XMCError
@@ -65,7 +64,7 @@ def add_labels_to(model: XMCModel, config: AddLabelsConfig, trained: TrainConfig
     recipe = Recipe(config.steps, config.batch_size, config.lr, config.weight_decay, config.seed)
     rows = new_rows(model.classifier, features, positives, len(new), model.loss, recipe)
     counts = torch.bincount(positives.labels, minlength=len(new))
-    rows.bias.data.sub_(model.logit_adjustment * label_frequency(counts, len(features)).log())
+    rows.adjust_logits(counts, len(features), model.logit_adjustment)
     rows = rows.to(next(model.classifier.parameters()).dtype)
     names = {} if config.names is None else read_labels_tsv(Path(config.names))
     return XMCModel(

@@ -63,6 +63,7 @@ def runs(transformer: str | None, eurlex57k: str | None) -> dict[str, list[str]]
     """The overrides of each run by its name."""
     listed = {
         "demo": [],
+        "auxiliary": ["auxiliary=clusters"],
         "sgd": ["classifier.fan_in=64", "classifier/optimizer=sgd"],
         "dense": ["experiment=dense"],
         "topkast": ["experiment=topkast", "sparsity.refresh=5"],

@@ -48,7 +48,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(document) + "\n" for document in documents))
         rows = "".join(f"{i % 20} {i % 7}:1 {7 + i % 11}:0.5\n" for i in range(60))
         (folder / f"{split}.txt").write_text("60 18 20\n" + rows)
-    return ["data=jsonl", f"data.root={folder}", f"data.cache_dir={folder / 'cache'}", "auxiliary.leaf_size=3"]
+    return ["data=jsonl", f"data.root={folder}", f"data.cache_dir={folder / 'cache'}"]
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +68,12 @@ def distilbert(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["encoder.mlp_width=24"],
+        ["encoder.mlp_width=24", "trainer.label_texts=true"],
         ["classifier=dense", "classifier/optimizer=sgd", "classifier.optimizer.momentum=0.9"],
         ["classifier.head=0.1", "classifier.group_size=4", "intermediate=linear", "intermediate.width=64"],
-        ["classifier/optimizer=sgd", "classifier.weight_dtype=bfloat16", "auxiliary=none"],
+        ["classifier/optimizer=sgd", "classifier.weight_dtype=bfloat16", "trainer.logit_adjustment=0.2"],
         ["sparsity=topkast", "classifier/optimizer=sgd", "sparsity.store=host"],
+        ["auxiliary=clusters", "auxiliary.leaf_size=3", "trainer.logit_adjustment=0.2"],
         ["intermediate=linear", "sparse_ift=wide", "sparsity=rigl"],
         ["data=bow", "encoder=sparse_features"],
     ],
@@ -80,8 +81,7 @@ def distilbert(tmp_path_factory: pytest.TempPathFactory) -> str:
 )
 def test_weights_and_state_are_those_of_a_real_step(overrides: list[str], corpus: list[str]) -> None:
     classifier_of_8 = [] if "classifier=dense" in overrides else ["classifier.fan_in=8"]
-    data = corpus[:-1] if "auxiliary=none" in overrides else corpus
-    given = data[1:] if "data=bow" in overrides else data
+    given = corpus[1:] if "data=bow" in overrides else corpus
     config = configuration("encoder.width=32", *classifier_of_8, *given, *overrides)
     told = estimate(config, count(config))
     training = build.build_training(config, build.load_corpus(config), torch.device("cpu"))
@@ -102,6 +102,9 @@ def test_weights_and_state_are_those_of_a_real_step(overrides: list[str], corpus
         name: sum(v.nbytes for s in o.state.values() for v in s.values() if isinstance(v, torch.Tensor) and v.dim())
         for name, o in state.optimizers.items()
     }
+    if state.auxiliary is not None:
+        head = sum(t.nbytes for t in state.auxiliary.state_dict().values())
+        assert part("auxiliary head: weights, state", told) == head + moments["auxiliary"]
     own = sum(moments.get(name, 0) for name in ("classifier", "bias", "head_classifier", "head_bias"))
     assert part("classifier: optimizer state", told) == own
     assert part("encoder: optimizer state", told) == moments.get("encoder", 0) + moments.get("sparse", 0)

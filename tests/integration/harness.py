@@ -69,6 +69,7 @@ def small(corpus: Path, *more: object) -> list[object]:
         f"data.cache_dir={corpus.parent / 'cache'}",
         "encoder.width=32",
         "classifier.fan_in=8",
+        "auxiliary=clusters",
         "auxiliary.leaf_size=3",
         "sparsity.interval=10",
         "trainer.epochs=8",

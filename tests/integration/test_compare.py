@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,19 @@ def test_a_comparison_is_run_once_and_goes_on(corpus: Path, tmp_path: Path) -> N
     assert [row["classifier_bytes"] for row in rows] == [12 * (4 * 32 + 4), 12 * (6 * 4 + 4), 12 * (6 * 8 + 4)]
     table = (out / "compare.md").read_text().splitlines()
     assert len(table) == 7 and table[-1].startswith("| static | 8 | 0.0 | ")
+
+
+def test_without_dev_data_a_finished_run_stands(corpus: Path, tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    for name in ("train.jsonl", "test.jsonl"):
+        shutil.copy(corpus / name, data)
+    wanted = ["--experiments", "dense", "--split", "test", *overrides(data), "encoder.width=32", "data.dev_fraction=0"]
+    first, again = compare(out, *wanted), compare(out, *wanted)
+    assert first.returncode == 0, first.stderr
+    assert "xmc train" in first.stdout and "xmc train" not in again.stdout
+    assert not (out / "dense-s0" / "metrics-dev.json").exists()
+    assert json.loads((out / "compare.json").read_text())[0]["mean"]["P@1"] > 0
 
 
 def test_a_mistyped_option_is_no_override(tmp_path: Path) -> None:

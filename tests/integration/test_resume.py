@@ -68,7 +68,7 @@ def test_killed_three_times_ends_the_same(corpus: Path, tmp_path: Path, xmc: Run
         ["sparsity=topkast", "sparsity.refresh=10", "sparsity.store=mapped"],
         [
             *("classifier/optimizer=sgd", "classifier.weight_dtype=bfloat16", "classifier.group_size=2"),
-            "trainer.logit_adjustment=0.3",
+            *("trainer.logit_adjustment=0.3", "auxiliary=none"),
         ],
         BOW,
     ],

@@ -15,7 +15,7 @@ D, K = 12, 4
 KINDS = ("dense", "fixed_fan_in", "head_and_tail")
 
 
-def classifier(kind: str, n: int, seed: int) -> Classifier:
+def classifier(kind: str, n: int, seed: int, tau: float = 0.0) -> Classifier:
     generator = torch.Generator().manual_seed(seed)
     if kind == "dense":
         layer: Classifier = Dense(D, n, generator=generator)
@@ -24,7 +24,10 @@ def classifier(kind: str, n: int, seed: int) -> Classifier:
     else:
         head, tail = classifier("dense", 2, seed), classifier("fixed_fan_in", n - 2, seed)
         assert isinstance(head, Dense) and isinstance(tail, FixedFanIn)
-        return HeadAndTail(head, tail, torch.randperm(n, generator=generator))
+        both = HeadAndTail(head, tail, torch.randperm(n, generator=generator))
+        both.adjust_logits(torch.arange(n), 2 * n, tau)
+        return both
+    layer.adjust_logits(torch.arange(n), 2 * n, tau)
     torch.nn.init.normal_(layer.bias, generator=generator)  # type: ignore[arg-type]
     return layer
 
@@ -43,7 +46,8 @@ def scores(layer: Classifier) -> Tensor:
 @settings(max_examples=10, deadline=None)
 @given(data=st.data())
 def test_labels_keep_their_scores(first: str, second: str, data: st.DataObject) -> None:
-    a, b = classifier(first, 5, 1), classifier(second, 4, 2)
+    adjusted = st.sampled_from([0.0, 0.3])
+    a, b = classifier(first, 5, 1, data.draw(adjusted)), classifier(second, 4, 2, data.draw(adjusted))
     both = joined(a, b)
     expected = torch.cat([scores(a), scores(b)], dim=1)
     torch.testing.assert_close(scores(both), expected)

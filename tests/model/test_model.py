@@ -54,6 +54,18 @@ def test_round_trip(tmp_path: Path, kind: str, loss: LossName, intermediate: str
         assert torch.equal(again.state_dict()[name], value), name
 
 
+@pytest.mark.parametrize("kind", ["fixed_fan_in", "groups", "dense"])
+def test_an_adjustment_of_the_logits_is_saved(tmp_path: Path, kind: str) -> None:
+    model = make_model(kind)
+    plain = model.predict(TEXTS[:3], k=7)
+    model.classifier.adjust_logits(torch.arange(7), 20, 0.3)
+    model.logit_adjustment = 0.3
+    model.save_pretrained(tmp_path)
+    again = XMCModel.from_pretrained(tmp_path)
+    assert again.predict(TEXTS[:3], k=7) == model.predict(TEXTS[:3], k=7) != plain
+    assert again.logit_adjustment == 0.3
+
+
 def test_predictions_are_ranked_and_do_not_depend_on_the_batch() -> None:
     model = make_model()
     alone = [model.predict([text], k=7)[0] for text in TEXTS]

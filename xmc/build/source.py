@@ -197,8 +197,6 @@ def learn_new_rows_(model: XMCModel, known: Tensor, batches: Batches, section: c
     learned = new_rows(model.classifier, features, positives.to(model.device), len(rows), model.loss, recipe)
     if model.loss == "bce":
         learned.bias.add_(_prior_shift(pairs, chosen))
-    if layer.adjustment is not None:
-        learned.bias.sub_(layer.adjustment[rows.to(model.device)])
     mine = layer.state_dict()
     for name, value in learned.state_dict().items():
         mine[name][rows.to(model.device)] = value.to(mine[name].dtype)

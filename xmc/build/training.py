@@ -83,9 +83,10 @@ def prepare_machine(device: str, threads: int | None) -> torch.device:
 
 def run_fingerprint(config: c.TrainConfig, corpus: Corpus) -> str:
     """Hash of all that decides a run's result: the configuration but for paths and tracking, the data itself and
-    the model it starts from."""
+    the model it starts from. Keys that came later do not count while they have their default: older runs go on."""
     apart = {"run", "resume", "tracking", "data", "source"}
-    text = json.dumps(config.model_dump(mode="json", exclude=apart), sort_keys=True) + corpus.fingerprint
+    settings = config.model_dump(mode="json", exclude=apart, exclude_defaults=True)
+    text = json.dumps(settings, sort_keys=True) + corpus.fingerprint
     if isinstance(config, c.FinetuneConfig):
         text += source_fingerprint(config.source)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -124,13 +125,11 @@ def build_training(
 
     counts = torch.from_numpy(corpus.label_counts("train"))
     classifier = build_classifier(config, intermediate.width, counts, features, device, generator)
-    n_train, tau = len(corpus.split("train")), config.trainer.logit_adjustment
-    classifier.adjust_logits(counts, n_train, tau)
-    classifier.init_bias(counts, n_train, config.loss)
+    classifier.init_bias(counts, len(corpus.split("train")), config.loss)
     learned = torch.zeros(len(counts), dtype=torch.bool)
     if source is not None:
         classifier, learned = with_learned_rows(classifier, source, corpus.label_ids)
-        classifier.adjust_logits(counts, n_train, tau)
+    classifier.adjust_logits(counts, len(corpus.split("train")), config.trainer.logit_adjustment)
     model = XMCModel(
         encoder,
         intermediate,
@@ -138,7 +137,7 @@ def build_training(
         label_ids=corpus.label_ids,
         label_names=corpus.label_names,
         loss=config.loss,
-        logit_adjustment=tau,
+        logit_adjustment=config.trainer.logit_adjustment,
     ).to(device)
     if isinstance(config, c.FinetuneConfig) and not resumed:
         learn_new_rows_(model, learned, batches, config.new_labels, config.seed)

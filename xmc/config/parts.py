@@ -269,7 +269,7 @@ class Trainer(Section):
     device: str
     threads: Count | None
     label_texts: bool = False  # runs from before there was such a key have none
-    logit_adjustment: NonNegative = 0.0  # nor this
+    logit_adjustment: Annotated[float, Field(ge=0, le=1)] = 0.0  # likewise
     log_every: Count
     eval_every: Count | None
     metric: str

@@ -105,6 +105,8 @@ def _of_benchmark(config: EstimateConfig) -> Counts:
 
 
 def _of_corpus(config: EstimateConfig, corpus: Corpus) -> Counts:
+    if config.trainer.label_texts:
+        corpus = corpus.with_label_texts()
     train, splits = corpus.split("train"), corpus.splits.values()
     mapped = not any(isinstance(split.texts, list) for split in splits)
     length = config.encoder.max_length

@@ -49,10 +49,12 @@ class Output:
 def estimate_output(config: EstimateConfig, labels: int, width: int, on_gpu: bool) -> Output:
     """Of the classifier of so many labels over features of this width."""
     section = config.classifier
+    adjusted = _FLOAT * labels * (config.trainer.logit_adjustment > 0)
+    adjustment = Output(adjusted, 0, 0, 0, 0, 0, adjusted, 0, 0, 0)
     if isinstance(section, DenseClassifier):
-        return _dense(config, section.optimizer.kind, _momentum(config), labels, width, on_gpu)
+        return _dense(config, section.optimizer.kind, _momentum(config), labels, width, on_gpu) + adjustment
     head = math.ceil(section.head * labels)
-    tail = _fixed_fan_in(config, section, labels - head, width, on_gpu)
+    tail = _fixed_fan_in(config, section, labels - head, width, on_gpu) + adjustment
     if not head:
         return tail
     order = Output(2 * _LONG * labels, 0, 0, 0, 0, 0, 0, 0, 0, 0)
@@ -75,7 +77,7 @@ def _dense(config: EstimateConfig, optimizer: str, momentum: float, labels: int,
     copies = (1 if on_gpu else 2) if optimizer == "adamw" else 0
     block, batch = min(labels, _DENSE_BLOCK), config.trainer.batch_size
     return Output(
-        weights=weight + bias + _adjustment(config, labels),
+        weights=weight + bias,
         index=0,
         gradients=weight + bias,
         moments=moments,
@@ -105,7 +107,7 @@ def _fixed_fan_in(
     host = _FLOAT * labels * width
     store = config.sparsity.store if isinstance(config.sparsity, TopKastSparsity) else None
     return Output(
-        weights=slots * dtype.itemsize + bias + order + _adjustment(config, labels),
+        weights=slots * dtype.itemsize + bias + order,
         index=groups * learning * index_dtype(width).itemsize,
         gradients=0 if in_place else _FLOAT * slots + bias,
         moments=moments,
@@ -116,11 +118,6 @@ def _fixed_fan_in(
         waiting=host if store == "host" else 0,
         mapped=host if store == "mapped" else 0,
     )
-
-
-def _adjustment(config: EstimateConfig, labels: int) -> int:
-    """What is added to the logits in training, and the bias with it."""
-    return 2 * _FLOAT * labels * (config.trainer.logit_adjustment > 0)
 
 
 def evaluated(config: EstimateConfig) -> int:

@@ -39,17 +39,14 @@ class Classifier(nn.Module):
         raise NotImplementedError
 
     def init_bias(self, label_counts: Tensor, num_documents: int, loss: LossName) -> None:
-        """Start at each label's frequency: its log-odds for BCE, 2p - 1 for the squared hinge.
-
-        What `adjust_logits` adds is left out of the bias.
-        """
+        """Start at each label's frequency: its log-odds for BCE, 2p - 1 for the squared hinge."""
         raise NotImplementedError
 
     def adjust_logits(self, label_counts: Tensor, num_documents: int, tau: float) -> None:
-        """From now on, add tau times the log of each label's frequency to its logit in training alone.
+        """Rank by logits less tau times the log of each label's frequency, so that rare labels rank higher.
 
-        What training adds prediction lacks, so that rare labels rank higher: the logit-adjusted loss (Menon et al.,
-        ICLR 2021, arXiv 2007.07314, equation 10).
+        Training does not see it. Post-hoc logit adjustment (Menon et al., ICLR 2021, arXiv 2007.07314, section 4.2),
+        there of a softmax, here of one logit a label.
         """
         raise NotImplementedError
 
@@ -63,7 +60,7 @@ class Classifier(nn.Module):
 
 
 class Layer(Classifier):
-    """A classifier of one weight and one bias."""
+    """A classifier of one weight and one bias. adjustment: [L], what `topk` adds to the bias."""
 
     adjustment: Tensor | None
 
@@ -71,13 +68,7 @@ class Layer(Classifier):
         super().__init__(in_features, weight.shape[0])
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.zeros(weight.shape[0]))
-        self.register_buffer("adjustment", None, persistent=False)
-
-    @property
-    def training_bias(self) -> Tensor:
-        """The bias of the logits that the loss sees, [L]."""
-        bias = self.bias.detach()
-        return bias if self.adjustment is None else bias + self.adjustment
+        self.register_buffer("adjustment", None)
 
     def step(
         self, features_BD: Tensor, positives: Positives, loss: LossName, scale: float = 1.0
@@ -91,14 +82,17 @@ class Layer(Classifier):
 
     @torch.no_grad()
     def init_bias(self, label_counts: Tensor, num_documents: int, loss: LossName) -> None:
-        p = label_frequency(label_counts, num_documents)
+        p = _frequency(label_counts, num_documents)
         self.bias.copy_(torch.logit(p) if loss == "bce" else 2 * p - 1)
-        if self.adjustment is not None:
-            self.bias.sub_(self.adjustment)
 
     def adjust_logits(self, label_counts: Tensor, num_documents: int, tau: float) -> None:
-        if tau:
-            self.adjustment = (tau * label_frequency(label_counts, num_documents).log()).to(self.bias)
+        added = -tau * _frequency(label_counts, num_documents).log()
+        self.adjustment = added.to(self.bias) if tau else None
+
+    @property
+    def _ranking_bias(self) -> Tensor:
+        bias = self.bias.detach()
+        return bias if self.adjustment is None else bias + self.adjustment
 
     def _loss(self, features_BD: Tensor, positives: Positives, loss: LossName) -> StepOutput:
         raise NotImplementedError
@@ -149,18 +143,18 @@ class FixedFanIn(Layer):
         return self
 
     def init_bias(self, label_counts: Tensor, num_documents: int, loss: LossName) -> None:
-        super().init_bias(label_counts if self.order is None else label_counts[self.order], num_documents, loss)
+        super().init_bias(self._by_place(label_counts), num_documents, loss)
 
     def adjust_logits(self, label_counts: Tensor, num_documents: int, tau: float) -> None:
-        super().adjust_logits(label_counts if self.order is None else label_counts[self.order], num_documents, tau)
+        super().adjust_logits(self._by_place(label_counts), num_documents, tau)
 
     def step(
         self, features_BD: Tensor, positives: Positives, loss: LossName, scale: float = 1.0
     ) -> tuple[Tensor, Tensor]:
         if self.in_place is None:
             return super().step(features_BD, positives, loss, scale)
-        update, bias = self.in_place(), self.training_bias
-        layer = (features_BD, self.weight, self.index, bias)
+        update = self.in_place()
+        layer = (features_BD, self.weight, self.index, self.bias)
         total, grad_features = fan_in_sgd_step(
             *(*layer, self._placed(positives), loss),
             lr=update.lr * scale,
@@ -170,12 +164,10 @@ class FixedFanIn(Layer):
             step=update.step,
             backend=self.backend,
         )
-        if self.adjustment is not None:
-            self.bias.data.copy_(bias - self.adjustment)
         return total, grad_features.mul_(scale)
 
     def topk(self, features_BD: Tensor, k: int) -> TopK:
-        layer = (features_BD, self.weight, self.index, self.bias)
+        layer = (features_BD, self.weight, self.index, self._ranking_bias)
         best = fan_in_topk(*layer, k, active=self.active, backend=self.backend)
         if self.order is None:
             return best
@@ -191,7 +183,7 @@ class FixedFanIn(Layer):
         groups = slice(labels.start // size, -(-labels.stop // size))
         features_BD = evidence.features_BD
         weight, index = self.weight[labels, : self.active], self.index[groups, : self.active]
-        layer = (features_BD, weight.contiguous(), index.contiguous(), self.training_bias[labels])
+        layer = (features_BD, weight.contiguous(), index.contiguous(), self.bias[labels])
         logits_LB = fan_in_linear(*layer, backend=self.backend).T.contiguous()
         (block,) = label_blocks(self._placed(evidence.positives), labels.start, len(logits_LB), len(logits_LB))
         _, gradient_LB = loss_and_gradient_(logits_LB, (block.label, block.document), evidence.loss)
@@ -203,14 +195,17 @@ class FixedFanIn(Layer):
         absent = self.weight.new_zeros(self.num_labels, columns_GC.shape[1])
         weight = torch.cat([self.weight[:, : self.active], absent], dim=1)
         index = torch.cat([self.index[:, : self.active], columns_GC], dim=1)
-        layer = (evidence.features_BD, weight, index, self.training_bias)
+        layer = (evidence.features_BD, weight, index, self.bias)
         positives = self._placed(evidence.positives)
         out = fan_in_loss(*layer, positives, evidence.loss, active=self.active, backend=self.backend)
         return out.grad_weight[:, self.active :]
 
     def _loss(self, features_BD: Tensor, positives: Positives, loss: LossName) -> StepOutput:
-        layer = (features_BD, self.weight, self.index, self.training_bias)
+        layer = (features_BD, self.weight, self.index, self.bias)
         return fan_in_loss(*layer, self._placed(positives), loss, active=self.active, backend=self.backend)
+
+    def _by_place(self, of_label_L: Tensor) -> Tensor:
+        return of_label_L if self.order is None else of_label_L[self.order]
 
     def _placed(self, positives: Positives) -> Positives:
         """The positives by the place of their labels."""
@@ -232,12 +227,12 @@ class Dense(Layer):
         super().__init__(in_features, torch.empty(num_labels, in_features).uniform_(-bound, bound, generator=generator))
 
     def topk(self, features_BD: Tensor, k: int) -> TopK:
-        return dense_topk(features_BD, self.weight, self.bias, k)
+        return dense_topk(features_BD, self.weight, self._ranking_bias, k)
 
     def _loss(self, features_BD: Tensor, positives: Positives, loss: LossName) -> StepOutput:
-        return dense_loss(features_BD, self.weight, self.training_bias, positives, loss)
+        return dense_loss(features_BD, self.weight, self.bias, positives, loss)
 
 
-def label_frequency(label_counts: Tensor, num_documents: int) -> Tensor:
+def _frequency(label_counts: Tensor, num_documents: int) -> Tensor:
     """Share of the documents that carry each label, float64 [L], smoothed so that none is 0 or 1."""
     return (label_counts.double() + 0.5) / (num_documents + 1)

@@ -63,16 +63,22 @@ def shares_connections(classifier: Classifier) -> bool:
 
 def _rows(layer: L, rows: Tensor) -> L:
     index = layer.index[rows] if isinstance(layer, FixedFanIn) else None
-    return _like(layer, layer.weight[rows], layer.bias[rows], index)
+    adjustment = None if layer.adjustment is None else layer.adjustment[rows]
+    return _like(layer, layer.weight[rows], layer.bias[rows], adjustment, index)
 
 
 def _stacked(layers: Sequence[L]) -> L:
     weight, bias = torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers])
     indices = [layer.index for layer in layers if isinstance(layer, FixedFanIn)]
-    return _like(layers[0], weight, bias, torch.cat(indices) if indices else None)
+    adjustment = None
+    if any(layer.adjustment is not None for layer in layers):
+        adjustment = torch.cat(
+            [torch.zeros_like(layer.bias) if layer.adjustment is None else layer.adjustment for layer in layers]
+        )
+    return _like(layers[0], weight, bias, adjustment, torch.cat(indices) if indices else None)
 
 
-def _like(layer: L, weight: Tensor, bias: Tensor, index: Tensor | None) -> L:
+def _like(layer: L, weight: Tensor, bias: Tensor, adjustment: Tensor | None, index: Tensor | None) -> L:
     """A layer of the same settings with these rows."""
     width, generator = layer.in_features, torch.Generator()
     new: Layer
@@ -83,5 +89,5 @@ def _like(layer: L, weight: Tensor, bias: Tensor, index: Tensor | None) -> L:
         new = FixedFanIn(
             width, index, backend=layer.backend, generator=generator, dtype=weight.dtype, active=layer.active
         )
-    new.weight, new.bias = nn.Parameter(weight), nn.Parameter(bias)
+    new.weight, new.bias, new.adjustment = nn.Parameter(weight), nn.Parameter(bias), adjustment
     return cast(L, new)

@@ -54,7 +54,7 @@ class XMCModel(nn.Module):
     `labels.jsonl` (id and name, in the classifier's order) and `xmc.json`, which names the format's version and holds
     the calibration (`thresholds.safetensors` beside it, where labels have their own).
 
-    logit_adjustment: tau of the loss it learned from (see `Classifier.adjust_logits`).
+    logit_adjustment: tau of `Classifier.adjust_logits`, which labels that come later are adjusted by too.
     """
 
     def __init__(
@@ -229,6 +229,8 @@ class XMCModel(nn.Module):
     def _facts(self) -> dict[str, str]:
         facts = {"labels": f"{self.classifier.num_labels:,}", "encoder": self.encoder.backbone.config.model_type}
         facts["classifier"] = f"{self.classifier.kind}, {self.classifier.in_features:,} features"
+        if self.logit_adjustment:
+            facts["ranking"] = f"rare labels higher, by a logit adjustment of {self.logit_adjustment:g}"
         if (calibration := self.calibration) is not None:
             facts["probabilities"] = "calibrated on dev data"
             facts["threshold"] = "one a label" if calibration.own is not None else f"{calibration.threshold:.4g}"

@@ -3,19 +3,21 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import torch
 from pyarrow.json import ParseOptions, ReadOptions, read_json
 from torch import Tensor
 
-from xmc.model.classifier import Classifier, Dense, FixedFanIn
+from xmc.model.classifier import Classifier, Dense, FixedFanIn, Layer
 from xmc.model.head_and_tail import HeadAndTail
 from xmc.model.intermediate import Identity, Linear, build_intermediate
 from xmc.model.sparse_ift import SparseIFT, no_connections
 from xmc.ops.fan_in import resolve_backend
 from xmc.types import Strings, XMCError
+
+L = TypeVar("L", bound=Layer)
 
 FORMAT_VERSION = 2  # 2: `calibration` in the card
 CARD = "xmc.json"
@@ -55,7 +57,7 @@ def empty_classifier(card: dict[str, Any], head: Mapping[str, Tensor], backend: 
     """A classifier of the saved one's shape."""
     kind, in_features, generator = card["kind"], card["in_features"], torch.Generator()
     if kind == "dense":
-        return Dense(in_features, len(head["classifier.weight"]), generator=generator)
+        return _adjusted(Dense(in_features, len(head["classifier.weight"]), generator=generator), head, "classifier.")
     prefix = sparse_prefix(kind)
     dtype = head[f"{prefix}weight"].dtype
     sparse = FixedFanIn(
@@ -66,10 +68,18 @@ def empty_classifier(card: dict[str, Any], head: Mapping[str, Tensor], backend: 
         order_L=head.get(f"{prefix}order"),
         dtype=dtype,
     )
+    sparse = _adjusted(sparse, head, prefix)
     if kind == "fixed_fan_in":
         return sparse
     dense = Dense(in_features, len(head["classifier.head.weight"]), generator=generator)
-    return HeadAndTail(dense, sparse, head["classifier.order"])
+    return HeadAndTail(_adjusted(dense, head, "classifier.head."), sparse, head["classifier.order"])
+
+
+def _adjusted(layer: L, head: Mapping[str, Tensor], prefix: str) -> L:
+    """The layer with room for an adjustment of its logits where one was saved."""
+    saved = head.get(f"{prefix}adjustment")
+    layer.adjustment = None if saved is None else torch.empty_like(saved)
+    return layer
 
 
 def sparse_prefix(kind: str) -> str:
