@@ -331,14 +331,14 @@ def test_same_bits_run_after_run_and_for_any_number_of_threads(
 ) -> None:
     """What numba and the gathered form promise (its budget is set back to a size at which threads share a block)."""
     monkeypatch.setattr(tuned, "_GATHERED_BYTES", 4 << 20)
-    n_labels = 101 if backend == "triton" else 5001
+    n_labels, counts = (37, (1, 2)) if backend == "triton" else (5001, (1, 2, 3, 1))  # its interpreter is slow
     *layer, generator = random_layer(documents, n_labels, 192, fan_in, 0, group_size=group_size, dtype=torch.float32)
     positives = random_positives(documents, n_labels, 0.001, generator)
     features, weight, index, bias = layer
     threads = torch.get_num_threads()
     runs: list[list[torch.Tensor]] = []
     try:
-        for n in (1, 2, 3, 1):
+        for n in counts:
             torch.set_num_threads(n)
             out = fan_in_loss(*layer, positives, loss, backend=backend)
             top = fan_in_topk(*layer, 5, backend=backend)
