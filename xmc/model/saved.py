@@ -19,7 +19,7 @@ from xmc.types import Strings, XMCError
 
 L = TypeVar("L", bound=Layer)
 
-FORMAT_VERSION = 2  # 2: `calibration` in the card
+FORMAT_VERSION = 3  # 2: `calibration` in the card; 3: `logit_adjustment`
 CARD = "xmc.json"
 _FILES = ("head.safetensors", "labels.jsonl", "encoder/config.json", "encoder/pooling.json")  # and the weights' shards
 _LONGEST_LINE = 1 << 24  # of labels.jsonl, in bytes
