@@ -23,7 +23,7 @@ SMALL: dict[str, Any] = {
     "epochs": 6,
     "batch_size": 16,
     "threads": 1,
-    "overrides": ["encoder.width=16", "auxiliary=none", "trainer.eval_every=100", "sparsity=static"],
+    "overrides": ["encoder.width=16", "trainer.eval_every=100", "sparsity=static"],
 }
 
 

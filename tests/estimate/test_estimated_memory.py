@@ -117,7 +117,6 @@ def test_amazon_3m_on_a_small_gpu(bert_base: str) -> None:
         "data=amazon-3m",
         "encoder=transformer",
         f"encoder.name={bert_base}",
-        "auxiliary=none",
         "trainer.device=cuda",
     ]
     told = estimated(*run, *small, "trainer.batch_size=128", "trainer.micro_batch_size=16")
@@ -129,7 +128,7 @@ def test_amazon_3m_on_a_small_gpu(bert_base: str) -> None:
 
 def test_each_remedy_saves_what_it_says(two_layers: str) -> None:
     encoder = ["encoder=transformer", f"encoder.name={two_layers}", "trainer.device=cuda"]
-    run = ["data=amazon-3m", *encoder, "classifier.fan_in=64", "auxiliary=none"]
+    run = ["data=amazon-3m", *encoder, "classifier.fan_in=64"]
     config = configuration(*run, "device_memory=4GiB")
     counts = count(config)
     own, memory = estimate(config, counts), memory_of(config)

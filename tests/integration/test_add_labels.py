@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from harness import Run, small
-from test_finetune import TOPICS, narrowed
+from test_finetune import TOPICS, adjustments, narrowed
 
 from xmc import XMCModel
 from xmc.model.label_space import selected
@@ -95,7 +95,5 @@ def test_new_labels_are_adjusted_as_the_others_are(source: Path, examples: Path,
     assert more.logit_adjustment == 0.3 and more.classifier.sparse is not None
     adjustment = more.classifier.sparse.adjustment
     assert adjustment is not None
-    labels = [json.loads(line)["labels"] for line in (examples / "new.jsonl").read_text().splitlines()]
-    counts = torch.tensor([sum(topic in of for of in labels) for topic in sorted(NEW)])
-    expected = -0.3 * torch.log((counts + 0.5) / (len(labels) + 1))
+    expected = adjustments(examples / "new.jsonl", sorted(NEW), 0.3)
     torch.testing.assert_close(adjustment, torch.cat([torch.zeros(len(more.label_ids) - len(NEW)), expected]))

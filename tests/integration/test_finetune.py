@@ -36,6 +36,13 @@ def further(corpus: Path, *more: object) -> list[object]:
     return [o for o in overrides if not str(o).startswith(SHAPE)]
 
 
+def adjustments(documents: Path, topics: list[str], tau: float) -> torch.Tensor:
+    """What is added to the logit of each topic by its frequency in a file of documents."""
+    labels = [json.loads(line)["labels"] for line in documents.read_text().splitlines()]
+    counts = torch.tensor([sum(topic in of for of in labels) for topic in topics])
+    return -tau * torch.log((counts + 0.5) / (len(labels) + 1))
+
+
 @pytest.fixture(scope="module")
 def sets(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Nine topics to begin with; then three of them are gone and three are new."""
@@ -181,14 +188,10 @@ def test_kept_labels_keep_their_rows(
         )
         assert "adjustment" in kept and all(torch.equal(kept[key], mine[key]) for key in kept)
         assert after.logit_adjustment == 0.3 and after.classifier.sparse is not None
-        labels = [json.loads(line)["labels"] for line in (data / "train.jsonl").read_text().splitlines()]
-        counts = torch.tensor([sum(topic in of for of in labels) for topic in TOPICS[3:]])
         adjustment = after.classifier.sparse.adjustment
         assert adjustment is not None
-        torch.testing.assert_close(
-            adjustment[[after.label_ids.index(topic) for topic in TOPICS[3:]]],
-            -0.3 * torch.log((counts + 0.5) / (len(labels) + 1)),
-        )
+        trained = adjustment[[after.label_ids.index(topic) for topic in TOPICS[3:]]]
+        torch.testing.assert_close(trained, adjustments(data / "train.jsonl", TOPICS[3:], 0.3))
     xmc("evaluate", f"run={run}")
     assert json.loads((run / "metrics-test.json").read_text())["metrics"]["P@1"] > 0.5
 

@@ -69,8 +69,11 @@ def inherited_settings(folder: str) -> Settings:
     """The choices and keys of the configuration that the trained model decides."""
     model = load_source(folder)
     layer = intermediate_config(model.intermediate)
-    settings: Settings = {"loss": model.loss, "trainer.logit_adjustment": model.logit_adjustment}
-    settings["intermediate"] = layer["kind"]
+    settings: Settings = {
+        "loss": model.loss,
+        "trainer.logit_adjustment": model.logit_adjustment,
+        "intermediate": layer["kind"],
+    }
     settings |= {f"intermediate.{key}": layer[key] for key in ("width", "activation") if key in layer}
     settings |= _encoder_settings(model.encoder, str((model_folder(folder) / "encoder").absolute()))
     settings |= _classifier_settings(model.classifier)

@@ -86,8 +86,9 @@ class Layer(Classifier):
         self.bias.copy_(torch.logit(p) if loss == "bce" else 2 * p - 1)
 
     def adjust_logits(self, label_counts: Tensor, num_documents: int, tau: float) -> None:
-        added = -tau * _frequency(label_counts, num_documents).log()
-        self.adjustment = added.to(self.bias) if tau else None
+        self.adjustment = None
+        if tau:
+            self.adjustment = (-tau * _frequency(label_counts, num_documents).log()).to(self.bias)
 
     @property
     def _ranking_bias(self) -> Tensor:

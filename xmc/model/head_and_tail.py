@@ -33,16 +33,14 @@ class HeadAndTail(Classifier):
         return self.tail
 
     def init_bias(self, label_counts: Tensor, num_documents: int, loss: LossName) -> None:
-        first = self.head.num_labels
-        counts = label_counts[self.order]
-        self.head.init_bias(counts[:first], num_documents, loss)
-        self.tail.init_bias(counts[first:], num_documents, loss)
+        of_head, of_tail = self._divided(label_counts)
+        self.head.init_bias(of_head, num_documents, loss)
+        self.tail.init_bias(of_tail, num_documents, loss)
 
     def adjust_logits(self, label_counts: Tensor, num_documents: int, tau: float) -> None:
-        first = self.head.num_labels
-        counts = label_counts[self.order]
-        self.head.adjust_logits(counts[:first], num_documents, tau)
-        self.tail.adjust_logits(counts[first:], num_documents, tau)
+        of_head, of_tail = self._divided(label_counts)
+        self.head.adjust_logits(of_head, num_documents, tau)
+        self.tail.adjust_logits(of_tail, num_documents, tau)
 
     def step(
         self, features_BD: Tensor, positives: Positives, loss: LossName, scale: float = 1.0
@@ -64,6 +62,10 @@ class HeadAndTail(Classifier):
 
     def evidence(self, features_BD: Tensor, positives: Positives, loss: LossName) -> Evidence:
         return Evidence(features_BD, self._split(positives)[1], loss)
+
+    def _divided(self, of_label_L: Tensor) -> tuple[Tensor, Tensor]:
+        by_place, first = of_label_L[self.order], self.head.num_labels
+        return by_place[:first], by_place[first:]
 
     def _named(self, places: Tensor, first: int) -> Tensor:
         return torch.where(places < 0, -1, self.order[places + first])

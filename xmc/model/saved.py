@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
 import torch
@@ -16,8 +16,6 @@ from xmc.model.intermediate import Identity, Linear, build_intermediate
 from xmc.model.sparse_ift import SparseIFT, no_connections
 from xmc.ops.fan_in import resolve_backend
 from xmc.types import Strings, XMCError
-
-L = TypeVar("L", bound=Layer)
 
 FORMAT_VERSION = 3  # 2: `calibration` in the card; 3: `logit_adjustment`
 CARD = "xmc.json"
@@ -55,9 +53,17 @@ def empty_intermediate(card: dict[str, Any], in_features: int) -> Linear | Ident
 
 def empty_classifier(card: dict[str, Any], head: Mapping[str, Tensor], backend: str, device: str) -> Classifier:
     """A classifier of the saved one's shape."""
+    classifier = _classifier_of_kind(card, head, backend, device)
+    for name, layer in classifier.named_modules(prefix="classifier"):
+        if isinstance(layer, Layer) and (adjustment := head.get(f"{name}.adjustment")) is not None:
+            layer.adjustment = torch.empty_like(adjustment)
+    return classifier
+
+
+def _classifier_of_kind(card: dict[str, Any], head: Mapping[str, Tensor], backend: str, device: str) -> Classifier:
     kind, in_features, generator = card["kind"], card["in_features"], torch.Generator()
     if kind == "dense":
-        return _adjusted(Dense(in_features, len(head["classifier.weight"]), generator=generator), head, "classifier.")
+        return Dense(in_features, len(head["classifier.weight"]), generator=generator)
     prefix = sparse_prefix(kind)
     dtype = head[f"{prefix}weight"].dtype
     sparse = FixedFanIn(
@@ -68,18 +74,10 @@ def empty_classifier(card: dict[str, Any], head: Mapping[str, Tensor], backend: 
         order_L=head.get(f"{prefix}order"),
         dtype=dtype,
     )
-    sparse = _adjusted(sparse, head, prefix)
     if kind == "fixed_fan_in":
         return sparse
     dense = Dense(in_features, len(head["classifier.head.weight"]), generator=generator)
-    return HeadAndTail(_adjusted(dense, head, "classifier.head."), sparse, head["classifier.order"])
-
-
-def _adjusted(layer: L, head: Mapping[str, Tensor], prefix: str) -> L:
-    """The layer with room for an adjustment of its logits where one was saved."""
-    saved = head.get(f"{prefix}adjustment")
-    layer.adjustment = None if saved is None else torch.empty_like(saved)
-    return layer
+    return HeadAndTail(dense, sparse, head["classifier.order"])
 
 
 def sparse_prefix(kind: str) -> str:
