@@ -17,7 +17,7 @@ from xmc.types import XMCError
     ],
 )
 def test_what_is_no_json_is_told_in_one_line(text: str | bytes, told: str) -> None:
-    with pytest.raises(XMCError, match=f"^a.json:3: .*{told}") as error:
+    with pytest.raises(XMCError, match=rf"^a.json:3: .*{told}") as error:
         parse_json(text, "a.json:3")
     assert "\n" not in str(error.value)
 
@@ -30,7 +30,7 @@ def test_a_file_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     with pytest.raises(XMCError, match=r"xmc.json: holds \[1\]; expected a JSON object"):
         read_json(path)
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
-    with pytest.raises(XMCError, match="is a Git-LFS pointer .* `git lfs pull`"):
+    with pytest.raises(XMCError, match=r"is a Git-LFS pointer .* `git lfs pull`"):
         read_json(path)
     path.write_text('{"a": 1}')
     assert read_json(path) == {"a": 1}

@@ -1,4 +1,4 @@
-"""What lies on disk is whole or refused: files and folders that appear at once, locks on them, and reading them back."""
+"""What lies on disk is whole or refused: files and folders that appear at once, locks, and reading back."""
 
 from xmc.storage.lock import locked
 from xmc.storage.read import parse_json, read_json, unreadable
