@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from transformers import AutoModel, AutoTokenizer
 
 import xmc.model.encoder  # noqa: F401  registers the bag with AutoModel
-from xmc.model.bag import BagConfig, BagModel, frequent_bigrams, train_tokenizer
+from xmc.model.bag import BagConfig, BagModel, frequent_bigrams, scripts_of, train_tokenizer
 
 TEXTS = ["Open the file", "open a file, then close the file", "parseHTTPHeader and parse_header", "the cat", "a cat"]
 
@@ -40,6 +40,28 @@ def test_tokenizer_splits_words_and_identifiers() -> None:
         *("open", "parse", "httpheader", "parse", "header", "[UNK]"),
     ]
     assert (tokenizer.pad_token_id, tokenizer.unk_token_id) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("机器学习 and deep学习2020年", ["机", "器", "学", "习", "and", "deep", "学", "习", "2020", "年"]),
+        ("東京タワーへ行く。", ["東", "京", "タ", "ワ", "ー", "へ", "行", "く"]),
+        ("ภาษาไทยที่", ["ภ", "า", "ษ", "า", "ไ", "ท", "ย", "ที่"]),
+        ("ພາສາລາວ", ["ພ", "າ", "ສ", "າ", "ລ", "າ", "ວ"]),
+        ("ភាសាខ្មែរ", ["ភា", "សា", "ខ្", "មែ", "រ"]),
+        ("မြန်မာ", ["မြ", "န်", "မာ"]),
+        ("naïve नमस्ते 한국어 привет עברית", ["naïve", "नमस्ते", "한국어", "привет", "עברית"]),
+    ],
+)
+def test_scripts_without_spaces_are_cut_into_characters(text: str, words: list[str]) -> None:
+    assert train_tokenizer([text], min_frequency=1).tokenize(text) == words
+
+
+def test_scripts_are_counted_by_word() -> None:
+    words = ["机", "器", "タ", "naïve", "привет", "ไ", "2020", "[PAD]", ""]
+    counted = {"Han": 2, "Katakana": 1, "Latin": 1, "Cyrillic": 1, "Thai": 1}
+    assert scripts_of(words) == counted
 
 
 def test_tokenizer_is_reproducible() -> None:

@@ -20,10 +20,12 @@ from xmc.data import Batches, Corpus, Split, tokenize
 from xmc.model import XMCModel, intermediate
 from xmc.model.auxiliary import ClusterHead
 from xmc.model.bag import (
+    NUM_SPECIAL,
     BagConfig,
     BagModel,
     as_pretrained,
     frequent_bigrams,
+    scripts_of,
     train_tokenizer,
     untrained_tokenizer,
 )
@@ -110,6 +112,8 @@ def checkpoint_activations(backbone: PreTrainedModel) -> None:
 def _build_bag(config: c.TrainConfig, section: c.BagEncoder, corpus: Corpus) -> Encoder:
     """Tokenizer, bigrams and document frequencies are learned from the training texts."""
     tokenizer = _word_tokenizer(corpus.split("train"), section, cache_folder(config.data))
+    scripts = ", ".join(f"{script} {words:,}" for script, words in scripts_of(tokenizer.get_vocab()).most_common(8))
+    logger.info("%d words of the training texts, by script: %s", len(tokenizer) - NUM_SPECIAL, scripts)
     model = _bag_of(config, section, tokenizer, corpus, mlp_width=section.mlp_width)
     return Encoder(model, tokenizer, pooling="none", max_length=section.max_length, dropout=section.dropout)
 

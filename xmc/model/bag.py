@@ -7,6 +7,8 @@ R counts the rows of the table: the vocabulary first, the bigrams behind it. TF-
 row's length is its learned part.
 """
 
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,6 +24,7 @@ from xmc.model.embedding_bag import EmbeddingBag
 PAD, UNK = "[PAD]", "[UNK]"
 NUM_SPECIAL = 2  # ids of PAD and UNK; they are no terms
 _CHUNK = 4096  # documents at a time when bigrams are counted
+_UNSPACED = "Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar"  # scripts without spaces between words
 
 
 class BagConfig(PretrainedConfig):
@@ -131,8 +134,9 @@ class BagModel(EmbeddingBag):
 def train_tokenizer(texts: Iterable[str], vocab_size: int = 50_000, min_frequency: int = 2) -> PreTrainedTokenizerFast:
     """Word-level tokenizer with the most frequent words of the texts that occur `min_frequency` times at least.
 
-    Words are lower-cased runs of letters or of digits, and the parts of camelCase and snake_case. Padding is id 0,
-    unknown words are id 1.
+    Words are lower-cased runs of letters or of digits, and the parts of camelCase and snake_case. In scripts that put no
+    spaces between words, each character with its marks is a word; pairs of them are the model's bigrams. Padding is id
+    0, unknown words are id 1.
     """
     tokenizer = untrained_tokenizer()
     trainer = trainers.WordLevelTrainer(
@@ -147,8 +151,16 @@ def untrained_tokenizer() -> Tokenizer:
     tokenizer = Tokenizer(models.WordLevel(unk_token=UNK))
     camel_case = normalizers.Replace(Regex(r"(?<=[a-z0-9])(?=[A-Z])"), " ")
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), camel_case, normalizers.Lowercase()])
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\p{L}\p{M}]+|\p{N}+"), behavior="removed", invert=True)
+    unspaced = "".join(rf"\p{{{script}}}" for script in _UNSPACED)
+    words = rf"[{unspaced}&&\p{{L}}]\p{{M}}*|[\p{{L}}\p{{M}}&&[^{unspaced}]]+|\p{{N}}+"
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(words), behavior="removed", invert=True)
     return tokenizer
+
+
+def scripts_of(words: Iterable[str]) -> Counter[str]:
+    """How many of these words begin in each script, by the name that Unicode gives its characters."""
+    names = (unicodedata.name(word[0], "").partition(" ")[0].capitalize() for word in words if word[:1].isalpha())
+    return Counter(name.replace("Cjk", "Han").partition("-")[0] for name in names if name)
 
 
 def as_pretrained(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
