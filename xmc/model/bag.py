@@ -134,7 +134,7 @@ class BagModel(EmbeddingBag):
 def train_tokenizer(texts: Iterable[str], vocab_size: int = 50_000, min_frequency: int = 2) -> PreTrainedTokenizerFast:
     """Word-level tokenizer with the most frequent words of the texts that occur `min_frequency` times at least.
 
-    Words are lower-cased runs of letters or of digits, and the parts of camelCase and snake_case. In scripts that put no
+    Words are lower-cased runs of letters or of digits, and the parts of camelCase and snake_case. In scripts without
     spaces between words, each character with its marks is a word; pairs of them are the model's bigrams. Padding is id
     0, unknown words are id 1.
     """
