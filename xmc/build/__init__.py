@@ -3,6 +3,7 @@
 from xmc.build.data import build_batches, fields_of, load_corpus, prepare_data, read_corpus
 from xmc.build.model import build_encoder, build_intermediate, build_transformation
 from xmc.build.source import inherited_settings, learned_part, load_source, model_folder, with_kept_labels
+from xmc.build.sparsity import why_nothing_rewires
 from xmc.build.training import Training, build_tracker, build_training, prepare_machine, run_fingerprint
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "prepare_machine",
     "read_corpus",
     "run_fingerprint",
+    "why_nothing_rewires",
     "with_kept_labels",
 ]

@@ -10,43 +10,19 @@ from pathlib import Path
 
 import torch
 from scipy.sparse import csr_matrix
-from torch import Tensor
 
 from xmc import config as c
 from xmc.build.data import build_batches
-from xmc.build.model import (
-    INNER_ROWS,
-    build_auxiliary,
-    build_classifier,
-    build_encoder,
-    build_intermediate,
-    build_parametrization,
-)
+from xmc.build.model import build_auxiliary, build_classifier, build_encoder, build_intermediate
 from xmc.build.optimizers import build_optimizers
 from xmc.build.source import learn_new_rows_, prepared_parts, source_fingerprint, with_learned_rows
+from xmc.build.sparsity import build_sparse_parts
 from xmc.data import Batches, Corpus
 from xmc.model import XMCModel
-from xmc.model.classifier import FixedFanIn
 from xmc.model.clustering import label_features, tfidf, unit_rows
 from xmc.model.encoder import Encoder
-from xmc.model.label_space import sparse_labels
-from xmc.model.sparse_linear import SparseLinear
-from xmc.sparsity import (
-    HostStore,
-    ImplicitStore,
-    MappedStore,
-    RigL,
-    Set,
-    Static,
-    Strategy,
-    TopKast,
-    TopologyHealth,
-    WeightStore,
-    initial_scale,
-    scale_below,
-)
 from xmc.train.loop import Plan
-from xmc.train.state import SparsePart, TrainState
+from xmc.train.state import TrainState
 from xmc.train.tracking import LocalLog, Tracker, Trackers, Wandb
 from xmc.types import XMCError
 
@@ -152,7 +128,7 @@ def build_training(
         )
     auxiliary = build_auxiliary(config, model, features, generator)
     plan = _build_plan(config, batches.steps_per_epoch, device)
-    sparse = _build_sparse_parts(config, model, plan.total_steps, learned)
+    sparse = build_sparse_parts(config, model, plan.total_steps, learned)
     state = TrainState(model, auxiliary, build_optimizers(config, model, auxiliary), sparse)
     return Training(state, plan, batches, dev_batches)
 
@@ -204,65 +180,3 @@ def _build_plan(config: c.TrainConfig, steps_per_epoch: int, device: torch.devic
         checkpoint_every=trainer.checkpoint_every or eval_every,
         patience=trainer.patience,
     )
-
-
-def _build_sparse_parts(
-    config: c.TrainConfig, model: XMCModel, total_steps: int, learned: Tensor
-) -> dict[str, SparsePart]:
-    """The sparse layers that learn, each with a strategy of its own. learned: bool [L], labels that already did."""
-    parts: dict[str, SparsePart] = {}
-
-    def add(name: str, layer: FixedFanIn | SparseLinear, optimizer: str, offset: int, rows: Tensor | None) -> None:
-        strategy = _build_strategy(config, layer, total_steps, offset, rows)
-        strategy.start(layer, rows)
-        health = TopologyHealth(layer.index[:, : layer.active], layer.in_features)
-        parts[name] = SparsePart(layer, strategy, health, optimizer)
-
-    if model.classifier.sparse is not None:
-        rows = learned.to(model.device)[sparse_labels(model.classifier)]
-        add("classifier", model.classifier.sparse, "classifier", 0, rows)
-    row = INNER_ROWS
-    for name, layer in model.named_modules():
-        if isinstance(layer, SparseLinear) and layer.weight.requires_grad:
-            add(name, layer, "sparse", row, None)
-            row += len(layer.index)
-    return parts
-
-
-def _build_strategy(
-    config: c.TrainConfig, layer: FixedFanIn | SparseLinear, total_steps: int, offset: int, learned: Tensor | None
-) -> Strategy:
-    """offset: number of the layer's first row among all that draw random connections. learned: bool [l], its rows
-    that already did."""
-    section = config.sparsity
-    end = round(getattr(section, "stop", 0.0) * total_steps)
-    match section:
-        case c.StaticSparsity():
-            return Static()
-        case c.TopKastSparsity():
-            assert isinstance(layer, FixedFanIn) and learned is not None
-            return TopKast(_build_store(config, section, layer, learned), section.refresh, section.penalty)
-        case c.SetSparsity():
-            return Set(section.drop, section.initial, section.interval, end, config.seed, offset)
-        case c.RigLSparsity():
-            return RigL(
-                *(section.initial, section.interval, end, config.seed),
-                candidates=section.candidates if isinstance(layer, FixedFanIn) else "all",  # known anyway
-                batches=section.batches,
-                offset=offset,
-            )
-
-
-def _build_store(config: c.TrainConfig, section: c.TopKastSparsity, layer: FixedFanIn, learned: Tensor) -> WeightStore:
-    """Where the weights without a slot live."""
-    n_labels, in_features, seed = layer.num_labels, layer.in_features, config.seed
-    bound = build_parametrization(config).init_bound(layer.active)
-    plain, dtype = initial_scale(n_labels, layer.active, in_features, bound, seed), layer.weight.dtype
-    scale = scale_below(plain, layer.weight[:, : layer.active], learned).cpu() if learned.any() else plain
-    match section.store:
-        case "host":
-            return HostStore(n_labels, in_features, scale, seed, dtype)
-        case "mapped":
-            return MappedStore(n_labels, in_features, scale, seed, dtype, Path(config.run) / "waiting-weights.bin")
-        case "implicit":
-            return ImplicitStore(in_features, scale, seed, dtype)

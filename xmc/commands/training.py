@@ -41,6 +41,8 @@ def train_run(config: TrainConfig, config_yaml: str) -> None:
     )
     saved = checkpoints.load_last() if config.resume and checkpoints.steps() else None
     setup = build.build_training(config, learned, device, source=source, resumed=saved is not None)
+    if (idle := build.why_nothing_rewires(config.sparsity, setup.state.sparse, setup.plan.total_steps)) is not None:
+        logger.warning(idle)
     if saved is not None:
         setup.state.load(*saved)
         logger.info("resuming after step %d", setup.state.progress.step)

@@ -25,17 +25,14 @@ from xmc.config.parts import (
     Positive,
     PydocData,
     RepositoryData,
-    RigLSparsity,
     Section,
-    SetSparsity,
     SparseFeaturesEncoder,
     SparseIFT,
+    Sparsity,
     StandardParametrization,
-    StaticSparsity,
     SuParParametrization,
     SyntheticData,
     TableData,
-    TopKastSparsity,
     Trainer,
     TransformerEncoder,
     WandbTracking,
@@ -59,7 +56,7 @@ class TrainConfig(Section):
     classifier: Annotated[FixedFanInClassifier | DenseClassifier, Field(discriminator="kind")]
     parametrization: Annotated[StandardParametrization | SuParParametrization, Field(discriminator="kind")]
     sparse_ift: Annotated[NoSparseIFT | SparseIFT, Field(discriminator="kind")]
-    sparsity: Annotated[StaticSparsity | SetSparsity | RigLSparsity | TopKastSparsity, Field(discriminator="kind")]
+    sparsity: Sparsity
     auxiliary: Annotated[NoAuxiliary | ClustersAuxiliary, Field(discriminator="kind")]
     trainer: Trainer
     metrics: Metrics

@@ -214,14 +214,14 @@ class SetSparsity(Section):
     kind: Literal["set"]
     drop: Literal["fraction", "threshold"]
     initial: Fraction
-    interval: Count
+    interval: Count | None
     stop: Fraction
 
 
 class RigLSparsity(Section):
     kind: Literal["rigl"]
     initial: Fraction
-    interval: Count
+    interval: Count | None
     stop: Fraction
     candidates: Literal["all", "sample"]
     batches: Count
@@ -230,9 +230,12 @@ class RigLSparsity(Section):
 class TopKastSparsity(Section):
     kind: Literal["topkast"]
     backward: Annotated[float, Field(ge=1)]
-    refresh: Count
+    refresh: Count | None
     penalty: NonNegative
     store: Literal["host", "mapped", "implicit"]
+
+
+Sparsity = Annotated[StaticSparsity | SetSparsity | RigLSparsity | TopKastSparsity, Field(discriminator="kind")]
 
 
 class NoSparseIFT(Section):
