@@ -1,9 +1,13 @@
+import errno
 import multiprocessing
 import os
 import signal
 import stat
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,6 +71,10 @@ def test_a_fifo_is_written_to(tmp_path: Path) -> None:
 def test_a_folder_in_the_way_is_told(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError, match="is a folder"), whole_file(tmp_path):
         pass
+    (tmp_path / "file").write_text("old")
+    with pytest.raises(NotADirectoryError, match="is a file; expected a folder"), whole_folder(tmp_path / "file"):
+        pass
+    assert (tmp_path / "file").read_text() == "old"
 
 
 def test_a_folder_replaces_the_old_one(tmp_path: Path) -> None:
@@ -110,3 +118,23 @@ def test_only_what_killed_writers_left_is_swept(tmp_path: Path) -> None:
     with whole_file(tmp_path / "a[1].txt"):
         pass
     assert not leftovers(tmp_path), "the next writer of a place sweeps it"
+
+
+@pytest.mark.parametrize("whole", [whole_file, whole_folder])
+def test_errors_name_the_place(tmp_path: Path, whole: Callable[..., AbstractContextManager[Any]]) -> None:
+    """And not the temporary file beside it, nor nothing."""
+    place, circle = tmp_path / "a", tmp_path / "circle"
+    circle.symlink_to(circle)
+    with pytest.raises(OSError) as full, whole(place):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(OSError) as loop, whole(circle):
+        pass
+    with pytest.raises(OSError) as long, whole(tmp_path / ("x" * 256)):
+        pass
+    with pytest.raises(OSError) as other, whole(place):
+        raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+    assert full.value.filename == str(place)
+    assert (loop.value.errno, loop.value.filename) == (errno.ELOOP, str(circle))
+    assert (long.value.errno, long.value.filename) == (errno.ENAMETOOLONG, str(tmp_path / ("x" * 256)))
+    assert other.value.filename is None
+    assert not leftovers(tmp_path)

@@ -7,7 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -16,33 +16,53 @@ from xmc.types import XMCError
 
 logger = logging.getLogger(__name__)
 
+_ATTEMPTS = 100
+
 
 @contextmanager
 def locked(folder: Path, *, name: str = "lock", wait: bool = False) -> Iterator[None]:
     """Hold `<folder>/.<name>`, which the system lets go when this process ends, however it ends.
 
-    The folder is made. wait: whether to wait for another holder, which is logged, or to give up.
+    The folder is made, and goes again where nothing else came to lie in it. wait: whether to wait for another holder,
+    which is logged, or to give up.
 
     Raises:
         XMCError: another process, which is named, holds it.
+        OSError: the folder cannot be made or written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock, holder = FileLock(folder / f".{name}", is_singleton=False), folder / f".{name}.json"
+    made = [above for above in (folder, *folder.parents) if not above.exists()]
+    path, holder = folder / f".{name}", folder / f".{name}.json"
+    lock = FileLock(path, is_singleton=False)
     try:
-        lock.acquire(timeout=0)
+        _acquire(lock, folder, timeout=0)
     except Timeout:
         if not wait:
             raise XMCError(
                 f"{folder} is in use by {_told(holder)}; wait until that has ended, or choose another folder"
             ) from None
         logger.info("waiting for %s, which works on %s", _told(holder), folder)
-        lock.acquire()
+        _acquire(lock, folder, timeout=-1)
     try:
         holder.write_text(json.dumps(_self()))
         yield
     finally:
         holder.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)  # FileLock takes no lock on a file that has lost its name
         lock.release()
+        with suppress(OSError):  # not empty: the folder is in use
+            for above in made:
+                above.rmdir()
+
+
+def _acquire(lock: FileLock, folder: Path, timeout: float) -> None:
+    for left in reversed(range(_ATTEMPTS)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=timeout)
+            return
+        except (FileNotFoundError, FileExistsError):  # the holder before takes the folder away, as it made it
+            if not left:
+                raise
 
 
 def _self() -> dict[str, str]:

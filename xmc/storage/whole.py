@@ -6,6 +6,7 @@ whichever process looks: `sweep` removes the one and leaves the other.
 """
 
 import ctypes
+import errno
 import fcntl
 import os
 import secrets
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 _HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of renameat2(2)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -28,20 +30,21 @@ def whole_file(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     names is written. What is no regular file, such as a FIFO or a device, is written to as it is.
 
     Raises:
-        OSError: the file cannot be written; what was in its place is still there.
+        OSError: the file, which is named, cannot be written; what was in its place is still there.
     """
-    place = Path(path).resolve()
+    place = _place(path)
     encoding = None if "b" in mode else "utf-8"
     if place.exists() and not place.is_dir() and not stat.S_ISREG(place.stat().st_mode):
         with open(place, mode, encoding=encoding) as out:
             yield out
         return
-    _refuse_folder(place)
+    if place.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a folder; expected a file", str(place))
     place.parent.mkdir(parents=True, exist_ok=True)
     sweep(place.parent, place.name)
     descriptor, temporary = _locked_file(place)
     try:
-        with open(descriptor, mode, encoding=encoding) as out:
+        with _told_of(place, temporary), open(descriptor, mode, encoding=encoding) as out:
             yield out
             out.flush()
             os.fsync(out.fileno())
@@ -57,14 +60,17 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     """An empty folder to fill, in its place once that is done without an error, and synced; it replaces what is there.
 
     Raises:
-        OSError: the folder cannot be written; what was in its place is still there.
+        OSError: the folder, which is named, cannot be written; what was in its place is still there.
     """
-    place = Path(path).resolve()
+    place = _place(path)
+    if place.exists() and not place.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "is a file; expected a folder", str(place))
     place.parent.mkdir(parents=True, exist_ok=True)
     sweep(place.parent, place.name)
     descriptor, temporary = _locked_folder(place)
     try:
-        yield temporary
+        with _told_of(place, temporary):
+            yield temporary
         for entry in temporary.rglob("*"):
             if entry.is_file():
                 _sync(entry)
@@ -93,6 +99,14 @@ def sweep(folder: Path, name: str | None = None) -> None:
                 os.close(descriptor)
 
 
+def _place(path: str | Path) -> Path:
+    """Behind all links."""
+    place = Path(os.path.realpath(path))
+    if place.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    return place
+
+
 def _temporary(place: Path) -> Path:
     return place.with_name(f".{_short(place.name)}.{secrets.token_hex(8)}.tmp")
 
@@ -100,6 +114,18 @@ def _temporary(place: Path) -> Path:
 def _short(name: str) -> str:
     """With room for what a temporary name adds: most file systems take 255 bytes."""
     return os.fsdecode(os.fsencode(name)[:200])
+
+
+@contextmanager
+def _told_of(place: Path, temporary: Path) -> Iterator[None]:
+    """An error that names no file, or the temporary one, names the place instead."""
+    try:
+        yield
+    except OSError as error:
+        within = error.filename is not None and str(error.filename).startswith(str(temporary))
+        if within or (error.filename is None and error.errno in _NO_ROOM):
+            error.filename, error.filename2 = str(place), None
+        raise
 
 
 def _exchange(one: Path, other: Path) -> None:
@@ -141,11 +167,6 @@ def _held(descriptor: int, temporary: Path) -> bool:
     except OSError:  # a file system without locks: nothing is swept there
         return True
     return temporary.exists()
-
-
-def _refuse_folder(place: Path) -> None:
-    if place.is_dir():
-        raise IsADirectoryError(f"{place} is a folder; expected a file")
 
 
 def _sync(path: Path) -> None:
