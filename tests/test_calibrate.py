@@ -14,6 +14,8 @@ N, L, K = 600, 12, 6
 class Bce:
     """What calibration asks of a model."""
 
+    loss = "bce"
+
     def raw_probability(self, logits: torch.Tensor) -> torch.Tensor:
         return torch.sigmoid(logits)
 
@@ -109,8 +111,40 @@ def test_nothing_to_fit() -> None:
     of = lists(temperature=1)
     with pytest.raises(XMCError, match="0 true labels in their lists"):
         fitted(Lists(of.labels, of.logits, csr_matrix((N, L))))
-    with pytest.raises(XMCError, match="dev has 3 documents"):
-        fitted(Lists(of.labels[:3], of.logits[:3], of.truth[:3]))
+    with pytest.raises(XMCError, match=r"dev has 9 documents .* at least 10 of each: train with a larger data\.dev"):
+        fitted(Lists(of.labels[:9], of.logits[:9], of.truth[:9]))
+
+
+@pytest.mark.parametrize("documents", [15, 99, 100])
+def test_few_documents_are_told(documents: int, caplog: pytest.LogCaptureFixture) -> None:
+    of = lists(temperature=1)
+    fitted(Lists(of.labels[:documents], of.logits[:documents], of.truth[:documents]))
+    assert [record.message.startswith(f"dev has {documents} documents") for record in caplog.records] == (
+        [True] if documents < 100 else []
+    )
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_fit_is_kept_that_measured_worse(seed: int) -> None:
+    """Logits that are right already: what a small sample asks for is chance."""
+    of = lists(temperature=1, seed=seed)
+    found = fitted(Lists(of.labels[:40], of.logits[:40], of.truth[:40]))
+    assert found.log_loss[found.kept] == min(found.log_loss.values())
+    assert (found.kept == "before") == (found.calibration.scale == 1 and found.calibration.shift == 0)
+
+
+def test_a_hinge_is_always_scaled() -> None:
+    """Its own probability, clipped at 0 and 1, is no scaling of log-odds."""
+
+    class Hinge(Bce):
+        loss = "squared_hinge"
+
+        def raw_probability(self, logits: torch.Tensor) -> torch.Tensor:
+            return torch.sigmoid(logits)
+
+    options = {"precision": None, "per_label": False, "min_positives": 10}
+    kept = {seed: calibrate(Hinge(), lists(1, seed=seed), (1,), **options).kept for seed in range(3)}  # type: ignore[arg-type]
+    assert "before" not in kept.values()
 
 
 def test_the_table_tells_all() -> None:

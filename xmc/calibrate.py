@@ -1,6 +1,7 @@
 """Calibrating a trained model on a dev split: probabilities that can be trusted, and thresholds on them."""
 
 import functools
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
@@ -12,13 +13,24 @@ from scipy.sparse import csr_matrix
 
 from xmc.data import Split
 from xmc.evaluate.metrics import Labels, Values, correct, leave_out
-from xmc.evaluate.reliability import Scaling, expected_calibration_error, fit_scaling, held_out, log_loss
+from xmc.evaluate.reliability import (
+    Hits,
+    Scaling,
+    expected_calibration_error,
+    fit_scaling,
+    held_out,
+    log_loss,
+    unchanged,
+)
 from xmc.evaluate.thresholds import Assignment, assignment, best_thresholds
 from xmc.model import XMCModel
 from xmc.model.calibration import Calibration
 from xmc.types import TopK, XMCError
 
+logger = logging.getLogger(__name__)
+
 FOLDS: Final = 5
+FEWEST, ENOUGH = 10, 100  # documents, and true labels in their lists: fewer are refused, or taken with a warning
 _NAME: Final = 16
 
 
@@ -142,26 +154,28 @@ def calibrate(
 ) -> Fitted:
     """Fit probabilities and thresholds to the pairs of the lists, each a document and one of its k best labels.
 
-    The scaling has a shift where that lowers the log loss of documents left out of the fit (5 folds). ks: cut-offs
-    to report ECE at, beside k. precision, per_label, min_positives: see `choose_thresholds`.
+    Of no scaling, one without and one with a shift, that is taken which has the least log loss on documents left out of
+    its fit (5 folds). ks: cut-offs to report ECE at, beside k. precision, per_label, min_positives: see
+    `choose_thresholds`.
 
     Raises:
-        XMCError: too few documents, no true label in any list, or no threshold with that precision.
+        XMCError: too few documents or true labels in their lists, or no threshold with that precision.
     """
-    if len(lists.labels) < FOLDS or not lists.hits.any():
-        raise XMCError(
-            f"dev has {len(lists.labels)} documents and {lists.hits.sum()} true labels in their lists; "
-            f"calibration needs at least {FOLDS} and 1: raise data.dev_fraction, or train longer"
-        )
+    _check_counts(len(lists.labels), int(lists.hits.sum()))
     pairs = lists.candidates
     logits, hits = lists.logits[pairs], lists.hits[pairs]
     folds = np.nonzero(pairs)[0] % FOLDS
-    forms = {name: functools.partial(fit_scaling, shift=name != "scale") for name in ("scale", "scale and shift")}
+    forms: dict[str, Callable[[Values, Hits], Scaling]] = {
+        "scale": functools.partial(fit_scaling, shift=False),
+        "scale and shift": functools.partial(fit_scaling, shift=True),
+    }
     probabilities = {"before": lists.probabilities(model.raw_probability)[pairs]}
     probabilities |= {name: held_out(logits, hits, folds, fit) for name, fit in forms.items()}
     losses = {name: log_loss(values, hits) for name, values in probabilities.items()}
+    if model.loss == "bce":  # what a hinge's logits are worth, no scaling of log-odds tells
+        forms = {"before": unchanged} | forms
     kept = min(forms, key=losses.__getitem__)
-    scaling: Scaling = forms[kept](logits, hits)
+    scaling = forms[kept](logits, hits)
     k = lists.labels.shape[1]
     threshold, own, chosen = choose_thresholds(scaling, lists, precision, per_label, min_positives)
     calibration = Calibration(
@@ -170,6 +184,15 @@ def calibrate(
     cuts = sorted({cut for cut in ks if cut < k} | {k})
     errors = {name: lists.calibration_errors(_in_lists(values, pairs), cuts) for name, values in probabilities.items()}
     return Fitted(lists.assignment(calibration), errors, len(lists.labels), calibration, kept, losses, chosen)
+
+
+def _check_counts(documents: int, hits: int) -> None:
+    found = f"dev has {documents} documents and {hits} true labels in their lists"
+    way_out = "train with a larger data.dev_fraction or a larger dev file"
+    if min(documents, hits) < FEWEST:
+        raise XMCError(f"{found}; calibration needs at least {FEWEST} of each: {way_out}, or longer")
+    if min(documents, hits) < ENOUGH:
+        logger.warning(f"{found}; probabilities and thresholds of fewer than {ENOUGH} of each are rough: {way_out}")
 
 
 def choose_thresholds(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit
 
-from xmc.evaluate.reliability import Scaling, expected_calibration_error, fit_scaling, held_out, log_loss
+from xmc.evaluate.reliability import Scaling, expected_calibration_error, fit_scaling, held_out, log_loss, unchanged
 
 PAIRS = st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=40)
 
@@ -53,6 +53,28 @@ def test_no_ranking_is_ever_turned_round() -> None:
     assert fit_scaling(logits, logits < 0, shift=True).scale > 0
     certain = fit_scaling(logits, logits > 0, shift=True)
     assert np.isfinite([certain.scale, certain.shift]).all()
+
+
+@given(
+    st.lists(st.floats(-12, 12), min_size=1, max_size=100),
+    st.floats(-12, 12),
+    st.booleans(),
+)
+def test_few_pairs_make_nothing_certain(logits: list[float], cut: float, shift: bool) -> None:
+    """Told apart without an error, as a few pairs often are, they would ask for an infinite scale."""
+    values = np.array(logits)
+    found = fit_scaling(values, values > cut, shift=shift)
+    assert 0.1 <= found.scale <= 10 and abs(found.shift) <= 10 and (shift or found.shift == 0)
+    one = fit_scaling(values[:1], values[:1] > cut, shift=shift)
+    assert 0.25 < one.scale < 4 and abs(one.shift) < 4
+
+
+def test_no_pair_asks_for_more_than_it_knows() -> None:
+    """A hundred pairs of five documents that a cut at -0.4 tells apart: the fit was sigmoid(50 * logit + 21)."""
+    logits = np.concatenate([np.linspace(-0.3, 2, 6), np.linspace(-6, -0.5, 94)])
+    found = fit_scaling(logits, logits > -0.4, shift=True)
+    assert 1 < found.scale < 3 and abs(found.shift) < 1 and found(np.array([1.0])) < 0.97
+    assert unchanged(logits, logits > 0) == Scaling(1, 0)
 
 
 def test_pairs_are_judged_by_a_fit_to_others() -> None:

@@ -26,7 +26,7 @@ def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for path in (tmp_path / "my-data").glob("*.jsonl"):
         documents = [json.loads(line) | {"title": "A title"} for line in path.read_text().splitlines()]
         path.write_text("".join(json.dumps(d) + "\n" for d in documents))
-    books = "Bees of the Alps,apidae;alps\nA field guide to bees,apidae\nThe high Alps,alps\n" * 20
+    books = "Bees of the Alps,apidae;alps\nA field guide to bees,apidae\nThe high Alps,alps\n" * 100
     (tmp_path / "my-books").mkdir()
     (tmp_path / "my-books" / "train.csv").write_text("text,labels\n" + books)
     new = [{"title": "A title", "text": f"word1a new{i}", "labels": ["novelty"]} for i in range(10)]

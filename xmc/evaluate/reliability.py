@@ -14,8 +14,8 @@ from xmc.evaluate.metrics import Values
 Hits = NDArray[np.bool_]
 
 BINS: Final = 15
-_SCALES = (0.02, 50.0)  # pairs that logits tell apart without an error would ask for an infinite one
-_SHIFTS = (-50.0, 50.0)
+_SPREAD = (0.5, 1.0)  # of log scale and shift around those that change nothing, before any pair is seen
+_SCALES, _SHIFTS = (0.1, 10.0), (-10.0, 10.0)
 _EPSILON = 1e-12
 
 
@@ -52,20 +52,31 @@ def log_loss(probabilities: Values, hits: Hits) -> float:
     return float(-np.log(np.maximum(right, _EPSILON)).mean())
 
 
-def fit_scaling(logits: Values, hits: Hits, *, shift: bool) -> Scaling:
-    """The scaling with the least log loss on M pairs.
+def unchanged(logits: Values, hits: Hits) -> Scaling:
+    """The scaling that changes nothing, whatever the pairs."""
+    return Scaling(1.0, 0.0)
 
-    Without a shift it is temperature scaling (Guo et al., ICML 2017, section 4.2), with one Platt's (1999).
+
+def fit_scaling(logits: Values, hits: Hits, *, shift: bool) -> Scaling:
+    """The most probable scaling for M pairs: that of the least log loss, drawn towards no change where pairs are few.
+
+    Without a shift it is temperature scaling (Guo et al., ICML 2017, section 4.2), with one Platt's (1999). The log of
+    the scale and the shift have normal priors, because pairs that logits tell apart without an error would ask for an
+    infinite scale, and a few are often of that kind.
     """
 
     def loss(parameters: Values) -> tuple[float, Values]:
-        z = parameters[0] * logits + parameters[1]
+        scale, offset = np.exp(parameters[0]), parameters[1]
+        z = scale * logits + offset
         residual = expit(z) - hits
-        return float((np.logaddexp(0, z) - hits * z).mean()), np.array([(residual * logits).mean(), residual.mean()])
+        pull = parameters / np.square(_SPREAD)
+        gradient = np.array([scale * (residual * logits).mean(), residual.mean()])
+        value = (np.logaddexp(0, z) - hits * z).mean() + (pull * parameters).sum() / 2 / len(hits)
+        return float(value), gradient + pull / len(hits)
 
-    bounds = [_SCALES, _SHIFTS if shift else (0.0, 0.0)]
-    found = minimize(loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B", bounds=bounds, tol=1e-12)
-    return Scaling(*map(float, found.x))
+    bounds = [tuple(np.log(_SCALES)), _SHIFTS if shift else (0.0, 0.0)]
+    found = minimize(loss, np.zeros(2), jac=True, method="L-BFGS-B", bounds=bounds, tol=1e-12)
+    return Scaling(float(np.exp(found.x[0])), float(found.x[1]))
 
 
 def held_out(logits: Values, hits: Hits, folds: NDArray[np.integer], fit: Callable[[Values, Hits], Scaling]) -> Values:
