@@ -147,3 +147,68 @@ def test_unknown_format(root: Path, read: Callable[..., Corpus]) -> None:
     (root / "train.tsv.gz").unlink()
     with pytest.raises(XMCError, match=r"kirjat has no train.\{tsv,csv\}, plain or .gz"):
         read()
+
+
+def corpus(folder: Path, *lines: str, name: str = "train.tsv") -> Path:
+    folder.mkdir()
+    (folder / name).write_text("".join(line + "\n" for line in lines))
+    return folder
+
+
+WRONG = ["two\tof its words\t<u:1>", "two\tof its words", "two\tof <u:1>"]
+
+
+@pytest.mark.parametrize("line", WRONG)
+@pytest.mark.parametrize("bad_first", [False, True])
+def test_a_tab_too_many(tmp_path: Path, line: str, bad_first: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """Words of the text do not become labels, wherever in the file they stand."""
+    lines = ["one\t<u:1> urn:x:2", "three\thttp://e.org/3 <u:2> u:4"]
+    lines.insert(0 if bad_first else 1, line)
+    folder = corpus(tmp_path / "set", *lines)
+    with pytest.raises(XMCError, match=rf"train.tsv:{1 if bad_first else 2}: the subject 'of' is no URI, .* a tab too"):
+        read_annif(folder, cache_dir=tmp_path)
+    read = read_annif(folder, on_error="skip", cache_dir=tmp_path)
+    assert list(read.split("train").texts) == ["one", "three"]
+    assert "train.tsv: skipped 1 of 3 documents" in caplog.text
+
+
+def test_subjects_that_are_no_uris_at_all(tmp_path: Path) -> None:
+    assert read_annif(corpus(tmp_path / "set", "one\ta b", "two\tb"), cache_dir=tmp_path).label_ids == ["a", "b"]
+
+
+def test_a_subject_that_the_vocabulary_lacks_is_left_out_under_skip(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = corpus(tmp_path / "set", "one\t<u:1> <u:9>", "two\t<u:8>", "three\t<u:2>")
+    (folder / "vocabulary.tsv").write_text("<u:1>\tOne\n<u:2>\tTwo\n")
+    with pytest.raises(XMCError, match=r"train.tsv:1: document 'train-0' has the label 'u:9', which is not in"):
+        read_annif(folder, cache_dir=tmp_path)
+    train = read_annif(folder, on_error="skip", cache_dir=tmp_path).split("train")
+    assert train.labels.toarray().tolist() == [[1, 0], [0, 0], [0, 1]], "the documents stay"
+    assert "train.tsv:1: left out 2 labels of 2 documents that are not in" in caplog.text
+    assert "the first: 'u:9' of document 'train-0'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("yso.tsv", "<u:1>\tOne\n", "data.vocabulary=yso.tsv"),
+        ("yso.txt", "u:1\tOne\n", "data.vocabulary=yso.txt"),
+        ("yso-skos.ttl", "@prefix", "yso-skos.ttl is not read: write its names as `<uri><TAB>label` lines in"),
+        ("validate.tsv", "one\t<u:1>\n", None),
+        ("notes.txt", "one\n", None),
+        ("empty.tsv", "", None),
+        ("broken.tsv", "\ud800", None),
+    ],
+)
+def test_a_vocabulary_of_another_name_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, content: str, told: str | None
+) -> None:
+    folder = corpus(tmp_path / "set", "one\t<u:1>", "two\t<u:1>")
+    (folder / name).write_bytes(content.encode("utf-8", "surrogatepass"))
+    read_annif(folder, cache_dir=tmp_path)
+    assert caplog.text == "" if told is None else told in caplog.text
+    if told and told.startswith("data.vocabulary="):
+        caplog.clear()
+        remedied = read_annif(folder, vocabulary=told.partition("=")[2], cache_dir=tmp_path)
+        assert (remedied.label_names, caplog.text) == (["One"], "")

@@ -229,6 +229,72 @@ def test_label_that_the_labels_file_lacks(root: Path, read: Callable[..., Corpus
         read()
 
 
+def test_labels_that_the_labels_file_lacks_are_left_out_under_skip(
+    root: Path, read: Callable[..., Corpus], caplog: pytest.LogCaptureFixture
+) -> None:
+    write(root, *jsonl(RECORDS).splitlines())
+    write(root, "id\tname", "12\tTwelve", name="labels.tsv")
+    assert read(on_error="skip").split("train").labels.toarray().tolist() == [[1], [0], [1]]
+    assert "train.jsonl:1: left out 1 labels of 1 documents that are not in" in caplog.text
+
+
+CELLS = {
+    "csv": lambda cell: '"' + cell.replace('"', '""') + '"',
+    "tsv": lambda cell: cell,
+}
+
+
+@pytest.mark.parametrize("format", CELLS)
+@pytest.mark.parametrize("written", [repr, json.dumps], ids=["python", "json"])
+def test_label_texts_that_are_lists(
+    root: Path, read: Callable[..., Corpus], format: str, written: Callable[[list[str]], str]
+) -> None:
+    tab = "\t" if format == "tsv" else ","
+    cells = [CELLS[format](written(labels)) for labels in (["a", "b;c"], ["a"], [])]
+    write(root, f"text{tab}labels", *(f"text{tab}{cell}" for cell in cells), name=f"train.{format}")
+    corpus = read(id_field=None, label_separator=";")
+    assert corpus.label_ids == ["a", "b;c"]
+    assert corpus.split("train").labels.toarray().tolist() == [[1, 1], [1, 0], [0, 0]]
+
+
+def test_another_separator_is_advised(
+    root: Path, read: Callable[..., Corpus], caplog: pytest.LogCaptureFixture
+) -> None:
+    write(root, "text,labels", 'x,"a, b"', 'y,"b, c"', "z,a", name="train.csv")
+    read(id_field=None, label_separator=";")
+    assert "train.csv: field 'labels': divided at ';', 3 texts have 3 different labels" in caplog.text
+    assert """Set 'data.label_separator=","' if""" in caplog.text
+    caplog.clear()
+    read(id_field=None, label_separator=",")
+    assert not caplog.text
+
+
+def test_values_of_parquet_that_cannot_be_read(root: Path, read: Callable[..., Corpus]) -> None:
+    """They matter where they are asked for."""
+    offsets = pa.array([0, 1, 2], pa.int32()).buffers()[1]
+    texts = pa.StringArray.from_buffers(2, offsets, pa.py_buffer(b"\xffa"))
+    columns = {
+        "id": ["a", "b"],
+        "text": texts,
+        "labels": [["l"], ["m"]],
+        "when": pa.array([2**62, 0], pa.timestamp("us")),
+    }
+    pq.write_table(pa.table(columns), root / "train.parquet")
+    with pytest.raises(XMCError, match=r"train.parquet:1: field 'text' cannot be read \(.*0xff"):
+        read()
+    train = read(on_error="skip").split("train")
+    assert (train.ids, list(train.texts)) == (["b"], ["a"])
+    with pytest.raises(XMCError, match=r"train.parquet:1: field 'when' cannot be read"):
+        read(text_fields=["when"])
+
+
+def test_truncated_parquet_in_gzip(root: Path, read: Callable[..., Corpus]) -> None:
+    pq.write_table(pa.Table.from_pylist(RECORDS), root / "whole")
+    (root / "train.parquet.gz").write_bytes(gzip.compress((root / "whole").read_bytes())[:-40])
+    with pytest.raises(XMCError, match=r"train.parquet.gz: cannot be read beyond row 0 .*is it complete"):
+        read()
+
+
 def test_missing_folder_and_files(root: Path, read: Callable[..., Corpus]) -> None:
     with pytest.raises(XMCError, match=r"no folder .*sett \(did you mean 'set'\?\); .*Set data.root"):
         read_table(f"{root}t")

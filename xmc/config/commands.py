@@ -185,7 +185,7 @@ class AddLabelsConfig(Section):
     text_fields: tuple[str, ...] | None
     text_separator: str | None
     label_field: str | None
-    label_separator: str | None
+    label_separator: Annotated[str, Field(min_length=1)] | None
     negatives: Annotated[int, Field(ge=0)]
     steps: Count
     batch_size: Count

@@ -74,7 +74,7 @@ class TableData(BenchmarkData):
     text_separator: str
     id_field: str | None
     label_field: str
-    label_separator: str
+    label_separator: Annotated[str, Field(min_length=1)]
 
 
 class RepositoryData(BenchmarkData):

@@ -1,17 +1,28 @@
 """Corpora in the short-text formats of Annif: TSV or CSV, subjects by their URIs."""
 
-from collections.abc import Iterator, Mapping
+import logging
+import re
+from collections.abc import Collection, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 
 from xmc.data import files as inputs
 from xmc.data.assemble import assemble
 from xmc.data.corpus import Corpus
 from xmc.data.labels import bare_uri, read_vocabulary
-from xmc.data.records import Record, format_of, records, split_files, usable
-from xmc.data.store import Document, OnError, stored
+from xmc.data.records import Record, format_of, records, usable
+from xmc.data.shards import stored_in_order
+from xmc.data.splits import split_files
+from xmc.data.store import Document, OnError
 from xmc.types import XMCError
 
+log = logging.getLogger(__name__)
+
 FORMATS = ("tsv", "csv")
+
+_URI = re.compile(r"<\S*>|[A-Za-z][A-Za-z0-9+.-]*:\S+")
+_SAMPLE = 1000
+_OTHER_VOCABULARIES = ("ttl", "rdf", "nt", "skos")
 
 
 def read_annif(
@@ -25,59 +36,105 @@ def read_annif(
     """The corpus of `{train,dev,test}.{tsv,csv}[.gz]` in the folder `root`; dev and test may lack.
 
     TSV: `text<TAB><uri> <uri>` a line, no header. CSV: the columns `text` and `subject_uris` among others. files: split
-    to file, below `root`, where the names are others. vocabulary: `<uri><TAB>label` a line (`vocabulary.tsv` in `root`
-    where there is one); without it the vocabulary is what the data holds. Documents are named `train-0`, ... by their
-    line (TSV) or row (CSV).
+    to file or pattern, below `root`, where the names are others; see `split_files`. vocabulary: `<uri><TAB>label` a
+    line (`vocabulary.tsv` in `root` where there is one); without it the vocabulary is what the data holds, and a file
+    of the folder that looks like one is told. Documents are named `train-0`, ... by their line (TSV) or row (CSV).
 
-    on_error: "skip" leaves out a document that cannot be used, and logs how many there are. What makes the rest of a
-    CSV file unreadable is an error always.
+    on_error: "skip" leaves out a document that cannot be used, and a subject that the vocabulary lacks, and logs how
+    many there are. What makes the rest of a CSV file unreadable is an error always.
 
     Raises XMCError, naming file and line, for whatever cannot be read or does not fit together.
     """
     folder = inputs.folder(root)
     cache = None if cache_dir is None else Path(cache_dir)
-    splits = {}
-    for split, path in split_files(folder, files or {}, FORMATS).items():
-        format_ = format_of(path)
-        if format_ not in FORMATS:
-            raise XMCError(f"{path}: format not known; expected a name in .{' or .'.join(FORMATS)}, plain or .gz")
-        read = _csv_documents if format_ == "csv" else _tsv_documents
-        splits[split] = stored(read, (path,), cache, on_error=on_error, split=split)
+    found = split_files(folder, files or {}, FORMATS)
+    splits = {
+        split: stored_in_order(_documents, paths, split, cache, on_error=on_error) for split, paths in found.items()
+    }
     vocabulary_file = folder / (vocabulary or "vocabulary.tsv")
     names = read_vocabulary(vocabulary_file) if vocabulary or vocabulary_file.is_file() else None
-    return assemble(folder.resolve().name, splits, names, str(vocabulary_file))
+    if names is None:
+        _advise_on_vocabulary(folder, {path for paths in found.values() for path in paths})
+    return assemble(folder.resolve().name, splits, names, str(vocabulary_file), on_error)
 
 
-def _tsv_documents(files: tuple[Path], split: str) -> Iterator[Document | XMCError]:
+def _documents(files: tuple[Path], split: str) -> Iterator[Document | XMCError]:
     (path,) = files
+    format_ = format_of(path)
+    if format_ not in FORMATS:
+        raise XMCError(f"{path}: format not known; expected a name in .{' or .'.join(FORMATS)}, plain or .gz")
+    read = _csv_records if format_ == "csv" else _tsv_records
+    checked = _mostly_uris(record for _, _, record in islice(read(path), _SAMPLE))
 
-    def document(number: int, raw: bytes) -> Document:
+    def document(row: int, line: int, given: Record | XMCError) -> Document:
+        where, record = f"{path}:{line}", usable(given)
+        text, subjects = record["text"].strip(), record["subject_uris"].split()
+        if not text:
+            raise XMCError(f"{where}: empty text; give the document a text or remove it")
+        if checked and (word := next((subject for subject in subjects if not _URI.fullmatch(subject)), None)):
+            raise XMCError(
+                f"{where}: the subject {word!r:.60} is no URI, and others of the file are; is there a tab too many?"
+            )
+        return line, f"{split}-{row}", text, list(map(bare_uri, subjects))
+
+    for row, line, given in read(path):
+        yield inputs.attempt(document, row, line, given)
+
+
+def _tsv_records(path: Path) -> Iterator[tuple[int, int, Record | XMCError]]:
+    """Place, line and columns, called as in CSV, of each line that is not blank."""
+
+    def record(number: int, raw: bytes) -> Record:
         line = inputs.text_line(raw, f"{path}:{number}")
-        text, tab, uris = line.partition("\t")
+        text, tab, subjects = line.partition("\t")
         if not tab:
             raise XMCError(f"{path}:{number}: expected `text<TAB><uri> <uri>`, found {line!r:.40}")
-        return _document(path, number, f"{split}-{number - 1}", text, uris)
+        return {"text": text, "subject_uris": subjects}
 
     with inputs.open_bytes(path) as stream:
         for number, raw in inputs.numbered_lines(stream, str(path)):
             if raw.strip():
-                yield inputs.attempt(document, number, raw)
+                yield number - 1, number, inputs.attempt(record, number, raw)
 
 
-def _csv_documents(files: tuple[Path], split: str) -> Iterator[Document | XMCError]:
-    (path,) = files
-
-    def document(row: int, line: int, given: Record | XMCError) -> Document:
-        record = usable(given)
-        return _document(path, line, f"{split}-{row}", record["text"], record["subject_uris"])
-
+def _csv_records(path: Path) -> Iterator[tuple[int, int, Record | XMCError]]:
     for row, (line, record) in enumerate(records(path)):
         if not isinstance(record, XMCError) and not {"text", "subject_uris"} <= record.keys():
             raise XMCError(f"{path}: columns {inputs.listing(record)}; expected text and subject_uris in the header")
-        yield inputs.attempt(document, row, line, record)
+        yield row, line, record
 
 
-def _document(path: Path, line: int, id_: str, text: str, uris: str) -> Document:
-    if not text.strip():
-        raise XMCError(f"{path}:{line}: empty text; give the document a text or remove it")
-    return line, id_, text.strip(), [bare_uri(uri) for uri in uris.split()]
+def _mostly_uris(sample: Iterator[Record | XMCError]) -> bool:
+    """Whether the subjects of the file are URIs, judged by its first documents."""
+    subjects = [
+        subject for record in sample if not isinstance(record, XMCError) for subject in record["subject_uris"].split()
+    ]
+    return 2 * sum(bool(_URI.fullmatch(subject)) for subject in subjects) > len(subjects)
+
+
+def _advise_on_vocabulary(folder: Path, documents: Collection[Path]) -> None:
+    """Log which file beside the documents may be the vocabulary."""
+    beside = sorted(path for path in folder.iterdir() if path.is_file() and path not in documents)
+    if found := [path.name for path in beside if _is_vocabulary(path)]:
+        log.warning(
+            "%s: subjects are called by their URIs, since there is no vocabulary.tsv; if %s has their names, set "
+            "data.vocabulary=%s",
+            *(folder, " or ".join(found), found[0]),
+        )
+    elif found := [path.name for path in beside if format_of(path, _OTHER_VOCABULARIES)]:
+        log.warning(
+            "%s: subjects are called by their URIs; %s is not read: write its names as `<uri><TAB>label` lines in %s",
+            *(folder, found[0], folder / "vocabulary.tsv"),
+        )
+
+
+def _is_vocabulary(path: Path) -> bool:
+    """Whether the first line has a URI and a name behind it; in a corpus the URIs are last."""
+    if format_of(path, ("tsv", "txt")) is None:
+        return False
+    try:
+        _, line = next(inputs.text_lines(path), (1, ""))
+    except XMCError:
+        return False
+    uri, tab, _ = line.partition("\t")
+    return bool(tab and _URI.fullmatch(uri))

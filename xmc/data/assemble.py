@@ -1,7 +1,9 @@
 """Documents as read to a checked corpus; every reader ends here."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +14,10 @@ from scipy.sparse import csr_matrix
 from xmc.data.corpus import Corpus, Split
 from xmc.data.files import near_misses
 from xmc.types import Strings, XMCError
+
+log = logging.getLogger(__name__)
+
+OnError = Literal["error", "skip"]
 
 
 @dataclass(frozen=True)
@@ -41,14 +47,16 @@ def assemble(
     splits: Mapping[str, RawSplit],
     label_names: Mapping[str, str] | None = None,
     labels_file: str = "the labels file",
+    on_error: OnError = "error",
 ) -> Corpus:
     """The corpus of these splits.
 
     `label_names` (id to name) is the whole vocabulary, in its order, labels without a document included. Without it the
-    vocabulary is the sorted union of the labels of all splits, each its own name.
+    vocabulary is the sorted union of the labels of all splits, each its own name. on_error: "skip" takes from its
+    documents a label that is not in `label_names`, as Annif does, and logs how many there are.
 
-    Raises XMCError for an id that stands twice, a label that is empty or not in `label_names`, and a train split
-    without labels. Empty texts and places beyond the vocabulary are the readers' to judge.
+    Raises XMCError for an id that stands twice, a label that is empty or, without "skip", not in `label_names`, and a
+    train split without labels. Empty texts and places beyond the vocabulary are the readers' to judge.
     """
     _check_ids(splits)
     if label_names is None:
@@ -56,7 +64,7 @@ def assemble(
     else:
         ids, names = Strings(label_names), Strings(label_names.values())
     checked = {
-        key: Split(split.ids, split.texts, _label_matrix(split, ids.column, labels_file), split.filter)
+        key: Split(split.ids, split.texts, _label_matrix(split, ids.column, labels_file, on_error), split.filter)
         for key, split in splits.items()
     }
     if not checked["train"].labels.nnz:
@@ -88,7 +96,7 @@ def _distinct(labels: pa.ChunkedArray) -> set[str]:
     return found - {None, ""}
 
 
-def _label_matrix(split: RawSplit, vocabulary: pa.ChunkedArray, labels_file: str) -> csr_matrix:
+def _label_matrix(split: RawSplit, vocabulary: pa.ChunkedArray, labels_file: str, on_error: OnError) -> csr_matrix:
     """Float32 CSR [N, L] of ones, sorted, without repeats."""
     chunks = split.labels.chunks
     columns = [chunk.flatten() for chunk in chunks]
@@ -96,11 +104,16 @@ def _label_matrix(split: RawSplit, vocabulary: pa.ChunkedArray, labels_file: str
         strings = pa.chunked_array(columns, type=pa.string())
         columns = pc.index_in(strings, value_set=vocabulary).chunks  # one hash table for all chunks
     lengths = [pc.fill_null(pc.list_value_length(chunk), 0).to_numpy(zero_copy_only=False) for chunk in chunks]
-    counts = np.concatenate([np.zeros(1, np.int64), *lengths]).astype(np.int64)
-    indptr = counts.cumsum()
+    counts = np.concatenate([np.zeros(0, np.int64), *lengths]).astype(np.int64)
     if any(column.null_count for column in columns):
-        position = int(np.flatnonzero(np.concatenate([column.is_null().to_numpy(False) for column in columns]))[0])
-        _raise_unknown(split, int(np.searchsorted(indptr, position, side="right")) - 1, vocabulary, labels_file)
+        unknown = np.concatenate([column.is_null().to_numpy(False) for column in columns])
+        row_of = np.repeat(np.arange(len(counts)), counts)
+        if on_error == "error":
+            raise _unknown_label(split, row_of[unknown][0], vocabulary, labels_file)
+        _report_unknown(split, row_of[unknown], vocabulary, labels_file)
+        counts = np.bincount(row_of[~unknown], minlength=len(counts))
+        columns = [column.drop_null() for column in columns]
+    indptr = np.concatenate([np.zeros(1, np.int64), counts.cumsum()])
     indices = np.concatenate([np.zeros(0, np.int32), *(column.to_numpy() for column in columns)])
     shape = (len(split.ids), len(vocabulary))
     matrix = csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=shape)
@@ -109,14 +122,27 @@ def _label_matrix(split: RawSplit, vocabulary: pa.ChunkedArray, labels_file: str
     return matrix
 
 
-def _raise_unknown(split: RawSplit, row: int, vocabulary: pa.ChunkedArray, labels_file: str) -> None:
+def _unknown_label(split: RawSplit, row: int, vocabulary: pa.ChunkedArray, labels_file: str) -> XMCError:
     known = set(vocabulary.to_pylist())
-    label = next(label for label in split.labels[row].as_py() if label not in known)
+    label = _first_unknown(split, row, known)
     where = f"{split.where(row)}: document {split.ids[row]!r}"
     if not label:
-        raise XMCError(f"{where} has an empty label among {split.labels[row].as_py()}; remove it")
+        return XMCError(f"{where} has an empty label among {split.labels[row].as_py()}; remove it")
     hint = near_misses(label, known) if len(known) < 100_000 else ""
-    raise XMCError(
+    return XMCError(
         f"{where} has the label {label!r}, which is not in {labels_file}{hint}; add it there, or remove that file to "
         "take the vocabulary from the data"
     )
+
+
+def _report_unknown(split: RawSplit, rows: NDArray[np.integer], vocabulary: pa.ChunkedArray, labels_file: str) -> None:
+    """Log how many labels are left out. rows: their documents, ascending."""
+    label = _first_unknown(split, rows[0], set(vocabulary.to_pylist()))
+    log.warning(
+        "%s: left out %d labels of %d documents that are not in %s; the first: %r of document %r",
+        *(split.where(rows[0]), len(rows), len(np.unique(rows)), labels_file, label, split.ids[rows[0]]),
+    )
+
+
+def _first_unknown(split: RawSplit, row: int, known: set[str]) -> str:
+    return str(next(label for label in split.labels[row].as_py() if label not in known))

@@ -9,7 +9,7 @@ from xmc.data.assemble import assemble
 from xmc.data.corpus import Corpus
 from xmc.data.filters import filtered
 from xmc.data.labels import check_places
-from xmc.data.records import split_files
+from xmc.data.splits import split_files
 from xmc.data.store import Document, OnError, stored
 from xmc.types import SparseRow, XMCError
 
@@ -49,7 +49,7 @@ def read_bow(
     """
     folder = inputs.folder(root)
     cache = None if cache_dir is None else Path(cache_dir)
-    paths = split_files(folder, files or {}, FORMATS, _is_of)
+    paths = {split: _single(found) for split, found in split_files(folder, files or {}, FORMATS, _is_of).items()}
     features, labels = _sizes(paths)
     splits = {
         split: filtered(
@@ -91,6 +91,12 @@ def _rows(stream: Iterable[bytes], name: str, features: int) -> Iterator[tuple[s
 def _is_of(stem: str, split: str) -> bool:
     """`train`, or `eurlex_train`; but `filter_labels_train` holds no documents."""
     return stem == split or (stem.endswith(f"_{split}") and not stem.startswith("filter_labels"))
+
+
+def _single(files: tuple[Path, ...]) -> Path:
+    if len(files) > 1:
+        raise XMCError(f"{files[0]} and {files[1]}: a split of data=bow is a single file, below one header; join them")
+    return files[0]
 
 
 def _sizes(paths: Mapping[str, Path]) -> tuple[int, int]:

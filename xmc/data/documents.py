@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from xmc.data.fields import id_of, labels_of, text_of
 from xmc.data.files import json_lines
-from xmc.data.records import Record, id_of, labels_of, records, text_of, usable
+from xmc.data.records import Record, records, usable
 from xmc.types import XMCError
 
 

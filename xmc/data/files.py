@@ -21,6 +21,9 @@ A = TypeVar("A")
 B = TypeVar("B")
 P = ParamSpec("P")
 
+DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError)
+"""What reading a file that is cut short or otherwise damaged raises."""
+
 
 def near_misses(given: str, known: Collection[str]) -> str:
     """` (did you mean 'a' or 'b'?)`, or nothing where no known name is near."""
@@ -152,7 +155,7 @@ def numbered_lines(stream: Iterable[bytes], name: str) -> Iterator[tuple[int, by
     try:
         for number, line in enumerate(stream, 1):
             yield number, line
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+    except DAMAGED as error:
         raise XMCError(f"{name}: cannot be read beyond line {number} ({error}); is it complete?") from None
 
 

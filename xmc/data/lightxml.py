@@ -24,7 +24,8 @@ def read_lightxml(
     are read where `raw` asks for them, or where there are no cleaned ones for train. The vocabulary is `labels.tsv`
     where there is one, else the labels of all splits. Documents are named `train-0`, `train-1`, ... by their line.
 
-    on_error: "skip" leaves out a document whose text or labels are not UTF-8, and logs how many there are.
+    on_error: "skip" leaves out a document whose text or labels are not UTF-8, and a label that `labels.tsv` lacks, and
+    logs how many there are.
 
     Raises XMCError, naming file and line, for missing files, files of different lengths and what is not UTF-8.
     """
@@ -39,7 +40,7 @@ def read_lightxml(
             splits[split] = stored(_documents, (texts, labels), cache, on_error=on_error, split=split)
     vocabulary_file = folder / "labels.tsv"
     names = read_labels_tsv(vocabulary_file) if vocabulary_file.is_file() else None
-    return assemble(folder.resolve().name, splits, names, str(vocabulary_file))
+    return assemble(folder.resolve().name, splits, names, str(vocabulary_file), on_error)
 
 
 def _documents(files: tuple[Path, Path], split: str) -> Iterator[Document | XMCError]:

@@ -8,9 +8,10 @@ import pyarrow.compute as pc
 from xmc.data import files as inputs
 from xmc.data.assemble import RawSplit, assemble
 from xmc.data.corpus import Corpus
+from xmc.data.fields import id_of, joined
 from xmc.data.filters import filtered
 from xmc.data.labels import check_places, read_labels_json
-from xmc.data.records import Record, id_of, joined
+from xmc.data.records import Record
 from xmc.data.store import Document, OnError, stored
 from xmc.types import XMCError
 

@@ -12,16 +12,15 @@ from datasets import Dataset, Features, Sequence, Value
 from datasets.exceptions import DatasetGenerationError
 from numpy.typing import NDArray
 
-from xmc.data.assemble import RawSplit
+from xmc.data.assemble import OnError, RawSplit
 from xmc.data.corpus import ArrowTexts
 from xmc.types import XMCError
 
 log = logging.getLogger(__name__)
 
 _COLUMNS = ("line", "id", "text", "labels", "error")
-_FORMAT = 2  # raise when readers come to read the same file differently
+_FORMAT = 3  # raise when readers come to read the same file differently
 
-OnError = Literal["error", "skip"]
 Document = tuple[int, str, str, list[str] | list[int]]
 """Line (from 1), id, text and labels of a document: their ids, or their places in the vocabulary."""
 

@@ -1,4 +1,4 @@
-"""Corpora in JSON lines, CSV, TSV or Parquet: a record a document, a file a split."""
+"""Corpora in JSON lines, CSV, TSV or Parquet: a record a document, a file or several a split."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -6,9 +6,12 @@ from pathlib import Path
 from xmc.data import files as inputs
 from xmc.data.assemble import assemble
 from xmc.data.corpus import Corpus
+from xmc.data.fields import advise_on_labels, id_of, labels_of, text_of
 from xmc.data.labels import read_labels_tsv
-from xmc.data.records import FORMATS, Record, id_of, labels_of, records, split_files, text_of, usable
-from xmc.data.store import Document, OnError, stored
+from xmc.data.records import FORMATS, Record, records, usable
+from xmc.data.shards import stored_in_order
+from xmc.data.splits import split_files
+from xmc.data.store import Document, OnError
 from xmc.types import XMCError
 
 
@@ -27,12 +30,13 @@ def read_table(
 ) -> Corpus:
     """The corpus of `{train,dev,test}.{jsonl,csv,tsv,parquet}[.gz]` in the folder `root`; dev and test may lack.
 
-    files: split to file, below `root`, where the names are others. labels_file: id and name of every label
-    (`labels.tsv` in `root` where there is one); without it the vocabulary is what the data holds. Labels are a list, or
-    a text that `label_separator` divides. `id_field` None numbers the documents of each split.
+    files: split to file or pattern, below `root`, where the names are others; see `split_files`. labels_file: id and
+    name of every label (`labels.tsv` in `root` where there is one); without it the vocabulary is what the data holds.
+    Labels are a list, or a text that `label_separator` divides; where another would fit far better, this is logged.
+    `id_field` None numbers the documents of each split, or of each of its files.
 
-    on_error: "skip" leaves out a document that cannot be used, and logs how many there are. What makes the rest of a
-    file unreadable is an error always.
+    on_error: "skip" leaves out a document that cannot be used, and a label that `labels_file` lacks, and logs how many
+    there are. What makes the rest of a file unreadable is an error always.
 
     Raises XMCError, naming file and line, for whatever cannot be read or does not fit together.
     """
@@ -40,24 +44,26 @@ def read_table(
         raise XMCError("data.text_fields is empty; name at least one field that holds text")
     folder = inputs.folder(root)
     cache = None if cache_dir is None else Path(cache_dir)
+    found = split_files(folder, files or {}, FORMATS)
     splits = {
-        split: stored(
+        split: stored_in_order(
             _documents,
-            (path,),
+            paths,
+            split,
             cache,
             on_error=on_error,
-            split=split,
             text_fields=tuple(text_fields),
             label_field=label_field,
             id_field=id_field,
             label_separator=label_separator,
             text_separator=text_separator,
         )
-        for split, path in split_files(folder, files or {}, FORMATS).items()
+        for split, paths in found.items()
     }
+    advise_on_labels(found["train"][0], label_field, label_separator, "data.label_separator")
     vocabulary_file = folder / (labels_file or "labels.tsv")
     names = read_labels_tsv(vocabulary_file) if labels_file or vocabulary_file.is_file() else None
-    return assemble(folder.resolve().name, splits, names, str(vocabulary_file))
+    return assemble(folder.resolve().name, splits, names, str(vocabulary_file), on_error)
 
 
 def _documents(

@@ -1,0 +1,88 @@
+"""The document that a record holds: its id, its text and its labels."""
+
+import logging
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from xmc.data.files import listing, near_misses
+from xmc.data.label_cells import advice, cell_labels
+from xmc.data.records import Record, records
+from xmc.types import XMCError
+
+log = logging.getLogger(__name__)
+
+_SAMPLE = 1000
+
+
+def text_of(record: Record, fields: Sequence[str], separator: str, where: str) -> str:
+    """The text fields that are not empty, joined; XMCError where all are."""
+    text = joined(record, fields, separator, where)
+    if not text:
+        names = " and ".join(map(repr, fields))
+        raise XMCError(f"{where}: empty text: nothing in {names}{_which(record)}; give it a text or remove it")
+    return text
+
+
+def joined(record: Record, fields: Sequence[str], separator: str, where: str) -> str:
+    """The text fields that are not empty, joined; one may be a list of texts."""
+    parts = []
+    for field in fields:
+        value = _value(record, field, where, "data.text_fields")
+        for text in value if isinstance(value, list) else [value]:
+            if text is not None and not isinstance(text, str):
+                raise XMCError(f"{where}: field {field!r} is {_kind(value)}; expected a text, or a list of texts")
+            if text and not text.isspace():
+                parts.append(text)
+    return separator.join(parts)
+
+
+def id_of(record: Record, field: str, where: str) -> str:
+    """The document id, a text or a whole number."""
+    value = _value(record, field, where, "data.id_field (null numbers the documents)")
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise XMCError(f"{where}: field {field!r} is {_kind(value)}; expected an id: a text or a whole number")
+    return str(value)
+
+
+def labels_of(record: Record, field: str, separator: str, where: str) -> list[str]:
+    """The label ids: a list, or a text (see `cell_labels`). An empty one means no labels."""
+    value = _value(record, field, where, "data.label_field")
+    if isinstance(value, str):
+        return cell_labels(value, separator, f"{where}: field {field!r}")
+    if not isinstance(value, list):
+        raise XMCError(
+            f"{where}: field {field!r} is {_kind(value)}; expected a list of label ids or a text, [] for no labels"
+        )
+    for label in value:
+        if isinstance(label, bool) or not isinstance(label, str | int) or label == "":
+            raise XMCError(f"{where}: {label!r} in field {field!r} is no label id; expected texts or whole numbers")
+    return [str(label) for label in value]
+
+
+def advise_on_labels(path: Path, field: str, separator: str, option: str) -> None:
+    """Log what to do where the label texts of a file, judged by its first records, are hardly divided as they should.
+
+    option: that of the separator, for the message.
+    """
+    sample = (record.get(field) for _, record in islice(records(path), _SAMPLE) if not isinstance(record, XMCError))
+    if told := advice([value for value in sample if isinstance(value, str)], separator, option):
+        log.warning("%s: field %r: %s", path, field, told)
+
+
+def _value(record: Record, field: str, where: str, option: str) -> Any:
+    if field not in record:
+        hint = near_misses(field, list(record))
+        raise XMCError(f"{where}: no field {field!r}{hint}; it has: {listing(record)}. Set {option}")
+    if isinstance(value := record[field], XMCError):
+        raise XMCError(f"{where}: field {field!r} {value}")
+    return value
+
+
+def _kind(value: object) -> str:
+    return "null" if value is None else f"{value!r:.40}"
+
+
+def _which(record: Record) -> str:
+    return f" of document {record['id']!r}" if "id" in record else ""
