@@ -4,7 +4,14 @@ import torch
 from torch import Tensor
 
 from xmc.ops.blocks import label_blocks, label_slices
-from xmc.ops.fan_in.validation import check_features, check_integer, check_loss, check_positives, check_weight
+from xmc.ops.fan_in.validation import (
+    check_features,
+    check_integer,
+    check_label_offset,
+    check_loss,
+    check_positives,
+    check_weight,
+)
 from xmc.ops.losses import loss_and_gradient_, wide
 from xmc.ops.topk import StreamingTopK
 from xmc.types import LossName, Positives, StepOutput, TopK
@@ -30,7 +37,7 @@ def dense_loss(
     _check(features_BD, weight_LD, bias_L)
     check_positives(positives, len(features_BD), features_BD.device)
     check_loss(loss)
-    check_integer("label_offset", label_offset, 0)
+    check_label_offset(label_offset, len(weight_LD))
     documents = len(features_BD)
     total = torch.zeros((), dtype=torch.float64, device=features_BD.device)
     grad_features = torch.zeros_like(features_BD, dtype=wide(features_BD))
@@ -62,8 +69,8 @@ def dense_topk(features_BD: Tensor, weight_LD: Tensor, bias_L: Tensor, k: int, *
         ValueError: naming the argument.
     """
     _check(features_BD, weight_LD, bias_L)
-    check_integer("k", k, 1)
-    check_integer("label_offset", label_offset, 0)
+    check_integer("k", k, 1, 2**31 - 1)
+    check_label_offset(label_offset, len(weight_LD))
     best = StreamingTopK(k)
     for s in label_slices(len(weight_LD), _BLOCK):
         best.add(_logits(features_BD, weight_LD[s].to(features_BD.dtype), bias_L[s]).T, label_offset + s.start)

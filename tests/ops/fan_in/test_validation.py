@@ -1,7 +1,9 @@
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from ops.cases import SERVING, dtype_of, make_positives, random_layer
@@ -54,7 +56,8 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "offsets end": ({"positives": offsets(0, 1, 2)}, "positives.offsets: expected an ascending run from 0 to 3"),
     "offsets fall": ({"positives": offsets(0, 4, 3)}, "positives.offsets: expected an ascending run from 0 to 3"),
     "loss": ({"loss": "hinge"}, "loss: expected bce or squared_hinge, got 'hinge'"),
-    "label_offset": ({"label_offset": -1}, "label_offset: expected an integer >= 0, got -1"),
+    "label_offset": ({"label_offset": -1}, r"label_offset: expected an integer in \[0, \d+\], got -1"),
+    "label ids of 64 bits": ({"label_offset": 2**63 - 5}, f"label_offset: .*{2**63 - 6}\\], got {2**63 - 5}"),
     "active": ({"active": 4}, r"active: expected an integer in \[1, 3\], got 4"),
     "backend": ({"backend": "best"}, "backend: expected auto or one of"),
 }
@@ -86,18 +89,60 @@ def test_readers_check_every_column(
         index[group, slot] = kept
 
 
-def test_topk_wants_a_positive_k() -> None:
-    given = arguments(k=0)
+def test_topk_wants_a_k_of_31_bits() -> None:
+    given = arguments()
     del given["positives"], given["loss"]
-    with pytest.raises(ValueError, match="k: expected an integer >= 1, got 0"):
-        fan_in_topk(**given)
+    for k in (0, 2**31):
+        with pytest.raises(ValueError, match=rf"k: expected an integer in \[1, {2**31 - 1}\], got {k}"):
+            fan_in_topk(**given | {"k": k})
 
 
 @pytest.mark.parametrize("name", ["lr", "weight_decay"])
-@pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf"), 1e39, "0.1"])
 def test_sgd_step_wants_rates_that_are_no_nonsense(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{name}: expected a finite number >= 0"):
         fan_in_sgd_step(**arguments(**{"lr": 0.1, name: value}))
+
+
+@pytest.mark.parametrize("name", ["seed", "step"])
+@pytest.mark.parametrize("value", [-1, 2**64, 1.0])
+def test_sgd_step_wants_random_numbers_of_64_bits(name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=rf"{name}: expected an integer in \[0, {2**64 - 1}\], got {value}"):
+        fan_in_sgd_step(**arguments(**{"lr": 0.1, name: value}))
+
+
+def test_sgd_step_wants_a_decay_that_is_a_number() -> None:
+    with pytest.raises(ValueError, match=r"lr \* weight_decay: expected a finite number"):
+        fan_in_sgd_step(**arguments(lr=1e30, weight_decay=1e30))
+    fan_in_sgd_step(**arguments(lr=1e-30, weight_decay=1e30))
+
+
+@pytest.mark.parametrize("pair", [("weight", "bias"), ("weight", "features"), ("bias", "features")], ids="-".join)
+def test_sgd_step_wants_memory_of_its_own_for_what_it_writes(pair: tuple[str, str]) -> None:
+    given = arguments(lr=0.1)
+    key = {name.split("_")[0]: name for name in given}
+    written, other = given[key[pair[0]]], given[key[pair[1]]]
+    shared = torch.zeros(written.nbytes + other.nbytes, dtype=torch.uint8)
+    given[key[pair[0]]] = shared[: written.nbytes].view(written.dtype).view(written.shape)
+    apart = shared[written.nbytes :].view(other.dtype).view(other.shape)
+    fan_in_sgd_step(**given | {key[pair[1]]: apart})
+    across = shared[written.nbytes - 8 :][: other.nbytes].view(other.dtype).view(other.shape)
+    with pytest.raises(ValueError, match=f"{pair[0]}: expected memory of its own.*give a clone of {pair[1]}"):
+        fan_in_sgd_step(**given | {key[pair[1]]: across})
+
+
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
+@pytest.mark.parametrize("name", ["weight_LK", "bias_L"])
+def test_sgd_step_wants_memory_that_it_may_write(name: str, tmp_path: Path) -> None:
+    given = arguments(lr=0.1)
+    np.save(tmp_path / "saved.npy", given[name].numpy())
+    mapped = torch.from_numpy(np.load(tmp_path / "saved.npy", mmap_mode="r"))
+    with pytest.raises(ValueError, match=f"{name[:4]}.*: expected memory that may be written; give a clone"):
+        fan_in_sgd_step(**given | {name: mapped})
+    fan_in_sgd_step(**given | {name: mapped.clone()})
+    copied_on_write = np.load(tmp_path / "saved.npy", mmap_mode="c")
+    fan_in_sgd_step(**given | {name: torch.from_numpy(copied_on_write)})
+    assert np.array_equal(np.load(tmp_path / "saved.npy"), arguments()[name].numpy())
 
 
 def test_dense_wants_a_weight_as_wide_as_the_features() -> None:

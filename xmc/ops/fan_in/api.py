@@ -23,9 +23,11 @@ from xmc.ops.fan_in.validation import (
     check_columns,
     check_fan_in,
     check_integer,
+    check_label_offset,
     check_loss,
     check_positives,
-    check_rate,
+    check_update,
+    check_written,
 )
 from xmc.ops.losses import wide
 from xmc.types import LossName, Positives, StepOutput, TopK
@@ -96,7 +98,7 @@ def fan_in_loss(
     check_columns(index_GK, features_BD.shape[1])
     check_positives(positives, len(features_BD), features_BD.device)
     check_loss(loss)
-    check_integer("label_offset", label_offset, 0)
+    check_label_offset(label_offset, len(weight_LK))
     output: StepOutput = _serving(backend, features_BD, weight_LK).loss(
         features_BD, weight_LK, index_GK, bias_L, positives, loss, label_offset, _active(active, weight_LK)
     )
@@ -133,9 +135,9 @@ def fan_in_sgd_step(
     check_columns(index_GK, features_BD.shape[1])
     check_positives(positives, len(features_BD), features_BD.device)
     check_loss(loss)
-    check_rate("lr", lr)
-    check_rate("weight_decay", weight_decay)
-    check_integer("label_offset", label_offset, 0)
+    check_update(lr, weight_decay, seed, step)
+    check_label_offset(label_offset, len(weight_LK))
+    check_written({"weight": weight_LK, "bias": bias_L}, {"features": features_BD, "index": index_GK})
     if not all(_finite(tensor) for tensor in (features_BD, weight_LK, bias_L)):
         return features_BD.new_full((), torch.nan, dtype=wide(features_BD)), torch.full_like(features_BD, torch.nan)
     layer = (features_BD, weight_LK.detach(), index_GK, bias_L.detach())
@@ -160,8 +162,8 @@ def fan_in_topk(
     """The k best labels of each document, as global ids. Never holds B x L or L x D."""
     check_fan_in(features_BD, weight_LK, index_GK, bias_L)
     serving = _reading(backend, features_BD, weight_LK, index_GK)
-    check_integer("k", k, 1)
-    check_integer("label_offset", label_offset, 0)
+    check_integer("k", k, 1, 2**31 - 1)
+    check_label_offset(label_offset, len(weight_LK))
     best: TopK = serving.topk(features_BD, weight_LK, index_GK, bias_L, k, label_offset, _active(active, weight_LK))
     return best
 

@@ -1,6 +1,10 @@
 """Checks at the door of the ops: a `ValueError` names the argument, what was expected and what came."""
 
+import ctypes
+import os
 from collections.abc import Iterable
+from itertools import combinations
+from numbers import Real
 from typing import NoReturn
 
 import torch
@@ -76,12 +80,53 @@ def check_integer(name: str, value: int, low: int, high: int | None = None) -> N
         _fail(name, f"an integer >= {low}" if high is None else f"an integer in [{low}, {high}]", repr(value))
 
 
+def check_label_offset(label_offset: int, n_labels: int) -> None:
+    """Check that the global ids of a shard are integers of 64 bits."""
+    check_integer("label_offset", label_offset, 0, 2**63 - n_labels)
+
+
 def check_rate(name: str, value: float) -> None:
-    """Check that a rate is a finite number >= 0."""
-    if not 0 <= value < float("inf"):
-        _fail(name, "a finite number >= 0", repr(value))
+    """Check that a rate is a number >= 0 that float32 holds."""
+    if not (isinstance(value, Real) and 0 <= value <= _LARGEST):
+        _fail(name, f"a finite number >= 0, at most {_LARGEST:.2g}", repr(value))
 
 
+def check_update(lr: float, weight_decay: float, seed: int, step: int) -> None:
+    """Check what an update in place is told beside its gradient."""
+    check_rate("lr", lr)
+    check_rate("weight_decay", weight_decay)
+    check_rate("lr * weight_decay", lr * weight_decay)
+    check_integer("seed", seed, 0, 2**64 - 1)
+    check_integer("step", step, 0, 2**64 - 1)
+
+
+def check_written(written: dict[str, Tensor], read: dict[str, Tensor]) -> None:
+    """Check that the tensors written in place lie in memory of their own, and that it may be written."""
+    others = [*combinations(written.items(), 2), *((one, other) for one in written.items() for other in read.items())]
+    for (name, tensor), (other_name, other) in others:
+        start, other_start = tensor.data_ptr(), other.data_ptr()
+        if start < other_start + other.nbytes and other_start < start + tensor.nbytes:
+            _fail(name, f"memory of its own, since it is written in place; give a clone of {other_name}", "one with it")
+    for name, tensor in written.items():
+        if tensor.device.type == "cpu" and not _may_be_written(tensor.data_ptr()):
+            _fail(name, "memory that may be written; give a clone", "a tensor mapped read-only")
+
+
+def _may_be_written(address: int) -> bool:
+    """Whether the system takes a byte of this process's memory for writing, asked with the byte that stands there."""
+    byte = (ctypes.c_char * 1).from_address(address)
+    reader, writer = os.pipe()
+    try:
+        os.write(writer, bytes(byte))
+        return os.readv(reader, [byte]) == 1
+    except OSError:  # EFAULT
+        return False
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+_LARGEST = torch.finfo(torch.float32).max
 _FLOATING = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 
 
