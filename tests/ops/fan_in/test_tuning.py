@@ -33,7 +33,7 @@ def test_the_choice_is_remembered_in_this_run_and_the_next(tmp_path: Path) -> No
     assert json.loads((tmp_path / "deep" / "t.json").read_text()) == {"step": "wide", "topk": "narrow"}
 
 
-@pytest.mark.parametrize("content", ["{", "[1]", '{"step": "gone"}'])
+@pytest.mark.parametrize("content", ["{", "[1]", "[" * 20_000, '{"step": "gone"}', '{"step": ["wide"]}'])
 def test_a_file_that_does_not_help_is_replaced(tmp_path: Path, content: str) -> None:
     path = tmp_path / "t.json"
     path.write_text(content)
@@ -46,3 +46,17 @@ def test_where_nothing_can_be_written(tmp_path: Path, caplog: pytest.LogCaptureF
     tuner = Tuner(tmp_path / "file" / "t.json")
     assert tuner.choose("step", OPTIONS, times).name == "wide"
     assert "cannot be written" in caplog.text
+
+
+def test_what_others_could_have_written_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    folder.chmod(0o777)
+    (folder / "t.json").write_text('{"step": "narrow"}')
+    assert Tuner(folder / "t.json").choose("step", OPTIONS, times).name == "wide"
+    assert "theirs may be written by others (mode 777)" in caplog.text
+    assert (folder / "t.json").read_text() == '{"step": "narrow"}'
+
+
+def test_without_a_home_each_process_measures() -> None:
+    assert Tuner(None).choose("step", OPTIONS, times).name == "wide"

@@ -13,7 +13,6 @@ import contextlib
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,6 +26,7 @@ from xmc.ops.fan_in.impl.tuning import Configuration, Tuner
 from xmc.ops.losses import wide
 from xmc.ops.random import stream_key
 from xmc.ops.topk import StreamingTopK
+from xmc.storage import user_cache
 from xmc.types import LossName, Positives, StepOutput, TopK
 
 CHECKS_COLUMNS = False
@@ -39,7 +39,7 @@ SLOTS = 16  # connections of a group taken at once
 _TOPK_LABELS = 1 << 15  # labels whose logits exist at once while ranking
 _MOST_DOCUMENTS = 1024  # of a tile
 _REHEARSED = 1 << 16  # labels on which configurations are timed
-_TUNER = Tuner(Path.home() / ".cache" / "xmc" / f"triton-{triton.__version__}.json")
+_TUNER = Tuner((cache := user_cache()) and cache / "xmc" / f"triton-{triton.__version__}.json")
 _TYPES = (torch.float32, torch.bfloat16)
 
 

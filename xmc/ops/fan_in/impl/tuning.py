@@ -6,11 +6,12 @@ so that every later run on the machine gives the same bits.
 
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from xmc.storage import private_folder, read_json, whole_file
+from xmc.types import XMCError
 
 logger = logging.getLogger(__name__)
 
@@ -25,9 +26,9 @@ class Configuration:
 
 
 class Tuner:
-    """Remembers the fastest configuration of each kind of call in a JSON file."""
+    """Remembers the fastest configuration of each kind of call in a JSON file; None: for this process alone."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self._path = path
         self._chosen: dict[str, str] = {}
 
@@ -47,19 +48,22 @@ class Tuner:
         return by_name[self._chosen[call]]
 
     def _read(self) -> dict[str, str]:
-        try:
-            known = json.loads(self._path.read_text())
-        except (OSError, ValueError):
+        """What earlier runs chose; nothing where there is no such file, or it is no use."""
+        if self._path is None or not self._path.exists():
             return {}
-        return known if isinstance(known, dict) else {}
+        try:
+            known = read_json(private_folder(self._path.parent) / self._path.name)
+        except (OSError, XMCError) as error:
+            logger.warning("triton: earlier measurements are not used: %s", error)
+            return {}
+        return {call: name for call, name in known.items() if isinstance(name, str)}
 
     def _write(self) -> None:
-        """In one step, so that no other process reads half a file. Where nothing can be written, each run measures."""
+        """Where nothing can be written, each run measures."""
+        if self._path is None:
+            return
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=self._path.parent)
-            with open(handle, "w") as file:
-                json.dump(self._read() | self._chosen, file, indent=1, sort_keys=True)
-            os.replace(temporary, self._path)
+            with whole_file(private_folder(self._path.parent) / self._path.name) as out:
+                json.dump(self._read() | self._chosen, out, indent=1, sort_keys=True)
         except OSError as error:
             logger.warning("triton: %s cannot be written (%s); the next run measures again", self._path, error)
