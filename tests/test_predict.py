@@ -11,8 +11,8 @@ from torch import Tensor
 
 from xmc.evaluate.metrics import leave_out
 from xmc.model import Prediction
-from xmc.predict import Ranked, rank, write_predictions
-from xmc.types import Batch, Positives, TopK
+from xmc.predict import Ranked, predict_documents, rank, write_predictions
+from xmc.types import Batch, Positives, TopK, XMCError
 
 LABELS = [f"l{i}" for i in range(6)]
 
@@ -127,3 +127,33 @@ def test_an_error_leaves_no_file(tmp_path: Path, format: str) -> None:
     with pytest.raises(RuntimeError, match="broken"):
         write_predictions(failing(), str(tmp_path / "out.txt"), format, LABELS)
     assert not list(tmp_path.iterdir())
+
+
+class Namer:
+    """A model that gives a text the labels that it names, and refuses to be asked for nothing."""
+
+    label_ids = LABELS
+
+    def default_k(self, threshold: object) -> int:
+        return 2
+
+    def predict(self, texts: list[str], k: int, batch_size: int, threshold: object) -> list[list[Prediction]]:
+        assert texts
+        return [[Prediction(label, label, 0.5, 0.0) for label in text.split()][:k] for text in texts]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_documents_that_cannot_be_used_shift_nothing(tmp_path: Path, batch_size: int) -> None:
+    documents = [("a", "l1 l2"), XMCError("bad"), XMCError("worse"), ("d", "l3 l4"), ("e", "l5")]
+
+    def predicted() -> Iterator[Ranked | XMCError]:
+        """The filter counts places among all documents."""
+        return predict_documents(Namer(), documents, k=None, batch_size=batch_size, left_out={1: [0], 3: [3]})
+
+    assert [(id_, [p.label for p in labels]) for id_, labels in (one for one in predicted() if type(one) is tuple)] == [
+        *(("a", ["l1", "l2"]), ("d", ["l4"]), ("e", ["l5"]))
+    ]
+    for format, written in (("jsonl", 3), ("annif", 3), ("scores", 5)):
+        assert write_predictions(predicted(), str(tmp_path / format), format, LABELS) == written
+    assert (tmp_path / "scores").read_text().splitlines() == ["5 6", "1:0.5 2:0.5", "", "", "4:0.5", "5:0.5"]
+    assert [json.loads(line)["id"] for line in (tmp_path / "jsonl").read_text().splitlines()] == ["a", "d", "e"]

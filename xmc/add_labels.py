@@ -44,6 +44,7 @@ def add_labels_to(model: XMCModel, config: AddLabelsConfig, trained: TrainConfig
             fields.label,
             label_separator=fields.label_separator,
             text_separator=fields.text_separator,
+            on_error=config.on_error,
         )
     )
     new = sorted({label for _, labels in examples for label in labels} - set(model.label_ids))

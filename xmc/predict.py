@@ -18,7 +18,7 @@ from scipy.special import expit
 from tqdm import tqdm
 
 from xmc.model import Prediction, Threshold, XMCModel
-from xmc.types import Batch, TopK
+from xmc.types import Batch, TopK, XMCError
 
 Ranked = tuple[str, list[Prediction]]
 """Id and suggested labels of a document, best first."""
@@ -56,32 +56,44 @@ def _without(top: TopK, left_out: csr_matrix, k: int) -> TopK:
 
 def predict_documents(
     model: XMCModel,
-    documents: Iterable[tuple[str, str]],
+    documents: Iterable[tuple[str, str] | XMCError],
     *,
     k: int | None,
     batch_size: int,
     threshold: Threshold = None,
     left_out: Mapping[int, Sequence[int]] | None = None,
-) -> Iterator[Ranked]:
+) -> Iterator[Ranked | XMCError]:
     """The id and the k best labels of each document, in order; see `XMCModel.predict`.
 
-    documents: (id, text) pairs; only one batch of them is held at a time. left_out: places of labels that the list of a
-    document, named by its place, leaves out: the others move up.
+    documents: (id, text) pairs, and in the place of a document that cannot be used its error, which stays there; only
+    one batch of them is held at a time. left_out: places of labels that the list of a document, named by its place,
+    leaves out: the others move up.
     """
     stream, left_out = enumerate(documents), left_out or {}
     most = model.default_k(threshold) if k is None else k
     while batch := list(islice(stream, batch_size)):
-        hidden = [{model.label_ids[label] for label in left_out.get(place, ())} for place, _ in batch]
-        texts = [text for _, (_, text) in batch]
-        predictions = model.predict(texts, most + max(map(len, hidden)), batch_size, threshold)
-        for (_, (identifier, _)), labels, names in zip(batch, predictions, hidden, strict=True):
-            yield identifier, [p for p in labels if p.label not in names][:most]
+        usable = [(place, document) for place, document in batch if not isinstance(document, XMCError)]
+        hidden = [{model.label_ids[label] for label in left_out.get(place, ())} for place, _ in usable]
+        texts = [text for _, (_, text) in usable]
+        more = max(map(len, hidden), default=0)
+        predictions = model.predict(texts, most + more, batch_size, threshold) if texts else []
+        ranked = (
+            (identifier, [p for p in labels if p.label not in names][:most])
+            for (_, (identifier, _)), labels, names in zip(usable, predictions, hidden, strict=True)
+        )
+        for _, document in batch:
+            yield document if isinstance(document, XMCError) else next(ranked)
 
 
 def write_predictions(
-    ranked: Iterable[Ranked], output: str, format: Literal["jsonl", "scores", "annif"], label_ids: Sequence[str]
+    ranked: Iterable[Ranked | XMCError],
+    output: str,
+    format: Literal["jsonl", "scores", "annif"],
+    label_ids: Sequence[str],
 ) -> int:
     """Write predictions to a file or, for `-`, to standard output; returns how many. A file appears only once whole.
+
+    A document that could not be used has an empty row among scores, and none elsewhere.
 
     jsonl: a JSON object a document, with the names and probabilities of its labels. scores: the sparse text of the
     Extreme Classification Repository, `rows columns` and then `label:score ...` a row, labels by their place in
@@ -100,11 +112,12 @@ def write_predictions(
                 return _write_scores(out, ranked, label_ids, None if output == "-" else Path(output).parent)
 
 
-def _write_lines(out: IO[str], ranked: Iterable[Ranked], line: Callable[[Ranked], str]) -> int:
+def _write_lines(out: IO[str], ranked: Iterable[Ranked | XMCError], line: Callable[[Ranked], str]) -> int:
     count = 0
     for document in ranked:
-        out.write(line(document) + "\n")
-        count += 1
+        if not isinstance(document, XMCError):
+            out.write(line(document) + "\n")
+            count += 1
     return count
 
 
@@ -120,7 +133,9 @@ def _annif_line(document: Ranked) -> str:
     return json.dumps({"document_id": identifier, "results": results}, ensure_ascii=False)
 
 
-def _write_scores(out: IO[str], ranked: Iterable[Ranked], label_ids: Sequence[str], folder: Path | None) -> int:
+def _write_scores(
+    out: IO[str], ranked: Iterable[Ranked | XMCError], label_ids: Sequence[str], folder: Path | None
+) -> int:
     """The number of rows comes first and is known last: the rows wait in a file without a name in `folder`."""
     columns = {label: column for column, label in enumerate(label_ids)}
 
@@ -129,7 +144,7 @@ def _write_scores(out: IO[str], ranked: Iterable[Ranked], label_ids: Sequence[st
         return " ".join(f"{column}:{expit(logit):.12g}" for column, logit in entries)
 
     with tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder) as rows:
-        count = _write_lines(rows, ranked, row)
+        count = _write_lines(rows, (("", []) if isinstance(one, XMCError) else one for one in ranked), row)
         rows.seek(0)
         out.write(f"{count} {len(label_ids)}\n")
         shutil.copyfileobj(rows, out)

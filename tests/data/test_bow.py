@@ -220,3 +220,10 @@ def test_rows_to_predict(tmp_path: Path, header: bytes) -> None:
 def test_rows_that_cannot_be_predicted(rows: list[bytes], told: str) -> None:
     with pytest.raises(XMCError, match=told):
         list(read_rows(rows, 50))
+
+
+def test_rows_that_cannot_be_used_stay_in_their_place_under_skip(caplog: pytest.LogCaptureFixture) -> None:
+    lines = [b"3 5\n", b"0:1\n", b"9:1\n", b"1:2\n"]
+    first, bad, last = read_rows(lines, 5, "skip")
+    assert (first, last) == (("0", "0:1"), ("2", "1:2"))
+    assert isinstance(bad, XMCError) and "<stdin>: skipped 1 of 3 documents" in caplog.text

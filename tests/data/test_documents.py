@@ -1,5 +1,6 @@
 import gzip
 import itertools
+import logging
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,56 @@ def test_examples_have_labels(tmp_path: Path) -> None:
     assert list(read_examples(path, ["text"], label_separator=";")) == [("one", ["a", "b c"]), ("two", [])]
     with pytest.raises(XMCError, match=r"new.csv:2: no field 'subject'"):
         list(read_examples(path, ["text"], "subject"))
+
+
+MIXED = [b'{"id": "a", "text": "x"}', b'{"id": "b", "text": ""}', b'{"id": null, "text": "x"}', b"{", b'{"text": "y"}']
+
+
+def test_documents_that_cannot_be_used_stay_in_their_place_under_skip(caplog: pytest.LogCaptureFixture) -> None:
+    found = list(read_documents(MIXED, ["text"], on_error="skip"))
+    assert [document if isinstance(document, tuple) else type(document) for document in found] == [
+        *(("a", "x"), XMCError, XMCError, XMCError, ("5", "y"))
+    ]
+    assert "skipped: <stdin>:2: empty text: nothing in 'text' of document 'b'" in caplog.text
+    assert "skipped: <stdin>:3: field 'id' is null" in caplog.text
+    assert "<stdin>: skipped 3 of 5 documents" in caplog.text
+
+
+def test_an_error_says_how_to_skip() -> None:
+    with pytest.raises(XMCError, match=r"<stdin>:2: empty text.*remove it. on_error=skip leaves out such documents"):
+        list(read_documents(MIXED, ["text"]))
+
+
+def test_nothing_but_documents_that_cannot_be_used(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(XMCError, match=r"<stdin>: none of 40 documents can be used; the first: <stdin>:1: empty text"):
+        list(read_documents([b'{"text": " "}'] * 40, ["text"], on_error="skip"))
+    assert caplog.text.count("skipped: ") == 10, "the first few are listed"
+
+
+def test_a_field_much_like_that_of_the_ids_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert list(read_documents([b'{"Id": "a", "text": "x"}'] * 2, ["text"])) == [("1", "x"), ("2", "x")]
+    assert caplog.messages == [
+        "<stdin>: no field 'id' (did you mean 'Id'?): documents are called by their lines; set id_field"
+    ]
+    caplog.clear()
+    list(read_documents([b'{"text": "x"}', b'{"Id": "a", "text": "x"}'], ["text"], id_field=None))
+    assert not caplog.messages
+
+
+def test_examples_that_cannot_be_used_are_left_out_under_skip(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "new.csv"
+    path.write_text('text,labels\none,"a,b"\n,a\nthree,"b,c"\n')
+    assert list(read_examples(path, ["text"], label_separator=",", on_error="skip")) == [
+        *(("one", ["a", "b"]), ("three", ["b", "c"]))
+    ]
+    assert "new.csv: skipped 1 of 3 documents" in caplog.text
+    with pytest.raises(XMCError, match=r"new.csv:3: empty text.*on_error=skip leaves out"):
+        list(read_examples(path, ["text"], label_separator=","))
+
+
+def test_another_separator_of_examples_is_advised(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "new.csv"
+    path.write_text('text,labels\none,"a,b"\ntwo,"b,a"\n')
+    list(read_examples(path, ["text"], label_separator=";"))
+    assert """Set 'label_separator=","' if these are several labels""" in caplog.text

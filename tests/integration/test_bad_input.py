@@ -124,6 +124,30 @@ def test_prediction_input_with_a_broken_line(trained: Path, tmp_path: Path, xmc:
     assert [p.name for p in tmp_path.iterdir()] == ["docs.jsonl"], "no half-written output"
 
 
+def test_prediction_input_with_an_empty_text(trained: Path, tmp_path: Path, xmc: Run) -> None:
+    documents, output = tmp_path / "docs.jsonl", tmp_path / "pred"
+    texts = ["word1a word1b", "", "word2a"]
+    documents.write_text("".join(json.dumps({"id": f"d{i}", "text": text}) + "\n" for i, text in enumerate(texts)))
+    arguments = ["predict", f"run={trained}", f"input={documents}", f"output={output}"]
+    error = fails(xmc, *arguments)
+    assert f"{documents}:2: empty text" in error and "on_error=skip leaves out such documents" in error
+    told = xmc(*arguments, "on_error=skip").stderr
+    assert f"skipped: {documents}:2: empty text" in told and f"{documents}: skipped 1 of 3 documents" in told
+    assert [json.loads(line)["id"] for line in output.read_text().splitlines()] == ["d0", "d2"]
+    xmc(*arguments, "on_error=skip", "format=scores", "k=1")
+    header, first, skipped, last = output.read_text().split("\n")[:4]
+    assert (header, skipped) == ("3 12", "") and first and last
+
+
+def test_examples_with_an_empty_text(trained: Path, tmp_path: Path, xmc: Run) -> None:
+    examples = tmp_path / "new.csv"
+    examples.write_text("text,labels\nnew words,newtopic\n,newtopic\nother new words,newtopic\n")
+    arguments = ["add-labels", f"run={trained}", f"input={examples}", f"output={tmp_path / 'more'}", "steps=2"]
+    assert "on_error=skip leaves out such documents" in fails(xmc, *arguments)
+    assert f"{examples}: skipped 1 of 3 documents" in xmc(*arguments, "on_error=skip", "negatives=10").stderr
+    assert (tmp_path / "more").is_dir()
+
+
 def test_prediction_input_without_the_text_field(trained: Path, tmp_path: Path, xmc: Run) -> None:
     documents = tmp_path / "docs.jsonl"
     documents.write_text(json.dumps({"txt": "word1a"}) + "\n")

@@ -36,16 +36,18 @@ def predict_run(config: PredictConfig, trained: TrainConfig | None) -> None:
     logger.info("%d documents -> %s", count, "standard output" if config.output == "-" else config.output)
 
 
-def _documents(config: PredictConfig, trained: TrainConfig | None, model: XMCModel) -> Iterator[tuple[str, str]]:
-    """Id and text of each document, or its sparse features where the model was trained on these."""
+def _documents(
+    config: PredictConfig, trained: TrainConfig | None, model: XMCModel
+) -> Iterator[tuple[str, str] | XMCError]:
+    """Id and text of each document, or its sparse features where the model was trained on these; or its error."""
     source = sys.stdin.buffer if config.input == "-" else config.input
     if not model.encoder.reads_text:
         if config.text_fields:
             raise XMCError(f"text_fields: {config.run} was trained on sparse features, which have none; leave it out")
-        return read_rows(source, len(model.encoder.tokenizer))
+        return read_rows(source, len(model.encoder.tokenizer), config.on_error)
     given = {"text": config.text_fields, "text_separator": config.text_separator, "id": config.id_field}
     fields = build.fields_of(trained).but(**given)
-    return read_documents(source, fields.text, fields.id, fields.text_separator)
+    return read_documents(source, fields.text, fields.id, fields.text_separator, config.on_error)
 
 
 def add_labels(config: AddLabelsConfig, trained: TrainConfig | None) -> None:

@@ -21,6 +21,7 @@ from xmc.config.parts import (
     NonNegative,
     NoSparseIFT,
     NoTracking,
+    OnError,
     PecosData,
     Positive,
     PydocData,
@@ -186,6 +187,7 @@ class AddLabelsConfig(Section):
     text_separator: str | None
     label_field: str | None
     label_separator: Annotated[str, Field(min_length=1)] | None
+    on_error: OnError
     negatives: Annotated[int, Field(ge=0)]
     steps: Count
     batch_size: Count
@@ -247,6 +249,7 @@ class PredictConfig(Section):
     k: Count | None
     threshold: Annotated[float | Literal["auto"] | None, BeforeValidator(_threshold)]
     filter: str | None
+    on_error: OnError
     batch_size: Count
     device: str
     threads: Count | None

@@ -8,6 +8,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+OnError = Literal["error", "skip"]
 
 
 class Section(BaseModel):
@@ -40,7 +41,7 @@ class SyntheticData(DataSection):
 
 class FolderData(DataSection):
     root: str
-    on_error: Literal["error", "skip"]
+    on_error: OnError
 
 
 class LightXMLData(FolderData):
@@ -67,7 +68,7 @@ class BenchmarkData(FolderData):
 
 class TableData(BenchmarkData):
     kind: Literal["jsonl", "csv", "tsv", "parquet"]
-    on_error: Literal["error", "skip"] = "error"  # where the configuration of an older run has none, nor the next
+    on_error: OnError = "error"  # where the configuration of an older run has none, nor the next
     benchmark: Benchmark | None = None
     files: dict[str, str]
     text_fields: Annotated[tuple[str, ...], Field(min_length=1)]

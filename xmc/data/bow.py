@@ -7,6 +7,7 @@ from pathlib import Path
 from xmc.data import files as inputs
 from xmc.data.assemble import assemble
 from xmc.data.corpus import Corpus
+from xmc.data.documents import settled
 from xmc.data.filters import filtered
 from xmc.data.labels import check_places
 from xmc.data.splits import split_files
@@ -64,28 +65,33 @@ def read_bow(
     return replace(assemble(folder.resolve().name, splits, names), num_features=features)
 
 
-def read_rows(source: str | Path | Iterable[bytes], features: int) -> Iterator[tuple[str, str]]:
+def read_rows(
+    source: str | Path | Iterable[bytes], features: int, on_error: OnError = "error"
+) -> Iterator[tuple[str, str] | XMCError]:
     """Row, from 0, and features of each document of a file, or of a stream such as `sys.stdin.buffer`.
 
     As `read_bow` reads them, or without labels: then the header is `rows features`. Nothing but the current document is
-    held. features: how many the header must tell.
+    held. features: how many the header must tell. on_error: see `settled`.
 
     Raises XMCError, naming file and line, for whatever cannot be read.
     """
     if isinstance(source, str | Path):
         with inputs.open_bytes(source) as stream:
-            yield from _rows(stream, str(source), features)
+            yield from settled(_rows(stream, str(source), features), str(source), on_error)
     else:
-        yield from _rows(source, "<stdin>", features)
+        yield from settled(_rows(source, "<stdin>", features), "<stdin>", on_error)
 
 
-def _rows(stream: Iterable[bytes], name: str, features: int) -> Iterator[tuple[str, str]]:
+def _rows(stream: Iterable[bytes], name: str, features: int) -> Iterator[tuple[str, str] | XMCError]:
+    def document(row: int, number: int, raw: bytes) -> tuple[str, str]:
+        return str(row), _row(raw, header, f"{name}:{number}")[1]
+
     lines = inputs.numbered_lines(stream, name)
     header = _header(lines, name)
     if header.features != features:
         raise XMCError(f"{name}:1: the header tells {header.features} features; the model was trained on {features}")
     for row, (number, raw) in enumerate(_counted(lines, header, name)):
-        yield str(row), _row(raw, header, f"{name}:{number}")[1]
+        yield inputs.attempt(document, row, number, raw)
 
 
 def _is_of(stem: str, split: str) -> bool:

@@ -1,12 +1,20 @@
-"""Documents to predict labels for, read one at a time."""
+"""Documents to predict labels for, and examples of labels, read one at a time."""
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
-from xmc.data.fields import id_of, labels_of, text_of
-from xmc.data.files import json_lines
+from xmc.data.assemble import OnError
+from xmc.data.fields import advise_on_labels, id_of, labels_of, text_of
+from xmc.data.files import attempt, json_lines, near_misses
 from xmc.data.records import Record, records, usable
 from xmc.types import XMCError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+_SHOWN = 10
 
 
 def read_documents(
@@ -14,10 +22,12 @@ def read_documents(
     text_fields: Sequence[str],
     id_field: str | None = "id",
     text_separator: str = "\n",
-) -> Iterator[tuple[str, str]]:
+    on_error: OnError = "error",
+) -> Iterator[tuple[str, str] | XMCError]:
     """Id and text of each document of a file, or of a stream of JSON lines such as `sys.stdin.buffer`.
 
     A document without the id field is named by its line (in Parquet its row). Nothing but the current document is held.
+    on_error: see `settled`.
 
     Raises XMCError, naming file and line, for malformed JSON, a missing text field, an empty text and a damaged file.
     """
@@ -27,10 +37,14 @@ def read_documents(
     else:
         name = "<stdin>"
         named = json_lines(source, name)
-    for number, given in named:
+
+    def document(number: int, given: Record | XMCError) -> tuple[str, str]:
         where, record = f"{name}:{number}", usable(given)
         id_ = id_of(record, id_field, where) if id_field is not None and id_field in record else str(number)
-        yield id_, text_of(record, text_fields, text_separator, where)
+        return id_, text_of(record, text_fields, text_separator, where)
+
+    documents = (attempt(document, *record) for record in _ids_told(named, id_field, name))
+    return settled(documents, name, on_error)
 
 
 def read_examples(
@@ -40,12 +54,55 @@ def read_examples(
     *,
     label_separator: str = " ",
     text_separator: str = "\n",
+    on_error: OnError = "error",
 ) -> Iterator[tuple[str, list[str]]]:
-    """Text and label ids of each document of a file, in any format of a table.
+    """Text and label ids of each document of a file, in any format of a table. on_error: see `settled`.
 
     Raises XMCError, naming file and line, for whatever cannot be read.
     """
-    for number, given in records(Path(path)):
+
+    def example(number: int, given: Record | XMCError) -> tuple[str, list[str]]:
         where, record = f"{path}:{number}", usable(given)
         text = text_of(record, text_fields, text_separator, where)
-        yield text, labels_of(record, label_field, label_separator, where)
+        return text, labels_of(record, label_field, label_separator, where)
+
+    examples = (attempt(example, *record) for record in records(Path(path)))
+    for given in settled(examples, str(path), on_error):
+        if not isinstance(given, XMCError):
+            yield given
+    advise_on_labels(Path(path), label_field, label_separator, "label_separator")
+
+
+def settled(documents: Iterable[T | XMCError], name: str, on_error: OnError) -> Iterator[T | XMCError]:
+    """The documents as they come; one that cannot be used is raised or, under "skip", stays in its place as its error.
+
+    The latter are logged: the first few as they come, at the end how many. Raises XMCError where all are such.
+    """
+    first, skipped, count = None, 0, 0
+    for document in documents:
+        count += 1
+        if isinstance(document, XMCError):
+            if on_error == "error":
+                raise XMCError(f"{document}. on_error=skip leaves out such documents")
+            first, skipped = first or document, skipped + 1
+            if skipped <= _SHOWN:
+                log.warning("skipped: %s", document)
+        yield document
+    if skipped:
+        if skipped == count:
+            raise XMCError(f"{name}: none of {count} documents can be used; the first: {first}")
+        log.warning("%s: skipped %d of %d documents", name, skipped, count)
+
+
+def _ids_told(
+    records: Iterator[tuple[int, Record | XMCError]], field: str | None, name: str
+) -> Iterator[tuple[int, Record | XMCError]]:
+    """The records; of the first that has a field much like that of the ids instead, it is logged."""
+    told = field is None
+    for number, record in records:
+        if not (told or isinstance(record, XMCError)):
+            told = field in record
+            if not told and (hint := near_misses(str(field), list(record))):
+                log.warning("%s: no field %r%s: documents are called by their lines; set id_field", name, field, hint)
+                told = True
+        yield number, record

@@ -26,8 +26,9 @@ DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 
 def near_misses(given: str, known: Collection[str]) -> str:
-    """` (did you mean 'a' or 'b'?)`, or nothing where no known name is near."""
-    close = get_close_matches(given, known, n=3, cutoff=0.6)
+    """` (did you mean 'a' or 'b'?)`, or nothing where no known name is near; upper case is near lower case."""
+    plain = {name.strip().lower(): name for name in known}
+    close = [plain[name] for name in get_close_matches(given.strip().lower(), plain, n=3, cutoff=0.6)]
     return f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
 
 
