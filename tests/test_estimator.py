@@ -58,9 +58,21 @@ def test_probabilities_are_sparse(fitted: XMCClassifier) -> None:
 
 def test_labels_that_were_never_seen_are_missed(fitted: XMCClassifier) -> None:
     assert fitted.score(TEXTS[:4], [["stone"]] * 4) == 0
-    assert fitted.score(TEXTS[:4], [[*row, "stone"] for row in LABELS[:4]], k=3) == fitted.score(
-        TEXTS[:4], LABELS[:4], k=3
-    )
+    more = [[*row, "stone"] for row in LABELS[:4]]
+    assert fitted.score(TEXTS[:4], more, k=3, metric="P") == fitted.score(TEXTS[:4], LABELS[:4], k=3, metric="P")
+    assert fitted.score(TEXTS[:4], more, k=3) < 0.8 < fitted.score(TEXTS[:4], LABELS[:4], k=3)
+
+
+def test_the_score_can_reach_one(fitted: XMCClassifier) -> None:
+    """Where documents have fewer labels than a prediction, P@k cannot."""
+    predicted = fitted.predict(TEXTS, k=1)
+    assert fitted.score(TEXTS, predicted, k=3) == fitted.score(TEXTS, predicted) == 1
+    assert fitted.score(TEXTS, predicted, k=3, metric="P") == pytest.approx(1 / 3)
+    assert fitted.score(TEXTS, predicted, k=3, metric="R") == 1
+    with pytest.raises(XMCError, match="metric: got 'ndcg'; expected one of: P, R, nDCG"):
+        fitted.score(TEXTS, LABELS, metric="ndcg")
+    with pytest.raises(XMCError, match="as many texts as labels, got 2 and 3"):
+        fitted.score(TEXTS[:2], LABELS[:3])
 
 
 def test_lists_sets_and_matrices_are_learned_alike(fitted: XMCClassifier) -> None:
@@ -76,13 +88,52 @@ def test_lists_sets_and_matrices_are_learned_alike(fitted: XMCClassifier) -> Non
     assert named.score(TEXTS, matrix) == fitted.score(TEXTS, LABELS)
 
 
+def test_the_callers_matrix_stays_as_it_is(tmp_path: Path) -> None:
+    """Memory-mapped and read-only, with zeros that are stored, and neither sorted nor without repetitions."""
+    np.save(tmp_path / "data.npy", np.array([1, 0, 1, 1, 1] * 18, dtype=np.float32))
+    np.save(tmp_path / "indices.npy", np.array([2, 1, 0, 1, 1] * 18, dtype=np.int32))
+    data, indices = (np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("data", "indices"))
+    indptr = np.array([0, *(end for start in range(0, 90, 5) for end in (start + 3, start + 5))], dtype=np.int32)
+    matrix = sp.csr_matrix((data, indices, indptr), shape=(36, 3), copy=False)
+    fitted = XMCClassifier(**SMALL).fit(["leaf wing", "fin"] * 18, matrix)
+    assert matrix.nnz == 90 and np.shares_memory(matrix.data, data)
+    assert [set(row) for row in fitted.predict(["leaf wing", "fin"], k=1)] in ([{0}, {1}], [{2}, {1}])
+    assert fitted.score(["leaf wing", "fin"] * 18, matrix, k=3) == 1 and matrix.nnz == 90
+
+
+def test_integer_labels_come_back_as_such(fitted: XMCClassifier) -> None:
+    number = {label: 10 + i for i, label in enumerate(CLASSES)}
+    numbers = [[number[label] for label in row] for row in LABELS]
+    by_lists = XMCClassifier(**SMALL).fit(TEXTS, numbers)
+    assert by_lists.classes_.dtype.kind == "i" and by_lists.classes_.tolist() == [10, 11, 12]
+    assert by_lists.predict(TEXTS) == [[number[label] for label in row] for row in fitted.predict(TEXTS)]
+    assert by_lists.score(TEXTS, numbers) == fitted.score(TEXTS, LABELS)
+    dense = np.array([[label in row for label in CLASSES] for row in LABELS])
+    by_columns = XMCClassifier(**SMALL).fit(np.array(TEXTS), dense)
+    assert by_columns.classes_.tolist() == [0, 1, 2]
+    assert by_columns.predict(TEXTS) == [[n - 10 for n in row] for row in by_lists.predict(TEXTS)]
+    assert by_columns.score(TEXTS, dense) == fitted.score(TEXTS, LABELS)
+
+
+def test_classes_may_be_an_array(fitted: XMCClassifier, tmp_path: Path) -> None:
+    estimator = XMCClassifier(classes=np.array([30, 10, 20]), k=2)
+    assert repr(estimator) == "XMCClassifier(k=2, classes=array([30, 10, 20]))"
+    assert repr(XMCClassifier(classes=np.array(CLASSES))).startswith("XMCClassifier(classes=array(['birds'")
+    fitted.save_pretrained(tmp_path / "model")
+    assert XMCClassifier.from_pretrained(tmp_path / "model", classes=np.array(CLASSES)).predict(
+        TEXTS[:3], k=1
+    ) == fitted.predict(TEXTS[:3])
+    with pytest.raises(XMCError, match="classes has 2 labels, which are not the 3 of"):
+        XMCClassifier.from_pretrained(tmp_path / "model", classes=CLASSES[:2])
+
+
 def test_a_run_folder_is_that_of_a_run(tmp_path: Path, fitted: XMCClassifier) -> None:
     run = tmp_path / "run"
     estimator = XMCClassifier(**SMALL, run=run).fit(TEXTS, LABELS)
     assert load_run_config(str(run)).classifier.fan_in == 8
     assert XMCModel.from_pretrained(run / "model").predict(TEXTS[:3]) == fitted.model_.predict(TEXTS[:3])
     before = (run / "data" / "train.jsonl").read_text()
-    with pytest.raises(XMCError, match="already holds a run"):
+    with pytest.raises(XMCError, match="already holds a run; give another folder, or run=None"):
         estimator.fit(TEXTS[:50], LABELS[:50])
     assert (run / "data" / "train.jsonl").read_text() == before
 
@@ -111,8 +162,13 @@ def test_parameters_are_those_of_conf(tmp_path: Path) -> None:
     ("texts", "labels", "told"),
     [
         (["a b"], [["x"], ["y"]], "as many texts as labels, got 1 and 2"),
-        (["a b", "c d"], ["x", "y"], r"labels\[0\] is 'x'; expected a list or set of label ids"),
-        (["a b"], [[3]], r"labels\[0\] is \[3\]"),
+        (["a b", "c d"], ["x", "y"], r"labels\[0\] is 'x'; expected a list or set of labels"),
+        (["a b"], [[3.5]], r"labels\[0\] is \[3.5\]; expected a list or set of labels"),
+        (["a b"], [[True]], r"labels\[0\] is \[True\]"),
+        (["a b"], [3], r"labels\[0\] is 3"),
+        (["a b"], [[3]], "'3'"),
+        (["a b", "c d"], np.array([[2, 3], [1, 4]]), "an array of other than 0 and 1"),
+        (["a b", None], [["fish"], ["fish"]], r"texts\[1\] is None; expected a string"),
         (["a b"], sp.csr_matrix([[1, 0]]), "labels has 2 columns, classes 3 names"),
         (["a b", " "], [["fish"], ["birds"]], "empty text"),
     ],
@@ -144,10 +200,10 @@ def test_names_of_parameters() -> None:
         estimator.set_params(epoch=2)
 
 
-def test_scikit_learn() -> None:
+def test_scikit_learn(tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     from sklearn.base import clone
-    from sklearn.model_selection import GridSearchCV, cross_val_score
+    from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer
     from sklearn.utils.validation import check_is_fitted
@@ -155,7 +211,13 @@ def test_scikit_learn() -> None:
     estimator = XMCClassifier(**SMALL)
     copy = clone(estimator)
     assert copy is not estimator and copy.get_params() == estimator.get_params()
+    assert clone(XMCClassifier(classes=np.array(CLASSES))).classes.tolist() == CLASSES
     assert cross_val_score(estimator, TEXTS, LABELS, cv=2).min() > 0.8
+    predicted = cross_val_predict(estimator, TEXTS, LABELS, cv=2)
+    assert predicted.shape == (len(TEXTS), 1)
+    assert np.mean([row[0] in truth for row, truth in zip(predicted, LABELS, strict=True)]) > 0.8
+    with pytest.raises(XMCError, match="run=None, so that each fit has one of its own"):
+        cross_val_score(XMCClassifier(**SMALL, run=tmp_path / "run"), TEXTS, LABELS, cv=2, error_score="raise")
     shouted = FunctionTransformer(lambda texts: [text.upper() for text in texts])
     rates = [[*SMALL["overrides"], f"encoder.embedding_lr={rate}"] for rate in (1e-9, 0.1)]
     search = GridSearchCV(make_pipeline(shouted, estimator), {"xmcclassifier__overrides": rates}, cv=2)

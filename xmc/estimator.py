@@ -3,24 +3,24 @@
 import inspect
 import json
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from xmc import build, commands
-from xmc.config import TrainConfig, near_miss, parse
+from xmc.config import TrainConfig, near_miss, parse, run_config_path
 from xmc.config.compose import as_override, compose, to_yaml
-from xmc.evaluate.metrics import precision_at_k
+from xmc.evaluate.metrics import ndcg_at_k, precision_at_k, recall_at_k
+from xmc.label_lists import Label, Labels, as_matrix, count, label_lists, plain
 from xmc.model import Prediction, XMCModel
 from xmc.train.loop import Interrupted
 from xmc.types import XMCError
-
-Labels = Sequence[Collection[str]] | sp.csr_matrix | sp.csr_array
-"""Labels of N documents: a list or set of ids each, or a CSR matrix [N, L] of what is not 0."""
 
 KEYS = {
     "encoder": "encoder",
@@ -34,6 +34,8 @@ KEYS = {
     "device": "trainer.device",
     "threads": "trainer.threads",
 }
+METRICS = {"nDCG": ndcg_at_k, "P": precision_at_k, "R": recall_at_k}
+_one_at_a_time = threading.Lock()  # torch's random numbers and its number of threads are the process's
 
 
 class XMCClassifier:
@@ -43,19 +45,20 @@ class XMCClassifier:
     command line does (`["encoder.width=512"]`) or as a dictionary. Works with scikit-learn's `clone`, `Pipeline`,
     `cross_val_score` and `GridSearchCV`, and without scikit-learn.
 
-    k: labels of a prediction, and the cut-off of `score`. classes: the vocabulary in its order, the columns of a label
-    matrix; None: the labels that occur or, for a matrix, its columns' numbers. dev_fraction: share of the documents
-    that chooses the best model; 0 learns from all and keeps the last. run: the folder of the run, which then is that of
-    any `xmc train`; None: a temporary one.
+    Labels are strings or integers, and come back as what they are. k: labels of a prediction, and the cut-off of
+    `score`. classes: the vocabulary in its order, the columns of a label matrix; None: the labels that occur or, for a
+    matrix, its columns' numbers. dev_fraction: share of the documents that chooses the best model; 0 learns from all
+    and keeps the last. run: the folder of the run, which then is that of any `xmc train`; None: a temporary one, which
+    cross-validation needs, since each fold is a run. Fits in several threads of a process take turns.
 
-    Fitted, it has `model_`, an `XMCModel`, and `classes_`, an array of L label ids.
+    Fitted, it has `model_`, an `XMCModel`, and `classes_`, an array of L labels.
     """
 
     def __init__(
         self,
         *,
         k: int = 5,
-        classes: Sequence[str] | None = None,
+        classes: Sequence[Label] | NDArray[Any] | None = None,
         encoder: str | None = None,
         classifier: str | None = None,
         fan_in: int | None = None,
@@ -91,28 +94,29 @@ class XMCClassifier:
             XMCError: texts, labels or parameters that cannot be learned from, or a run folder that is taken.
             KeyboardInterrupt: the run was interrupted; with a run folder of one's own, `xmc train` goes on with it.
         """
-        with self._run_folder() as run:
+        with _one_at_a_time, self._run_folder() as run:
             config = self.config(run)
-            commands.check_run_folder(run, resume=False)
+            if run_config_path(run).exists():
+                raise XMCError(
+                    f"{run} already holds a run; give another folder, or run=None, so that each fit has one of its own"
+                )
             classes = self._write_documents(run / "data", texts, labels)
-            if classes is not None:
-                _write_vocabulary(run / "data" / "labels.tsv", classes)
             try:
                 commands.train_run(config, to_yaml(config))
             except Interrupted as stop:
                 raise KeyboardInterrupt(f"go on with: xmc train run={run} resume=true") from stop
             device = build.prepare_machine(config.trainer.device, config.trainer.threads)
-            self._use(XMCModel.from_pretrained(run / "model", device=str(device)))
+            self._use(XMCModel.from_pretrained(run / "model", device=str(device)), classes)
         return self
 
-    def predict(self, texts: Sequence[str], k: int | None = None) -> list[list[str]]:
+    def predict(self, texts: Sequence[str], k: int | None = None) -> list[list[Label]]:
         """The k best labels of each text, best first. k: None is that of the estimator."""
-        return [[p.label for p in predictions] for predictions in self._predict(texts, k)]
+        return [[self._own[p.label] for p in predictions] for predictions in self._predict(texts, k)]
 
     def predict_proba(self, texts: Sequence[str], k: int | None = None) -> sp.csr_matrix:
         """Probabilities of the k best labels of each text, float64 CSR [N, L], columns as in `classes_`."""
         predictions = self._predict(texts, k)
-        column = {label: i for i, label in enumerate(self.classes_.tolist())}
+        column = {label: i for i, label in enumerate(self.model_.label_ids)}
         indices = [column[p.label] for row in predictions for p in row]
         values = [p.score for row in predictions for p in row]
         indptr = np.cumsum([0, *map(len, predictions)])
@@ -120,17 +124,26 @@ class XMCClassifier:
         matrix.sort_indices()
         return matrix
 
-    def score(self, texts: Sequence[str], labels: Labels, k: int | None = None) -> float:
-        """P@k: the share of true labels among the k best of each text, averaged. k: None is that of the estimator."""
+    def score(self, texts: Sequence[str], labels: Labels, k: int | None = None, metric: str = "nDCG") -> float:
+        """nDCG@k, from 0 to 1, which a perfect model reaches; at k=1 it is P@1. Labels never learned are missed.
+
+        k: None is that of the estimator. metric: nDCG, P (whose ceiling is a document's labels over k) or R.
+        """
+        if metric not in METRICS:
+            raise XMCError(f"metric: got {metric!r}{near_miss(metric, list(METRICS))}")
         k = self.k if k is None else k
-        column = {label: i for i, label in enumerate(self.classes_.tolist())}
-        ranked = np.full((len(texts), k), -1)
-        for row, predicted in zip(ranked, self.predict(texts, k), strict=True):
-            row[: len(predicted)] = [column[label] for label in predicted]
-        known = [sorted({column[y] for y in of_one if y in column}) for of_one in _label_lists(labels, self.classes)]
-        indptr = np.cumsum([0, *map(len, known)])
-        truth = sp.csr_matrix((np.ones(indptr[-1]), np.concatenate([[], *known]), indptr), (len(known), len(column)))
-        return float(precision_at_k(ranked, truth, k)[-1])
+        predicted, true = self.predict(texts, k), list(label_lists(labels, self.classes))
+        if len(predicted) != len(true):
+            raise XMCError(f"score takes as many texts as labels, got {len(predicted)} and {len(true)}")
+        unseen = {label for of_one in true for label in of_one} - set(self._own.values())
+        column = {label: i for i, label in enumerate([*self._own.values(), *unseen])}
+        ranked = np.full((len(true), k), -1)
+        for row, best in zip(ranked, predicted, strict=True):
+            row[: len(best)] = [column[label] for label in best]
+        columns = [column[label] for of_one in true for label in of_one]
+        indptr = np.cumsum([0, *map(len, true)])
+        truth = sp.csr_matrix((np.ones(len(columns)), columns, indptr), shape=(len(true), len(column)))
+        return float(METRICS[metric](ranked, truth, k)[-1])
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the model's folder; see `XMCModel`."""
@@ -139,7 +152,11 @@ class XMCClassifier:
     @classmethod
     def from_pretrained(cls, folder: str | Path, **parameters: Any) -> Self:
         """A fitted estimator from a model's folder or a repository of the Hugging Face Hub, with these parameters."""
-        return cls(**parameters)._use(XMCModel.from_pretrained(folder))
+        estimator, model = cls(**parameters), XMCModel.from_pretrained(folder)
+        classes = plain(model.label_ids if estimator.classes is None else estimator.classes)
+        if set(map(str, classes)) != set(model.label_ids):
+            raise XMCError(f"classes has {len(classes)} labels, which are not the {len(model.label_ids)} of {folder}")
+        return estimator._use(model, classes)
 
     def push_to_hub(self, repo_id: str, **arguments: Any) -> str:
         """Upload the model to the Hugging Face Hub; see `XMCModel.push_to_hub`."""
@@ -187,13 +204,17 @@ class XMCClassifier:
         )
 
     def __repr__(self) -> str:
-        defaults = {name: p.default for name, p in inspect.signature(type(self).__init__).parameters.items()}
-        given = [f"{name}={value!r}" for name, value in self.get_params().items() if value != defaults[name]]
-        return f"{type(self).__name__}({', '.join(given)})"
+        defaults = {name: repr(p.default) for name, p in inspect.signature(type(self).__init__).parameters.items()}
+        told = {name: " ".join(repr(value).split()) for name, value in self.get_params().items()}
+        return f"{type(self).__name__}({', '.join(f'{n}={t}' for n, t in told.items() if t != defaults[n])})"
 
-    def _use(self, model: XMCModel) -> Self:
+    def _use(self, model: XMCModel, classes: Iterable[Label]) -> Self:
+        """Take a model; where one of these is its label but for the type, that is what it is called from now on."""
+        own = {str(label): label for label in classes}
         self.model_ = model
-        self.classes_ = np.array(model.label_ids, dtype=object)
+        self._own = {label: own.get(label, label) for label in model.label_ids}
+        labels = list(self._own.values())
+        self.classes_ = np.array(labels, dtype=object if any(isinstance(label, str) for label in labels) else None)
         return self
 
     def _fitted(self) -> XMCModel:
@@ -212,40 +233,29 @@ class XMCClassifier:
         with tempfile.TemporaryDirectory(prefix="xmc-") as folder:
             yield Path(folder)
 
-    def _write_documents(self, folder: Path, texts: Sequence[str], labels: Labels) -> Sequence[str] | None:
-        """Write the documents as `data=jsonl` reads them; returns the vocabulary, if it is given."""
-        if isinstance(texts, str) or len(texts) != _count(labels):
-            raise XMCError(f"fit takes as many texts as labels, got {len(texts)} and {_count(labels)}")
+    def _write_documents(self, folder: Path, texts: Sequence[str], labels: Labels) -> list[Label]:
+        """Write the documents as `data=jsonl` reads them, and the vocabulary if it is given; returns the classes."""
+        if isinstance(texts, str) or len(texts) != count(labels):
+            raise XMCError(f"fit takes as many texts as labels, got {len(texts)} and {count(labels)}")
         folder.mkdir(parents=True, exist_ok=True)
+        seen: dict[str, Label] = {}
         with open(folder / "train.jsonl", "w", encoding="utf-8") as out:
-            for row, (text, of_one) in enumerate(zip(texts, _label_lists(labels, self.classes), strict=True)):
-                out.write(json.dumps({"id": str(row), "text": text, "labels": of_one}) + "\n")
-        if self.classes is None and sp.issparse(labels):
-            return [str(column) for column in range(labels.shape[1])]
-        return self.classes
-
-
-def _count(labels: Labels) -> int:
-    return labels.shape[0] if sp.issparse(labels) else len(labels)
-
-
-def _label_lists(labels: Labels, classes: Sequence[str] | None) -> Iterator[list[str]]:
-    """Label ids of each document.
-
-    Raises XMCError for a document whose labels are no collection of strings, and for a matrix of other than L columns.
-    """
-    if sp.issparse(labels):
-        matrix = sp.csr_matrix(labels)
-        matrix.eliminate_zeros()
-        if classes is not None and len(classes) != matrix.shape[1]:
-            raise XMCError(f"labels has {matrix.shape[1]} columns, classes {len(classes)} names; give a name a column")
-        for start, end in zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True):
-            yield [str(c) if classes is None else classes[c] for c in matrix.indices[start:end].tolist()]
-        return
-    for row, of_one in enumerate(labels):
-        if isinstance(of_one, str) or not all(isinstance(label, str) for label in of_one):
-            raise XMCError(f"labels[{row}] is {of_one!r}; expected a list or set of label ids, such as ['a', 'b']")
-        yield sorted(set(of_one))
+            for row, (text, of_one) in enumerate(zip(texts, label_lists(labels, self.classes), strict=True)):
+                if not isinstance(text, str):
+                    raise XMCError(f"texts[{row}] is {text!r}; expected a string")
+                document = {"id": str(row), "text": text, "labels": sorted(map(str, of_one))}
+                out.write(json.dumps(document) + "\n")
+                for label in of_one:
+                    if seen.setdefault(str(label), label) != label:
+                        raise XMCError(f"labels has {label!r} and {seen[str(label)]!r}; name them apart")
+        if self.classes is not None:
+            classes = plain(self.classes)
+        elif (matrix := as_matrix(labels)) is not None:
+            classes = list(range(matrix.shape[1]))
+        else:
+            return list(seen.values())
+        _write_vocabulary(folder / "labels.tsv", [str(label) for label in classes])
+        return classes
 
 
 def _write_vocabulary(path: Path, classes: Sequence[str]) -> None:
