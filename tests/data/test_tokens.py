@@ -33,6 +33,11 @@ def make_split(texts: list[str]) -> Split:
     return Split([str(i) for i in range(len(texts))], texts, csr_matrix((len(texts), 2), dtype=np.float32))
 
 
+def listed(folder: Path) -> list[Path]:
+    """What `ls` shows: no locks."""
+    return [path for path in folder.iterdir() if not path.name.startswith(".")]
+
+
 @pytest.fixture
 def split() -> Split:
     return make_split(["a b c d e f", "h", "", *(" ".join("abcdefgh"[: i % 8]) for i in range(40))])
@@ -66,9 +71,7 @@ def test_key_is_text_tokenizer_and_length(split: Split, tmp_path: Path) -> None:
     tokenize(split, make_tokenizer(), 7, tmp_path)
     tokenize(split, make_tokenizer(swapped), 8, tmp_path)
     tokenize(split.select([0, 1]), make_tokenizer(), 8, tmp_path)
-    names = [path.name for path in tmp_path.iterdir()]
-    assert len(names) == 4
-    assert all(name.startswith("tokens-") for name in names)
+    assert len(list(tmp_path.glob("tokens-*"))) == len(listed(tmp_path)) == 4
 
 
 def test_tokenizer_fingerprint_is_of_its_content(tmp_path: Path) -> None:
@@ -85,7 +88,7 @@ def test_tokenizer_fingerprint_is_of_its_content(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "missing", "manifest"])
 def test_a_damaged_cache_is_made_anew(split: Split, tmp_path: Path, damage: str) -> None:
     expected = tokenize(split, make_tokenizer(), 8, tmp_path)[:]
-    (folder,) = tmp_path.iterdir()
+    (folder,) = listed(tmp_path)
     (arrow,) = folder.glob("*.arrow")
     content = bytearray(arrow.read_bytes())
     if damage == "truncated":
@@ -98,17 +101,17 @@ def test_a_damaged_cache_is_made_anew(split: Split, tmp_path: Path, damage: str)
     else:
         (folder / "manifest.json").write_text("[]")
     assert tokenize(split, make_tokenizer(), 8, tmp_path)[:] == expected
-    assert json.loads((folder / "manifest.json").read_text())["documents"] == len(split)
+    assert list(json.loads((folder / "manifest.json").read_text())) == [arrow.name]
 
 
 def test_an_interrupted_write_leaves_nothing(split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "_checksum", stop)
+    monkeypatch.setattr("xmc.data.cache.digest", stop)
     with pytest.raises(KeyboardInterrupt):
         tokenize(split, make_tokenizer(), 8, tmp_path)
-    assert not list(tmp_path.iterdir())
+    assert not listed(tmp_path) and not list(tmp_path.glob("*.tmp"))
 
 
 def test_no_room_for_text(split: Split, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -16,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from xmc import config as c
 from xmc.build.data import cache_folder
-from xmc.data import Batches, Corpus, Split, tokenize
+from xmc.data import Batches, Corpus, Split, cached, tokenize
 from xmc.model import XMCModel, intermediate
 from xmc.model.auxiliary import ClusterHead
 from xmc.model.bag import (
@@ -43,6 +42,7 @@ from xmc.types import XMCError
 
 logger = logging.getLogger(__name__)
 
+_TOKENIZER = "tokenizer.json"
 
 # Numbers of rows that draw random connections, beyond any label's.
 INNER_ROWS = 1 << 40
@@ -129,13 +129,13 @@ def _word_tokenizer(train: Split, section: c.BagEncoder, cache: Path) -> PreTrai
     """The tokenizer of the training texts, learned once and read from the cache from then on."""
     size, frequency = section.vocab_size, section.min_frequency
     recipe = f"{train.fingerprint} {size} {frequency} {untrained_tokenizer().to_str()}"
-    path = cache / f"tokenizer-{hashlib.blake2b(recipe.encode(), digest_size=16).hexdigest()}.json"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        working = path.with_suffix(f".{os.getpid()}")
-        train_tokenizer(train.texts, size, frequency).backend_tokenizer.save(str(working))
-        working.replace(path)
-    return as_pretrained(Tokenizer.from_file(str(path)))
+    name = f"tokenizer-{hashlib.blake2b(recipe.encode(), digest_size=16).hexdigest()}"
+
+    def make(folder: Path) -> None:
+        learned = train_tokenizer(train.texts, size, frequency).backend_tokenizer.to_str()
+        (folder / _TOKENIZER).write_text(learned, encoding="utf-8")
+
+    return as_pretrained(cached(cache / name, make, lambda folder: Tokenizer.from_file(str(folder / _TOKENIZER))))
 
 
 def _bag_of(

@@ -3,6 +3,7 @@
 from xmc.data.annif import read_annif
 from xmc.data.batches import Batches
 from xmc.data.bow import read_bow, read_rows
+from xmc.data.cache import cached
 from xmc.data.corpus import Corpus, Split, cut_dev
 from xmc.data.documents import read_documents, read_examples
 from xmc.data.filters import StreamFilter
@@ -25,6 +26,7 @@ __all__ = [
     "Layout",
     "Split",
     "StreamFilter",
+    "cached",
     "cut_dev",
     "prepare",
     "read_annif",

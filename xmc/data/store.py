@@ -1,25 +1,29 @@
 """Documents of a split on disk: read once into an Arrow cache, memory-mapped from then on."""
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset, Features, Sequence, Value
-from datasets.exceptions import DatasetGenerationError
 from numpy.typing import NDArray
 
 from xmc.data.assemble import OnError, RawSplit
+from xmc.data.cache import arrow_rows, cached, digest
 from xmc.data.corpus import ArrowTexts
+from xmc.storage import unreadable
 from xmc.types import XMCError
 
 log = logging.getLogger(__name__)
 
 _COLUMNS = ("line", "id", "text", "labels", "error")
 _FORMAT = 3  # raise when readers come to read the same file differently
+_CHUNK = 1000  # documents
+_HOME = "~/.cache/xmc"
 
 Document = tuple[int, str, str, list[str] | list[int]]
 """Line (from 1), id, text and labels of a document: their ids, or their places in the vocabulary."""
@@ -34,31 +38,32 @@ def stored(
     on_error: OnError = "error",
     **arguments: Any,
 ) -> RawSplit:
-    """The documents of `read(files, **arguments)`, from the cache where the files and arguments are the same.
+    """The documents of `read(files, **arguments)`, from the cache where contents, places and arguments are the same.
 
     A reader raises what makes the rest of a file unreadable. What concerns a single document it yields in its place:
     that is raised too or, where `on_error` is "skip", the document is left out; how many are is logged, whether read or
     taken from the cache. Empty texts stay, and the counts of published sets with them, and are logged likewise; nothing
     but empty texts is an error. Messages place a document in the first of the files; there are none where `read` makes
-    the documents up. `cache_dir` None is the cache of `datasets`.
+    the documents up. `cache_dir` None is `~/.cache/xmc`.
+
+    Raises XMCError for files that change while they are read.
     """
     source = str(files[0]) if files else "generated"
-    state = tuple((str(path.absolute()), path.stat().st_mtime_ns, path.stat().st_size) for path in files)
-    kwargs = {
-        "read": read,
-        "files": files,
-        "arguments": tuple(arguments.items()),
-        "skip": on_error == "skip",
-        "state": (_FORMAT, state),
-    }
-    types = (Value("int64"), Value("string"), Value("string"), Sequence(Value(label_type)), Value("string"))
-    features = Features(dict(zip(_COLUMNS, types, strict=True)))
-    try:
-        dataset = Dataset.from_generator(_rows, features=features, cache_dir=cache_dir, gen_kwargs=kwargs)
-    except DatasetGenerationError as error:
-        if isinstance(error.__cause__, XMCError):
-            raise error.__cause__ from None
-        raise
+    contents = [_content(path) for path in files]
+    skip = on_error == "skip"
+    how = (read.__module__, read.__qualname__, sorted(arguments.items()), label_type, skip)
+    recipe = (_FORMAT, how, [str(path.absolute()) for path in files], contents)
+    name = hashlib.blake2b(repr(recipe).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+    def make(folder: Path) -> None:
+        _write(folder / "documents.arrow", _rows(read(files, **arguments), skip, source), label_type)
+        for path, content in zip(files, contents, strict=True):
+            if _content(path) != content:
+                raise XMCError(
+                    f"{path} changed while it was read; repeat the command when nothing writes to it any more"
+                )
+
+    dataset = cached((cache_dir or Path(_HOME).expanduser()) / f"documents-{name}", make, arrow_rows)
     kept = _kept(dataset.data.column("error"), source)
     columns = [dataset.data.column(name) for name in _COLUMNS[:-1]]
     if not kept.all():
@@ -70,15 +75,16 @@ def stored(
     return split
 
 
-def _rows(
-    read: Callable[..., Iterable[Document | XMCError]],
-    files: tuple[Path, ...],
-    arguments: tuple[tuple[str, Any], ...],
-    skip: bool,
-    state: object,
-) -> Iterator[dict[str, Any]]:
+def _content(path: Path) -> str:
+    try:
+        return digest(path)
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
+def _rows(documents: Iterable[Document | XMCError], skip: bool, source: str) -> Iterator[dict[str, Any]]:
     document = None
-    for document in read(files, **dict(arguments)):
+    for document in documents:
         if not isinstance(document, XMCError):
             yield dict(zip(_COLUMNS, (*document, None), strict=True))
         elif skip:
@@ -86,7 +92,15 @@ def _rows(
         else:
             raise document
     if document is None:
-        raise XMCError(f"{files[0]}: no documents; fill the file or remove it")
+        raise XMCError(f"{source}: no documents; fill the file or remove it")
+
+
+def _write(path: Path, rows: Iterator[dict[str, Any]], label_type: str) -> None:
+    types = (pa.int64(), pa.string(), pa.string(), pa.list_(pa.type_for_alias(label_type)), pa.string())
+    schema = pa.schema(dict(zip(_COLUMNS, types, strict=True)))
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+        while chunk := list(islice(rows, _CHUNK)):
+            writer.write_batch(pa.RecordBatch.from_pylist(chunk, schema))
 
 
 def _kept(errors: pa.ChunkedArray, source: str) -> NDArray[np.bool_]:

@@ -3,23 +3,20 @@
 import hashlib
 import json
 import os
-import shutil
-import tempfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-from datasets import Dataset, Features, Sequence, Value, concatenate_datasets
+from datasets import Dataset, Features, Sequence, Value
 from transformers import PreTrainedTokenizerBase
 
+from xmc.data.cache import arrow_rows, cached
 from xmc.data.corpus import ArrowTexts, Split
 from xmc.types import XMCError
 
+_FORMAT = "2"  # of the cache
 _TYPES = {"input_ids": "int32", "values": "float32"}
-_MANIFEST = "manifest.json"
 
 
 def tokenize(
@@ -28,32 +25,20 @@ def tokenize(
     """Token ids of each document of the split: column `input_ids`, int32 lists of at most `max_length`.
 
     A tokenizer of sparse features gives their `values` besides, float32 lists. Special tokens are those of the
-    tokenizer. The cache lies in `cache_dir` under a hash of the split, the tokenizer's content and `max_length`; it
-    appears whole or not at all, and a damaged one is made anew. One process uses all cores where the tokenizer is a
-    fast one; more processes serve the others.
+    tokenizer. The cache lies in `cache_dir` under a hash of the split, the tokenizer's content and `max_length`. One
+    process uses all cores where the tokenizer is a fast one; more processes serve the others.
     """
     special = tokenizer.num_special_tokens_to_add()
     if max_length <= special:
         raise XMCError(f"max_length {max_length} has no room for text beside {special} special tokens; raise it")
     digest = hashlib.blake2b(digest_size=16)
-    for part in (split.fingerprint, tokenizer_fingerprint(tokenizer), str(max_length)):
+    for part in (_FORMAT, split.fingerprint, tokenizer_fingerprint(tokenizer), str(max_length)):
         digest.update(part.encode())
-    folder = Path(cache_dir) / f"tokens-{digest.hexdigest()}"
-    tokens = _load(folder, len(split))
-    if tokens is not None:
-        return tokens
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    working = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        _write(split, tokenizer, max_length, working, max(1, min(processes, len(split))))
-        shutil.rmtree(folder, ignore_errors=True)
-        working.rename(folder)
-    finally:
-        shutil.rmtree(working, ignore_errors=True)
-    tokens = _load(folder, len(split))
-    if tokens is None:
-        raise XMCError(f"{folder} cannot be read back after writing it; is the disk full or failing?")
-    return tokens
+    return cached(
+        Path(cache_dir) / f"tokens-{digest.hexdigest()}",
+        lambda folder: _write(split, tokenizer, max_length, folder, max(1, min(processes, len(split)))),
+        arrow_rows,
+    )
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -84,12 +69,10 @@ def _write(split: Split, tokenizer: PreTrainedTokenizerBase, max_length: int, fo
             features=Features({name: Sequence(Value(_TYPES[name])) for name in columns}),
             cache_file_name=str(folder / "tokens.arrow"),
             load_from_cache_file=False,
-            new_fingerprint=folder.name.lstrip("."),
+            new_fingerprint="tokens",
             num_proc=processes if processes > 1 else None,
             desc="tokenising",
         )
-    files = {path.name: _checksum(path) for path in sorted(folder.glob("*.arrow"))}
-    (folder / _MANIFEST).write_text(json.dumps({"documents": len(split), "files": files}))
 
 
 def _encode(
@@ -103,26 +86,6 @@ def _encode(
         return_token_type_ids=False,
     )
     return {name: encoded[name] for name in columns}
-
-
-def _load(folder: Path, documents: int) -> Dataset | None:
-    """The cache, or None where there is none that is whole."""
-    try:
-        manifest = json.loads((folder / _MANIFEST).read_text())
-        if any(_checksum(folder / name) != checksum for name, checksum in manifest["files"].items()):
-            return None
-        tokens = concatenate_datasets([Dataset.from_file(str(folder / name)) for name in manifest["files"]])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException):
-        return None
-    return tokens if len(tokens) == documents else None
-
-
-def _checksum(path: Path) -> int:
-    value = 0
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            value = zlib.crc32(block, value)
-    return value
 
 
 @contextmanager

@@ -1,0 +1,82 @@
+"""What is made once and kept: folders that are whole and proved so each time they are read, or made anew."""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pyarrow as pa
+import xxhash
+from datasets import Dataset, concatenate_datasets
+
+from xmc.storage import locked, read_json, sweep, whole_folder
+from xmc.types import XMCError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+_MANIFEST = "manifest.json"
+
+
+def cached(folder: Path, make: Callable[[Path], None], load: Callable[[Path], T]) -> T:
+    """What `load` gives of `folder`, which `make` fills where there is none that is whole.
+
+    A manifest beside the files tells the digest of each. They are read once to be compared with it, and what is not
+    what it was is told and made anew. Of several processes that want the same folder one makes it and the others wait.
+
+    Raises:
+        XMCError: the cache cannot be written or read.
+    """
+    try:
+        found = _load(folder, load)
+        if found is None:
+            with locked(folder.parent, name=folder.name, wait=True):
+                found = _load(folder, load)  # as another process may have made it
+                if found is None:
+                    found = _made(folder, make, load)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else error
+        raise XMCError(
+            f"the cache {folder} cannot be written or read ({reason}); "
+            "make room or permit it there, or choose another folder: data.cache_dir=..."
+        ) from None
+    if found is None:
+        raise XMCError(f"{folder} cannot be read back after writing it; is the disk full or failing?")
+    return found
+
+
+def arrow_rows(folder: Path) -> Dataset:
+    """The rows of the Arrow files of a folder, one file after another, memory-mapped."""
+    return concatenate_datasets([Dataset.from_file(str(path)) for path in sorted(folder.glob("*.arrow"))])
+
+
+def digest(path: Path) -> str:
+    """Of a file's content. It is no proof against malice, and as fast as the file can be read."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, xxhash.xxh3_128).hexdigest()
+
+
+def _made(folder: Path, make: Callable[[Path], None], load: Callable[[Path], T]) -> T | None:
+    if folder.exists():
+        log.warning("%s is damaged and is made anew", folder)
+    sweep(folder.parent)
+    with whole_folder(folder) as working:
+        make(working)
+        files = {path.name: digest(path) for path in sorted(working.iterdir())}
+        (working / _MANIFEST).write_text(json.dumps(files))
+    return _load(folder, load)
+
+
+def _load(folder: Path, load: Callable[[Path], T]) -> T | None:
+    try:
+        files = read_json(folder / _MANIFEST)
+        if {path.name for path in folder.iterdir()} != {_MANIFEST, *files}:
+            return None
+        if any(digest(folder / name) != expected for name, expected in files.items()):
+            return None
+        return load(folder)
+    except (OSError, ValueError, XMCError, pa.ArrowException):
+        return None
