@@ -106,7 +106,7 @@ def test_resume_from_a_damaged_checkpoint(trained: Path, tmp_path: Path, xmc: Ru
     weights.write_bytes(weights.read_bytes()[:-100])
     error = fails(xmc, "train", f"run={run}", "resume=true")
     assert f"{newest} is damaged" in error
-    assert f"delete that folder to go on from the previous one, {older}" in error
+    assert f"delete {newest} to go on from the previous one, {older}" in error
     shutil.rmtree(newest)
     xmc("train", f"run={run}", "resume=true")
 

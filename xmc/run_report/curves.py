@@ -45,7 +45,7 @@ def history(records: Iterable[dict[str, Any]]) -> History:
     seconds, last = 0.0, 0
     for record in records:
         step = record["step"]
-        seconds += record.get("seconds_per_step", 0.0) * (step - last)
+        seconds += (record.get("seconds_per_step") or 0.0) * (step - last)
         last = step if "seconds_per_step" in record else last
         for key, value in record.items():
             if key != "step" and isinstance(value, int | float):

@@ -3,24 +3,28 @@
     checkpoints/step-00001200/{model,auxiliary,optimizer,rng}.safetensors, state.json
     checkpoints/best-00000900/model.safetensors, state.json
 
-`state.json` is written last and carries the SHA-256 of every other file, so a damaged or truncated folder is noticed.
+`state.json` carries the SHA-256 of every other file, and `model.safetensors`, in its header, that of all else that
+`state.json` says. So whatever is damaged, altered, missing or too much is noticed.
 """
 
 import hashlib
 import json
-import os
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from xmc.model.tensor_file import TensorFile
+from xmc.storage import read_json, sweep, whole_folder
 from xmc.types import XMCError
 
 STATE = "state.json"
+_MODEL, _DIGEST = "model.safetensors", "state"  # the file, and the name in its header, of the digest of state.json
 Tensors = dict[str, Mapping[str, Tensor]]
 
 
@@ -34,16 +38,23 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Steps that have a checkpoint, ascending."""
-        return sorted(int(p.name.removeprefix("step-")) for p in self.folder.glob("step-*") if p.is_dir())
+        return self._steps_of("step")
+
+    def sweep(self) -> None:
+        """Remove what killed writers left. No other may write here now."""
+        sweep(self.folder)
+        for left in self.folder.glob(".*.tmp"):
+            if re.fullmatch(r"\.(step|best)-[0-9]+\.tmp", left.name):  # of versions that used no lock
+                shutil.rmtree(left)
 
     def save(self, step: int, tensors: Tensors, scalars: dict[str, Any], *, best_step: int | None) -> None:
         """Write a step's checkpoint, then drop the oldest beyond `keep_last` and all best models but `best_step`'s."""
-        self._write(_name(step), tensors, scalars)
+        self._write(_name(step), tensors, {"best_step": best_step, **scalars})
         for old in self.steps()[: -self.keep_last]:
             shutil.rmtree(self.folder / _name(old))
-        for best in self.folder.glob("best-*"):
-            if best_step is None or best.name != _best(best_step):
-                shutil.rmtree(best)
+        for best in self._steps_of("best"):
+            if best != best_step:
+                shutil.rmtree(self.folder / _best(best))
 
     def save_best(self, step: int, tensors: Tensors, scalars: dict[str, Any]) -> None:
         """Write the best model so far; the one before stays until the next checkpoint no longer needs it."""
@@ -53,17 +64,19 @@ class Checkpoints:
         """The newest checkpoint.
 
         Raises:
-            XMCError: there is none; it is of another configuration; or it is damaged (an older whole one is offered).
+            XMCError: there is none; it is of another configuration; or it, or the best model so far that it knows of, is
+                damaged (an older whole one is offered).
         """
         steps = self.steps()
         if not steps:
             raise XMCError(f"{self.folder} holds no checkpoint to resume from; start the run without resume=true")
         try:
-            return self._read(_name(steps[-1]))
+            return self._read_step(steps[-1])
         except DamagedCheckpoint as damage:
-            older = [s for s in steps[:-1] if self._whole(_name(s))]
+            older = [s for s in steps[:-1] if self._whole(s)]
+            newer = [str(self.folder / _name(s)) for s in steps if older and s > older[-1]]
             way_out = (
-                f"delete that folder to go on from the previous one, {self.folder / _name(older[-1])}"
+                f"delete {' and '.join(newer)} to go on from the previous one, {self.folder / _name(older[-1])}"
                 if older
                 else "no older one is whole: start the run anew in another folder"
             )
@@ -74,24 +87,18 @@ class Checkpoints:
         try:
             return self._read(_best(step))
         except DamagedCheckpoint as damage:
-            raise XMCError(f"{damage}; resume the run from its last checkpoint to write the best model again") from None
+            raise XMCError(f"{damage}; start the run anew in another folder") from None
 
     def _write(self, name: str, tensors: Tensors, scalars: dict[str, Any]) -> None:
-        temporary = self.folder / f".{name}.tmp"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        for part, values in tensors.items():
-            save_file({k: v.detach().cpu().contiguous() for k, v in values.items()}, temporary / _file(part))
-        state = {
-            "config_hash": self.config_hash,
-            "files": {_file(part): _sync_and_hash(temporary / _file(part)) for part in tensors},
-            **scalars,
-        }
-        (temporary / STATE).write_text(json.dumps(state, indent=2) + "\n")
-        _sync(temporary / STATE)
-        shutil.rmtree(self.folder / name, ignore_errors=True)
-        os.rename(temporary, self.folder / name)
-        _sync(self.folder)
+        state: dict[str, Any] = {"config_hash": self.config_hash, **scalars}
+        digest = _digest(name, state, map(_file, tensors))
+        with whole_folder(self.folder / name) as folder:
+            for part, values in tensors.items():
+                contiguous = {k: v.detach().cpu().contiguous() for k, v in values.items()}
+                header = {_DIGEST: digest} if _file(part) == _MODEL else None
+                save_file(contiguous, folder / _file(part), metadata=header)
+            state["files"] = {_file(part): _hash(folder / _file(part)) for part in tensors}
+            (folder / STATE).write_text(json.dumps(state, indent=2) + "\n")
 
     def _read(self, name: str) -> tuple[Tensors, dict[str, Any]]:
         folder = self.folder / name
@@ -103,28 +110,53 @@ class Checkpoints:
             )
         return {file.removesuffix(".safetensors"): TensorFile(folder / file) for file in state["files"]}, state
 
-    def _whole(self, name: str) -> bool:
+    def _read_step(self, step: int) -> tuple[Tensors, dict[str, Any]]:
+        """With a look at the best model, which the run will need at its end."""
+        tensors, state = self._read(_name(step))
+        if (best := state.get("best_step")) is not None:
+            self._read(_best(best))
+        return tensors, state
+
+    def _steps_of(self, kind: str) -> list[int]:
+        """Of the folders that are named as ours are; others are left alone."""
+        names = [path.name for path in self.folder.glob(f"{kind}-*") if path.is_dir()]
+        return sorted(int(name[5:]) for name in names if re.fullmatch(f"{kind}-([0-9]{{8}}|[1-9][0-9]{{8,}})", name))
+
+    def _whole(self, step: int) -> bool:
         try:
-            _verified_state(self.folder / name)
-        except DamagedCheckpoint:
+            self._read_step(step)
+        except (DamagedCheckpoint, XMCError):
             return False
         return True
 
 
 class DamagedCheckpoint(Exception):
-    """A checkpoint whose files are not what its state.json says."""
+    """A checkpoint whose files are not what its state.json says, or the other way round."""
+
+    def __init__(self, folder: Path, what: str) -> None:
+        super().__init__(f"checkpoint {folder} is damaged: {what}")
 
 
 def _verified_state(folder: Path) -> dict[str, Any]:
     try:
-        state: dict[str, Any] = json.loads((folder / STATE).read_text())
-        files: dict[str, str] = state["files"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise DamagedCheckpoint(f"checkpoint {folder} is damaged: {STATE} is missing or unreadable") from None
-    for file, expected in files.items():
-        if not (folder / file).is_file() or _hash(folder / file) != expected:
-            raise DamagedCheckpoint(f"checkpoint {folder} is damaged: {file} is missing, truncated or altered")
+        state: dict[str, Any] = read_json(folder / STATE)
+        files: dict[str, str] = dict(state["files"])
+    except (XMCError, KeyError, TypeError, ValueError):
+        raise DamagedCheckpoint(folder, f"{STATE} is missing or unreadable") from None
+    there = {path.name for path in folder.glob("*.safetensors")}
+    for file in sorted(there | files.keys() | {_MODEL}):
+        if file not in there or file not in files or _hash(folder / file) != files[file]:
+            raise DamagedCheckpoint(folder, f"{file} is missing, truncated or altered")
+    with safe_open(folder / _MODEL, framework="pt") as model:
+        digest = (model.metadata() or {}).get(_DIGEST)
+    told = {key: value for key, value in state.items() if key != "files"}
+    if digest not in (None, _digest(folder.name, told, files)):  # None: of a version that knew none
+        raise DamagedCheckpoint(folder, f"{STATE} was altered, or belongs to another checkpoint")
     return state
+
+
+def _digest(name: str, state: dict[str, Any], files: Iterable[str]) -> str:
+    return hashlib.sha256(json.dumps([name, state, sorted(files)], sort_keys=True).encode()).hexdigest()
 
 
 def _name(step: int) -> str:
@@ -142,16 +174,3 @@ def _file(part: str) -> str:
 def _hash(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sync_and_hash(path: Path) -> str:
-    _sync(path)
-    return _hash(path)

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -15,11 +16,14 @@ from xmc.model.tensor_file import fill
 from xmc.sparsity import Strategy, TopologyHealth
 from xmc.train.checkpoint import Tensors
 from xmc.train.optim import SlotState
+from xmc.types import XMCError
 
 
 @dataclass
 class Progress:
     """Where a run stands. step: optimizer steps done. batch: batches done of `epoch`. stale: evaluations in vain."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     step: int = 0
     epoch: int = 0
@@ -28,6 +32,9 @@ class Progress:
     best_metric: float | None = None
     stale: int = 0
     finished: bool = False
+
+
+_PROGRESS, _SETTINGS = TypeAdapter(Progress), TypeAdapter(dict[str, dict[str, Any]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +97,19 @@ class TrainState:
         return {"progress": asdict(self.progress), "optimizer": self._optimizer_scalars()}
 
     def load(self, tensors: Tensors, scalars: dict[str, Any]) -> None:
-        """Take over what `tensors` and `scalars` gave."""
+        """Take over what `tensors` and `scalars` gave.
+
+        Raises:
+            XMCError: they are not those of a run such as this one.
+        """
+        try:
+            progress = _PROGRESS.validate_python(scalars["progress"])
+            settings = _SETTINGS.validate_python(scalars["optimizer"])
+        except (KeyError, ValidationError) as error:
+            raise XMCError(
+                f"the checkpoint's state.json is damaged ({str(error).splitlines()[0]}); delete its folder to go on from "
+                "one before it"
+            ) from None
         fill(self.model.state_dict(), tensors["model"])
         if self.auxiliary is not None:
             fill(self.auxiliary.state_dict(), tensors["auxiliary"])
@@ -107,8 +126,8 @@ class TrainState:
                     # A scalar such as Adam's step stays on the CPU, as torch itself keeps it.
                     device = parameter.device if value.dim() else torch.device("cpu")
                     state[key.removeprefix(prefix)] = value.to(device)
-            state.update(scalars["optimizer"].get(f"{name}.{i}", {}))
-        self.progress = Progress(**scalars["progress"])
+            state.update(settings.get(f"{name}.{i}", {}))
+        self.progress = progress
         torch.set_rng_state(tensors["rng"]["cpu"])
         if "cuda" in tensors["rng"] and self.model.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["rng"]["cuda"], self.model.device)

@@ -1,12 +1,16 @@
 """Where the figures of a run go: always `log.jsonl`, and Weights & Biases on request."""
 
 import json
+import logging
 import math
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from xmc.storage import parse_json, whole_file
 from xmc.types import XMCError
+
+logger = logging.getLogger(__name__)
 
 Record = dict[str, Any]
 
@@ -23,10 +27,9 @@ class LocalLog:
     """`log.jsonl`, a line a record, flushed at once. Lines beyond `resume_step` are dropped when a run goes on."""
 
     def __init__(self, path: Path, *, resume_step: int = 0) -> None:
-        kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= resume_step]
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(kept))
-        temporary.replace(path)
+        kept = [record for record in read_log(path) if record["step"] <= resume_step]
+        with whole_file(path) as out:
+            out.writelines(json.dumps(record) + "\n" for record in kept)
         self._file = open(path, "a", buffering=1)  # noqa: SIM115
 
     def log(self, record: Record) -> None:
@@ -80,13 +83,28 @@ class Trackers:
             tracker.close()
 
 
-def read_log(path: Path) -> Iterator[Record]:
-    """The records of a log, in order; none where there is no file."""
-    yield from map(json.loads, _whole_lines(path))
+def read_log(path: Path) -> list[Record]:
+    """The records of a log, in order; none where there is no file. Other lines are passed over, which is told."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    records, broken = [], []
+    for number, line in enumerate(lines, 1):
+        if not line.endswith(b"\n"):  # a killed run may leave half a line
+            continue
+        try:
+            records.append(_record(line, f"{path}:{number}"))
+        except XMCError as error:
+            broken.append(error)
+    if broken:
+        logger.warning("%s: passed over %d of %d lines; the first: %s", path, len(broken), len(lines), broken[0])
+    return records
 
 
-def _whole_lines(path: Path) -> list[str]:
-    """Lines that were written to their end; a killed run may leave half a line."""
-    if not path.exists():
-        return []
-    return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+def _record(line: bytes, where: str) -> Record:
+    """Raises XMCError for anything but numbers by name, the step among them; a number that was not finite is null."""
+    record = parse_json(line, where)
+    if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+        raise XMCError(f"{where}: no record of a step")
+    for name, value in record.items():
+        if value is not None and not (isinstance(value, int | float) and abs(value) <= sys.float_info.max):
+            raise XMCError(f"{where}: {name} is {value!r:.40}; expected a number")
+    return record
