@@ -4,7 +4,15 @@ from xmc.build.data import build_batches, fields_of, load_corpus, prepare_data, 
 from xmc.build.model import build_encoder, build_intermediate, build_transformation
 from xmc.build.source import inherited_settings, learned_part, load_source, model_folder, with_kept_labels
 from xmc.build.sparsity import why_nothing_rewires
-from xmc.build.training import Training, build_tracker, build_training, prepare_machine, run_fingerprint
+from xmc.build.training import (
+    Training,
+    build_tracker,
+    build_training,
+    check_tracking,
+    prepare_machine,
+    run_fingerprint,
+    start_wandb,
+)
 
 __all__ = [
     "Training",
@@ -14,6 +22,7 @@ __all__ = [
     "build_tracker",
     "build_training",
     "build_transformation",
+    "check_tracking",
     "fields_of",
     "inherited_settings",
     "learned_part",
@@ -24,6 +33,7 @@ __all__ = [
     "prepare_machine",
     "read_corpus",
     "run_fingerprint",
+    "start_wandb",
     "why_nothing_rewires",
     "with_kept_labels",
 ]

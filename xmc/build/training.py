@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import secrets
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +22,10 @@ from xmc.data import Batches, Corpus
 from xmc.model import XMCModel
 from xmc.model.clustering import label_features, tfidf, unit_rows
 from xmc.model.encoder import Encoder
+from xmc.storage import whole_file
 from xmc.train.loop import Plan
 from xmc.train.state import TrainState
-from xmc.train.tracking import LocalLog, Tracker, Trackers, Wandb
+from xmc.train.tracking import LocalLog, Tracker, Trackers, Wandb, check_wandb
 from xmc.types import XMCError
 
 EVALUATIONS = 10  # on dev in a run, where trainer.eval_every is null
@@ -133,29 +135,49 @@ def build_training(
     return Training(state, plan, batches, dev_batches)
 
 
-def build_tracker(config: c.TrainConfig, resume_step: int) -> Tracker:
-    """The local log, and Weights & Biases where it is asked for."""
-    run = Path(config.run)
-    local = LocalLog(run / "log.jsonl", resume_step=resume_step)
+def check_tracking(config: c.TrainConfig) -> None:
+    """Raise XMCError where Weights & Biases is asked for and cannot be had."""
+    if not isinstance(config.tracking, c.NoTracking):
+        check_wandb(config.tracking.mode)
+
+
+def start_wandb(config: c.TrainConfig) -> Wandb | None:
+    """A run of Weights & Biases, where it is asked for.
+
+    Raises:
+        XMCError: it does not start; the run's folder is as before.
+    """
     if isinstance(config.tracking, c.NoTracking):
-        return local
-    wandb = Wandb(
-        run,
-        mode=config.tracking.mode,
-        project=config.tracking.project,
-        name=config.tracking.name,
-        config=config.model_dump(mode="json"),
-        run_id=_wandb_id(run),
-    )
-    return Trackers(local, wandb)
+        return None
+    run = Path(config.run)
+    is_new = not (run / "wandb").exists()
+    try:
+        return Wandb(
+            run,
+            mode=config.tracking.mode,
+            project=config.tracking.project,
+            name=config.tracking.name,
+            config=config.model_dump(mode="json"),
+            run_id=_wandb_id(run),
+        )
+    except XMCError:
+        if is_new:
+            shutil.rmtree(run / "wandb", ignore_errors=True)
+        raise
+
+
+def build_tracker(config: c.TrainConfig, resume_step: int, wandb: Wandb | None) -> Tracker:
+    """The local log and, where there is one, the run of Weights & Biases."""
+    local = LocalLog(Path(config.run) / "log.jsonl", resume_step=resume_step)
+    return local if wandb is None else Trackers(local, wandb)
 
 
 def _wandb_id(run: Path) -> str:
     """Drawn once: resumed, a run is the same one there; another run in a folder of the same name is another."""
     path = run / "wandb" / "run_id.txt"
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(secrets.token_hex(8))
+        with whole_file(path) as out:
+            out.write(secrets.token_hex(8))
     return path.read_text()
 
 

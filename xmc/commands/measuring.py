@@ -6,12 +6,12 @@ import torch
 
 from xmc import build
 from xmc.calibrate import Lists, calibrate, decide
-from xmc.commands.run_folder import corpus_of, load_model, write_json, write_metrics
+from xmc.commands.run_folder import corpus_of, held, held_if_writable, is_finished, load_model, write_json
 from xmc.config import CalibrateConfig, EvaluateConfig, Metrics, ReportConfig, TrainConfig
 from xmc.data import Batches, Corpus
 from xmc.evaluate import BINS, Report, evaluate, frequency_bins
 from xmc.model import XMCModel
-from xmc.predict import open_output, rank
+from xmc.predict import rank
 from xmc.run_report import (
     Connections,
     Measured,
@@ -25,6 +25,7 @@ from xmc.run_report import (
     recorded_metrics,
     render,
 )
+from xmc.storage import whole_file
 from xmc.train.tracking import read_log
 from xmc.types import TopK, XMCError
 
@@ -36,42 +37,47 @@ def evaluate_run(config: EvaluateConfig, trained: TrainConfig) -> None:
     """
     run = Path(config.run)
     device = build.prepare_machine(config.device, config.threads)
-    model = load_model(run, device)
-    corpus = corpus_of(model, trained)
-    batches = build.build_batches(trained, corpus, config.split, model.encoder, config.batch_size)
-    ks, split = trained.metrics.ks, corpus.split(config.split)
-    top = rank(model, batches.by_length(), max(*ks, model.calibration.k if model.calibration else 0), split.filter)
-    report = _report(top, corpus, config.split, trained.metrics)
-    write_metrics(run, config.split, report)
-    print(report.table())
-    if model.calibration is not None:
-        lists = Lists.of(top, split)
-        decisions = decide(lists, model, ks)
-        write_json(run / f"decisions-{config.split}.json", decisions.to_dict())
-        print(decisions.table())
+    with held_if_writable(run):
+        model = load_model(run, device)
+        corpus = corpus_of(model, trained)
+        batches = build.build_batches(trained, corpus, config.split, model.encoder, config.batch_size)
+        ks, split = trained.metrics.ks, corpus.split(config.split)
+        top = rank(model, batches.by_length(), max(*ks, model.calibration.k if model.calibration else 0), split.filter)
+        report = _report(top, corpus, config.split, trained.metrics)
+        decisions = None if model.calibration is None else decide(Lists.of(top, split), model, ks)
+        try:
+            write_json(run / f"metrics-{config.split}.json", report.to_dict())
+            if decisions is not None:
+                write_json(run / f"decisions-{config.split}.json", decisions.to_dict())
+        finally:  # what was measured is shown, whether it can be kept or not
+            print(report.table(), *([] if decisions is None else [decisions.table()]), sep="\n")
 
 
 def calibrate_run(config: CalibrateConfig, trained: TrainConfig) -> None:
     """Fit a run's probabilities and thresholds to its dev split, into the model's card and `<run>/calibration.json`."""
     run = Path(config.run)
+    build.model_folder(run)
     device = build.prepare_machine(config.device, config.threads)
-    model = load_model(run, device)
-    corpus = corpus_of(model, trained)
-    if "dev" not in corpus.splits:
-        raise XMCError(f"{run} has no dev split (data.dev_fraction=0) to calibrate on; train a model with one")
-    dev = corpus.split("dev")
-    batches = build.build_batches(trained, corpus, "dev", model.encoder, config.batch_size)
-    fitted = calibrate(
-        model,
-        Lists.of(rank(model, batches.by_length(), config.k, dev.filter), dev),
-        trained.metrics.ks,
-        precision=config.precision,
-        per_label=config.per_label,
-        min_positives=config.min_positives,
-    )
-    model.calibration = fitted.calibration
-    model.save_card(run / "model")
-    write_json(run / "calibration.json", fitted.to_dict())
+    with held(run):
+        model = load_model(run, device)
+        corpus = corpus_of(model, trained)
+        if "dev" not in corpus.splits:
+            raise XMCError(f"{run} has no dev split (data.dev_fraction=0) to calibrate on; train a model with one")
+        dev = corpus.split("dev")
+        batches = build.build_batches(trained, corpus, "dev", model.encoder, config.batch_size)
+        fitted = calibrate(
+            model,
+            Lists.of(rank(model, batches.by_length(), config.k, dev.filter), dev),
+            trained.metrics.ks,
+            precision=config.precision,
+            per_label=config.per_label,
+            min_positives=config.min_positives,
+        )
+        model.calibration = fitted.calibration
+        figures = run / "calibration.json"
+        figures.unlink(missing_ok=True)  # they never tell of another calibration than the card holds
+        model.save_card(run / "model")
+        write_json(figures, fitted.to_dict())
     print(fitted.table())
 
 
@@ -85,7 +91,7 @@ def report_runs(config: ReportConfig, trained: list[TrainConfig]) -> None:
     runs = [_facts(*run, config, device) for run in zip(names, folders, trained, strict=True)]
     file = f"{'report' if len(runs) == 1 else 'comparison'}-{config.split}.html"
     output = Path(config.output) if config.output else folders[0] / file
-    with open_output(str(output)) as out:
+    with whole_file(output) as out:
         out.write(render(runs))
     print(output)
 
@@ -115,7 +121,7 @@ def _facts(name: str, run: Path, trained: TrainConfig, config: ReportConfig, dev
     unfinished = Missing(f"{name} has no finished model: `xmc train run={run} resume=true` goes on.")
     measured: Measured | Missing = unfinished
     topology: Connections | Missing = unfinished
-    if (run / "model").is_dir():
+    if is_finished(run):
         model = load_model(run, device)
         corpus = corpus_of(model, trained)
         measured = _measured(model, corpus, trained, config)

@@ -1,7 +1,10 @@
 """A run's folder: its model, the data behind it, and the figures written there."""
 
 import json
+import logging
 import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -9,18 +12,48 @@ import torch
 from xmc import build
 from xmc.config import FinetuneConfig, TrainConfig, run_config_path
 from xmc.data import Corpus
-from xmc.evaluate import Report
 from xmc.model import XMCModel
-from xmc.predict import open_output
+from xmc.model.saved import CARD
+from xmc.storage import locked, sweep, whole_file, whole_folder
 from xmc.types import XMCError
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def held(run: Path, *, wait: bool = False) -> Iterator[None]:
+    """A run's folder without another writer, and without what killed ones left. wait: for the other, instead of
+    giving up."""
+    with locked(run, wait=wait):
+        sweep(run)
+        shutil.rmtree(run / ".model.tmp", ignore_errors=True)  # of versions that used no lock
+        yield
+
+
+@contextmanager
+def held_if_writable(run: Path) -> Iterator[None]:
+    """For a command that reads above all: it waits for another writer, and works on what it may not write to, too."""
+    with ExitStack() as stack:
+        with suppress(OSError):
+            stack.enter_context(held(run, wait=True))
+        yield
 
 
 def check_run_folder(run: Path, resume: bool) -> None:
-    """Raise XMCError where a new run would overwrite another."""
-    if not resume and run_config_path(run).exists():
-        raise XMCError(
-            f"{run} already holds a run; go on with it by resume=true, choose another folder with run=..., or delete it"
-        )
+    """Raise XMCError where a new run would overwrite another that has learned something."""
+    if resume:
+        return
+    is_run = run_config_path(run).exists()
+    if (run / "model").exists() or any((run / "checkpoints").glob("step-*")):
+        go_on = "go on with it by resume=true, " if is_run else ""
+        raise XMCError(f"{run} already holds a run; {go_on}choose another folder with run=..., or delete it")
+    if is_run:
+        logger.info("%s holds a run that has learned nothing yet; it starts anew", run)
+
+
+def is_finished(run: Path) -> bool:
+    """A run ends with its model, which appears whole; the card is what makes a folder one."""
+    return (run / "model" / CARD).is_file()
 
 
 def load_model(run: Path, device: torch.device) -> XMCModel:
@@ -42,18 +75,22 @@ def corpus_of(model: XMCModel, trained: TrainConfig) -> Corpus:
 
 def save_model(model: XMCModel, folder: Path) -> None:
     """Put the model's folder in place of what is there, once it is whole."""
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    model.save_pretrained(temporary)
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
-
-
-def write_metrics(run: Path, split: str, report: Report) -> None:
-    write_json(run / f"metrics-{split}.json", report.to_dict())
+    with whole_folder(folder) as whole:
+        model.save_pretrained(whole)
 
 
 def write_json(path: Path, values: object) -> None:
-    with open_output(str(path)) as out:
-        json.dump(values, out, indent=2)
-        out.write("\n")
+    """Write figures.
+
+    Raises:
+        XMCError: the system does not let us.
+    """
+    try:
+        with whole_file(path) as out:
+            json.dump(values, out, indent=2)
+            out.write("\n")
+    except OSError as error:
+        raise XMCError(
+            f"{path} could not be written ({error.strerror or error}); make room, or the folder writable, and give the "
+            "command again"
+        ) from None

@@ -3,15 +3,17 @@
 import logging
 from pathlib import Path
 
+import torch
+
 from xmc import build
 from xmc.commands.measuring import measure
-from xmc.commands.run_folder import check_run_folder, corpus_of, save_model, write_metrics
+from xmc.commands.run_folder import check_run_folder, corpus_of, held, is_finished, save_model, write_json
 from xmc.config import FinetuneConfig, TrainConfig, run_config_path
 from xmc.data import Corpus
 from xmc.evaluate import check_metric_name
 from xmc.model import XMCModel
 from xmc.model.tensor_file import fill
-from xmc.predict import open_output
+from xmc.storage import whole_file
 from xmc.train.checkpoint import Checkpoints
 from xmc.train.loop import Validate, train
 from xmc.train.state import TrainState
@@ -25,12 +27,19 @@ def train_run(config: TrainConfig, config_yaml: str) -> None:
     config_yaml: the resolved configuration, to be kept in the run folder.
     """
     run = Path(config.run)
-    check_run_folder(run, config.resume)
-    if config.resume and (run / "model").is_dir():
+    if config.resume and is_finished(run):
         logger.info("%s is finished, nothing to do; measure it with: xmc evaluate run=%s split=test", run, run)
         return
     check_metric_name(config.trainer.metric, config.metrics.ks)
+    build.check_tracking(config)
     device = build.prepare_machine(config.trainer.device, config.trainer.threads)
+    with held(run):
+        check_run_folder(run, config.resume)
+        _train(config, config_yaml, device)
+
+
+def _train(config: TrainConfig, config_yaml: str, device: torch.device) -> None:
+    run = Path(config.run)
     corpus = build.load_corpus(config)
     source, keeps = None, False
     if isinstance(config, FinetuneConfig):
@@ -39,6 +48,7 @@ def train_run(config: TrainConfig, config_yaml: str) -> None:
     checkpoints = Checkpoints(
         run / "checkpoints", config_hash=build.run_fingerprint(config, corpus), keep_last=config.trainer.keep_last
     )
+    checkpoints.sweep()
     saved = checkpoints.load_last() if config.resume and checkpoints.steps() else None
     setup = build.build_training(config, learned, device, source=source, resumed=saved is not None)
     if (idle := build.why_nothing_rewires(config.sparsity, setup.state.sparse, setup.plan.total_steps)) is not None:
@@ -48,11 +58,11 @@ def train_run(config: TrainConfig, config_yaml: str) -> None:
         logger.info("resuming after step %d", setup.state.progress.step)
     elif config.resume:
         logger.info("no checkpoint yet; starting with step 1")
+    wandb = build.start_wandb(config)
     if not config.resume:
-        run.mkdir(parents=True, exist_ok=True)
-        with open_output(str(run_config_path(run))) as out:
+        with whole_file(run_config_path(run)) as out:
             out.write(config_yaml)
-    tracker = build.build_tracker(config, setup.state.progress.step)
+    tracker = build.build_tracker(config, setup.state.progress.step, wandb)
     try:
         train(
             setup.state,
@@ -90,10 +100,11 @@ def _take_best(state: TrainState, checkpoints: Checkpoints) -> None:
 
 
 def _finish(setup: build.Training, model: XMCModel, config: TrainConfig) -> None:
-    """Save the run's model, and its figures on dev where there is dev data."""
+    """The run's figures on dev, where there is dev data, and last its model, with which it is finished."""
     run, step = Path(config.run), setup.state.progress.best_step
-    save_model(model, run / "model")
     if setup.dev_batches is not None:
-        write_metrics(run, "dev", measure(model, setup.dev_batches, corpus_of(model, config), "dev", config.metrics))
+        report = measure(model, setup.dev_batches, corpus_of(model, config), "dev", config.metrics)
+        write_json(run / "metrics-dev.json", report.to_dict())
+    save_model(model, run / "model")
     which = "last model" if step is None else f"best model (step {step})"
     logger.info("%s -> %s", which, run / "model")

@@ -64,8 +64,8 @@ class Checkpoints:
         """The newest checkpoint.
 
         Raises:
-            XMCError: there is none; it is of another configuration; or it, or the best model so far that it knows of, is
-                damaged (an older whole one is offered).
+            XMCError: there is none, or of another configuration; or it, or the best model that it needs, is damaged (an
+                older whole one is offered).
         """
         steps = self.steps()
         if not steps:

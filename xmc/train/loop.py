@@ -4,6 +4,7 @@ import logging
 import resource
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from xmc.train.tracking import Record, Tracker
 from xmc.types import Batch, Evidence, InnerEvidence, XMCError
 
 logger = logging.getLogger(__name__)
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Validate = Callable[[], tuple[float, dict[str, float]]]  # the metric to choose the best model by; every figure to log
 
@@ -74,7 +77,7 @@ def train(
     validate: measures dev data; None where there is none, and then no model is the best.
 
     Raises:
-        Interrupted: SIGINT or SIGTERM came; a checkpoint was written first.
+        Interrupted: a signal to stop came; a checkpoint was written first.
         XMCError: the loss is no longer finite; the checkpoints before are kept.
     """
     meter = _Meter(plan.total_steps)
@@ -268,13 +271,19 @@ def _peak_memory_mib(device: torch.device) -> float:
 
 
 class _StopSignal:
-    """While active, the first SIGINT or SIGTERM is remembered for the end of the step; the second acts at once."""
+    """While active, the first signal to stop is remembered for the end of the step; the second acts as it did before.
+
+    Signals that the process ignores stay ignored, and a thread other than the main one gets none.
+    """
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
 
     def __enter__(self) -> Self:
-        self._previous = {s: signal.signal(s, self._remember) for s in (signal.SIGINT, signal.SIGTERM)}
+        heard = [n for n in STOP_SIGNALS if signal.getsignal(n) != signal.SIG_IGN]
+        if threading.current_thread() is not threading.main_thread():
+            heard = []
+        self._previous = {number: signal.signal(number, self._remember) for number in heard}
         return self
 
     def __exit__(

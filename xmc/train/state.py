@@ -107,8 +107,8 @@ class TrainState:
             settings = _SETTINGS.validate_python(scalars["optimizer"])
         except (KeyError, ValidationError) as error:
             raise XMCError(
-                f"the checkpoint's state.json is damaged ({str(error).splitlines()[0]}); delete its folder to go on from "
-                "one before it"
+                f"state.json of the checkpoint is damaged ({str(error).splitlines()[0]}); delete its folder to go on "
+                "from the one before"
             ) from None
         fill(self.model.state_dict(), tensors["model"])
         if self.auxiliary is not None:

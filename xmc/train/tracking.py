@@ -1,8 +1,10 @@
 """Where the figures of a run go: always `log.jsonl`, and Weights & Biases on request."""
 
+import importlib.util
 import json
 import logging
 import math
+import os
 import sys
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -40,6 +42,16 @@ class LocalLog:
         self._file.close()
 
 
+def check_wandb(mode: Literal["online", "offline"]) -> None:
+    """Raise XMCError where the package is not installed, or the environment asks for another mode."""
+    if importlib.util.find_spec("wandb") is None:
+        raise XMCError("tracking=wandb needs the package wandb: pip install 'xmc[wandb]'")
+    asked = os.environ.get("WANDB_MODE", "online")
+    if mode == "online" != asked:
+        instead = "tracking.mode=offline" if asked in ("offline", "dryrun") else "tracking=none"
+        raise XMCError(f"the environment has WANDB_MODE={asked}, and tracking.mode=online; give {instead}, or unset it")
+
+
 class Wandb:
     """A Weights & Biases run, online or offline, written below the run folder; a resumed run keeps its id."""
 
@@ -53,13 +65,18 @@ class Wandb:
         config: dict[str, Any],
         run_id: str,
     ) -> None:
+        import wandb
+
         try:
-            import wandb
-        except ImportError:
-            raise XMCError("tracking=wandb needs the package wandb: pip install 'xmc[wandb]'") from None
-        self._run = wandb.init(
-            dir=folder, mode=mode, project=project, name=name, config=config, id=run_id, resume="allow"
-        )
+            self._run = wandb.init(
+                dir=folder, mode=mode, project=project, name=name, config=config, id=run_id, resume="allow"
+            )
+        except Exception as error:  # wandb's own, or what is below it: no login, no network, an unknown project
+            reason = str(error).partition("\n")[0]
+            raise XMCError(
+                f"Weights & Biases does not start ({reason}); log in with `wandb login`, or give tracking.mode=offline "
+                "or tracking=none"
+            ) from None
 
     def log(self, record: Record) -> None:
         self._run.log({k: v for k, v in record.items() if k != "step"}, step=record["step"])
