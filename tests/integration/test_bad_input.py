@@ -170,11 +170,11 @@ def test_full_disk(xmc: Run, corpus: Path, tmp_path: Path, monkeypatch: pytest.M
     """The checkpoint before stays, and the run goes on from it once there is room."""
     written = []
 
-    def write(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    def write(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
         if len(written) > 4:
             raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
         written.append(path)
-        save_file(tensors, path)
+        save_file(tensors, path, metadata)
 
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
