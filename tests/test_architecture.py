@@ -8,12 +8,13 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "xmc"
 MAY_IMPORT = {
     "types": set(),
-    "storage": {"types"},
+    "terminal": set(),
+    "storage": {"types", "terminal"},
     "ops": {"types", "storage"},
     "model": {"types", "storage", "ops"},
     "sparsity": {"types", "storage", "ops", "model"},
     "train": {"types", "storage", "ops", "model", "sparsity"},
-    "data": {"types", "storage"},
+    "data": {"types", "storage", "terminal"},
     "evaluate": {"types"},
     "config": {"types", "storage"},
     "predict": {"types", "storage", "model"},
@@ -31,7 +32,7 @@ MAY_IMPORT = {
     },
     "label_lists": {"types"},
     "estimator": {"types", "storage", "config", "build", "commands", "evaluate", "label_lists", "model", "train"},
-    "cli": {"types", "storage", "config", "commands", "build", "train"},
+    "cli": {"types", "terminal", "storage", "config", "commands", "build", "train"},
     "__init__": {"types", "model", "estimator"},
     "__main__": {"cli"},
 }

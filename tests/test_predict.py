@@ -1,5 +1,9 @@
+import gzip
+import io
 import json
+import os
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +15,7 @@ from torch import Tensor
 
 from xmc.evaluate.metrics import leave_out
 from xmc.model import Prediction
-from xmc.predict import Ranked, predict_documents, rank, write_predictions
+from xmc.predict import Ranked, check_output, predict_documents, rank, write_predictions
 from xmc.types import Batch, Positives, TopK, XMCError
 
 LABELS = [f"l{i}" for i in range(6)]
@@ -157,3 +161,77 @@ def test_documents_that_cannot_be_used_shift_nothing(tmp_path: Path, batch_size:
         assert write_predictions(predicted(), str(tmp_path / format), format, LABELS) == written
     assert (tmp_path / "scores").read_text().splitlines() == ["5 6", "1:0.5 2:0.5", "", "", "4:0.5", "5:0.5"]
     assert [json.loads(line)["id"] for line in (tmp_path / "jsonl").read_text().splitlines()] == ["a", "d", "e"]
+
+
+def test_compressed(tmp_path: Path) -> None:
+    write_predictions(ranked({1: 0.5}), str(tmp_path / "a.jsonl.gz"), "jsonl", LABELS)
+    write_predictions(ranked({1: 0.5}), str(tmp_path / "b.jsonl"), "jsonl", LABELS)
+    assert gzip.decompress((tmp_path / "a.jsonl.gz").read_bytes()) == (tmp_path / "b.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("format", ["jsonl", "scores", "annif"])
+def test_a_fifo_is_written_to_and_stays_one(tmp_path: Path, format: str) -> None:
+    fifo, got = tmp_path / "fifo", []
+    os.mkfifo(fifo)
+    reader = threading.Thread(target=lambda: got.append(fifo.read_text()))
+    reader.start()
+    write_predictions(ranked({1: 0.5}), str(fifo), format, LABELS)  # type: ignore[arg-type]
+    reader.join()
+    write_predictions(ranked({1: 0.5}), str(tmp_path / "file"), format, LABELS)  # type: ignore[arg-type]
+    assert fifo.is_fifo() and got == [(tmp_path / "file").read_text()]
+
+
+def test_a_symlink_stays_one_and_the_umask_is_honoured(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "there" / "file")
+    before = os.umask(0o027)
+    try:
+        write_predictions(ranked({1: 0.5}), str(tmp_path / "link"), "jsonl", LABELS)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "there" / "file").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [
+        ("", "output= is empty; give a file to write, or - for standard output"),
+        (".", "output=. is a folder; give a file in it, such as output=predictions.jsonl"),
+        ("x.parquet", "output=x.parquet: predictions are text (format=jsonl), which no .parquet file holds; give "),
+        ("x.CSV", "output=x.CSV: predictions are text (format=jsonl), which no .CSV file holds; give output=x.jsonl"),
+        ("in.jsonl", "output=in.jsonl is the file that in.jsonl is read from; give another file"),
+        ("again.jsonl", "output=again.jsonl is the file that in.jsonl is read from; give another file"),
+    ],
+)
+def test_an_output_that_cannot_be_what_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("in.jsonl").touch()
+    Path("again.jsonl").symlink_to("in.jsonl")
+    with pytest.raises(XMCError) as error:
+        check_output(output, "jsonl", "in.jsonl", None)
+    assert told in str(error.value)
+
+
+def test_outputs_that_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in.jsonl").touch()
+    for output in ("-", "/dev/null", "x.jsonl", "x.json", "x.txt", "x", "x.jsonl.gz", str(tmp_path / "new")):
+        check_output(output, "jsonl", str(tmp_path / "in.jsonl"), "missing")
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    check_output(str(tmp_path / "in.jsonl"), "jsonl", "-")
+    monkeypatch.setattr("sys.stdin", open(tmp_path / "in.jsonl"))  # noqa: SIM115
+    with pytest.raises(XMCError, match=r"is the file that - is read from"):
+        check_output(str(tmp_path / "in.jsonl"), "jsonl", "-")
+
+
+def test_no_more_labels_are_asked_for_than_there_are() -> None:
+    class Model:
+        label_ids = LABELS
+
+        def predict(self, texts: list[str], k: int, batch_size: int, threshold: object) -> list[list[Prediction]]:
+            assert k == len(LABELS)
+            return [[] for _ in texts]
+
+    documents = predict_documents(Model(), [("d", "text")], k=10**12, batch_size=2)  # type: ignore[arg-type]
+    assert list(documents) == [("d", [])]

@@ -41,6 +41,7 @@ from xmc.config.compose import (
     parse_overrides,
     to_yaml,
 )
+from xmc.terminal import guard, without_passwords
 from xmc.types import XMCError
 
 COMMANDS = {
@@ -81,6 +82,7 @@ def main() -> None:
         return
     command, *rest = map(expand_home, arguments)
     sys.argv = [f"xmc {command}", *rest]
+    guard()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     for noisy in ("datasets", "transformers", "huggingface_hub", "httpx"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -110,7 +112,7 @@ def main() -> None:
         hydra.main(config_path=str(conf_folder()), config_name=name, version_base="1.3")(task)()
         sys.stdout.flush()
     except (XMCError, HydraException) as error:
-        sys.exit(f"xmc {command}: {str(error) or error.__cause__}")
+        sys.exit(without_passwords(f"xmc {command}: {str(error) or error.__cause__}"))
     except BrokenPipeError:
         _reader_has_gone()
     except KeyboardInterrupt:
@@ -125,7 +127,7 @@ def _one_clear_error(command: str, task: Task) -> Task:
         try:
             task(cfg)
         except XMCError as error:
-            sys.exit(f"xmc {command}: {error}")
+            sys.exit(without_passwords(f"xmc {command}: {error}"))
         except BrokenPipeError:
             _reader_has_gone()
         except KeyboardInterrupt:

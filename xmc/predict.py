@@ -1,8 +1,11 @@
 """Prediction: ranked labels of a split, and from file to file."""
 
+import gzip
+import io
 import json
 import os
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,10 +21,13 @@ from scipy.special import expit
 from tqdm import tqdm
 
 from xmc.model import Prediction, Threshold, XMCModel
+from xmc.storage import whole_file
 from xmc.types import Batch, TopK, XMCError
 
 Ranked = tuple[str, list[Prediction]]
 """Id and suggested labels of a document, best first."""
+
+_OTHER_FORMATS = (".parquet", ".csv", ".tsv", ".xlsx", ".xls", ".ods", ".arrow", ".npz", ".bz2", ".xz", ".zst", ".zip")
 
 
 def rank(model: XMCModel, batches: Iterable[Batch], k: int, filter: csr_matrix | None = None) -> TopK:
@@ -70,7 +76,7 @@ def predict_documents(
     leaves out: the others move up.
     """
     stream, left_out = enumerate(documents), left_out or {}
-    most = model.default_k(threshold) if k is None else k
+    most = min(model.default_k(threshold) if k is None else k, len(model.label_ids))
     while batch := list(islice(stream, batch_size)):
         usable = [(place, document) for place, document in batch if not isinstance(document, XMCError)]
         hidden = [{model.label_ids[label] for label in left_out.get(place, ())} for place, _ in usable]
@@ -93,7 +99,8 @@ def write_predictions(
 ) -> int:
     """Write predictions to a file or, for `-`, to standard output; returns how many. A file appears only once whole.
 
-    A document that could not be used has an empty row among scores, and none elsewhere.
+    A document that could not be used has an empty row among scores, and none elsewhere. A file whose name ends in .gz
+    is compressed.
 
     jsonl: a JSON object a document, with the names and probabilities of its labels. scores: the sparse text of the
     Extreme Classification Repository, `rows columns` and then `label:score ...` a row, labels by their place in
@@ -102,14 +109,15 @@ def write_predictions(
     annif: the JSON lines of `annif index --no-include-doc`.
     """
     ranked = tqdm(ranked, desc="predict", unit=" documents", disable=None)
-    with open_output(output) as out:
+    with _opened(output) as out:
         match format:
             case "jsonl":
                 return _write_lines(out, ranked, _json_line)
             case "annif":
                 return _write_lines(out, ranked, _annif_line)
             case "scores":
-                return _write_scores(out, ranked, label_ids, None if output == "-" else Path(output).parent)
+                beside = Path(output).parent if Path(output).is_file() or not Path(output).exists() else None
+                return _write_scores(out, ranked, label_ids, None if output == "-" else beside)
 
 
 def _write_lines(out: IO[str], ranked: Iterable[Ranked | XMCError], line: Callable[[Ranked], str]) -> int:
@@ -151,21 +159,52 @@ def _write_scores(
     return count
 
 
+def check_output(output: str, format: str, *read: str | None) -> None:
+    """Refuse an output that cannot be what is wanted, before anything is read.
+
+    read: the files to be read, `-` for standard input.
+
+    Raises:
+        XMCError: it has no name, is a folder, is named as another format, or is one of the files to be read.
+    """
+    if not output:
+        raise XMCError("output= is empty; give a file to write, or - for standard output")
+    if output == "-":
+        return
+    path = Path(output)
+    if path.is_dir():
+        raise XMCError(f"output={output} is a folder; give a file in it, such as output={path / 'predictions.jsonl'}")
+    if path.suffix.lower() in _OTHER_FORMATS:
+        raise XMCError(
+            f"output={output}: predictions are text (format={format}), which no {path.suffix} file holds; give "
+            f"output={path.with_suffix('.jsonl')} with format=jsonl or annif, or {path.with_suffix('.txt')} with scores"
+        )
+    for name in read:
+        if name is not None and _same_file(name, path):
+            raise XMCError(f"output={output} is the file that {name} is read from; give another file")
+
+
+def _same_file(read: str, written: Path) -> bool:
+    try:
+        found = os.fstat(sys.stdin.fileno()) if read == "-" else os.stat(read)
+        return stat.S_ISREG(found.st_mode) and os.path.samestat(found, written.stat())
+    except (OSError, ValueError):  # ValueError: a standard input that is no file
+        return False
+
+
 @contextmanager
-def open_output(output: str) -> Iterator[IO[str]]:
-    """A text file that is renamed into place once written without an error, or standard output for `-`."""
+def _opened(output: str) -> Iterator[IO[str]]:
+    """The output to write text to: standard output for `-`, compressed where it is named `.gz`."""
     if output == "-":
         yield sys.stdout
         sys.stdout.flush()
-        return
-    path = Path(output)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with open(descriptor, "w", encoding="utf-8") as out:
+    elif output.endswith(".gz"):
+        with (
+            whole_file(output, "wb") as out,
+            gzip.GzipFile("", "wb", fileobj=out, mtime=0) as packed,
+            io.TextIOWrapper(packed, "utf-8") as text,
+        ):
+            yield text
+    else:
+        with whole_file(output) as out:
             yield out
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

@@ -42,11 +42,15 @@ def test_permissions_are_those_that_the_umask_leaves(tmp_path: Path, umask: int)
         with whole_file(tmp_path / "a"):
             pass
         with whole_folder(tmp_path / "b") as folder:
-            (folder / "c").touch()
+            (folder / "c").touch(0o600)
+            (folder / "d" / "e").mkdir(parents=True)
+            (folder / "d" / "e" / "f").touch(0o600)
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o666 & ~umask
     assert stat.S_IMODE((tmp_path / "b").stat().st_mode) == 0o777 & ~umask
+    for name in ("c", "d/e/f"):
+        assert stat.S_IMODE((tmp_path / "b" / name).stat().st_mode) == 0o666 & ~umask
 
 
 def test_a_symlink_stays_one(tmp_path: Path) -> None:
@@ -55,6 +59,15 @@ def test_a_symlink_stays_one(tmp_path: Path) -> None:
     with whole_file(tmp_path / "link") as out:
         out.write("new")
     assert (tmp_path / "link").is_symlink() and (tmp_path / "real").read_text() == "new"
+
+
+def test_a_pipe_is_written_to_by_its_descriptor() -> None:
+    reader, writer = os.pipe()
+    with whole_file(f"/proc/self/fd/{writer}") as out:  # as /dev/stdout is
+        out.write("line\n")
+    os.close(writer)
+    with open(reader) as lines:
+        assert lines.read() == "line\n"
 
 
 def test_a_fifo_is_written_to(tmp_path: Path) -> None:

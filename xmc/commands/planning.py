@@ -7,7 +7,7 @@ from pathlib import Path
 
 from xmc import build, coordinate_check, estimate, flops
 from xmc.config import BenchmarkData, CoordinateCheckConfig, EstimateConfig, TrainConfig
-from xmc.predict import open_output
+from xmc.storage import whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def check_coordinates(config: CoordinateCheckConfig) -> None:
     print(coordinate_check.table(points))
     output = Path(config.check.output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with open_output(f"{output}.json") as out:
+    with whole_file(f"{output}.json") as out:
         json.dump([dataclasses.asdict(point) for point in points], out, indent=1)
         out.write("\n")
     try:

@@ -11,7 +11,7 @@ from xmc.commands.run_folder import load_model, save_model
 from xmc.config import AddLabelsConfig, PredictConfig, TrainConfig
 from xmc.data import StreamFilter, read_documents, read_rows
 from xmc.model import XMCModel
-from xmc.predict import predict_documents, write_predictions
+from xmc.predict import check_output, predict_documents, write_predictions
 from xmc.types import XMCError
 
 logger = logging.getLogger(__name__)
@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 def predict_run(config: PredictConfig, trained: TrainConfig | None) -> None:
     """Write the best labels of new documents. trained: as the run was; None of a model without its run."""
+    check_output(config.output, config.format, config.input, config.filter)
     device = build.prepare_machine(config.device, config.threads)
     model = load_model(Path(config.run), device)
     documents, left_out = _documents(config, trained, model), None

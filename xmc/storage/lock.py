@@ -12,6 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from xmc.terminal import without_passwords
 from xmc.types import XMCError
 
 logger = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ def _self() -> dict[str, str]:
     return {
         "process": str(os.getpid()),
         "host": socket.gethostname(),
-        "command": command[:200],
+        "command": without_passwords(command)[:200],
         "since": time.strftime("%Y-%m-%d %H:%M:%S"),
     }
 

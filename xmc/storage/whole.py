@@ -32,12 +32,12 @@ def whole_file(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     Raises:
         OSError: the file, which is named, cannot be written; what was in its place is still there.
     """
-    place = _place(path)
     encoding = None if "b" in mode else "utf-8"
-    if place.exists() and not place.is_dir() and not stat.S_ISREG(place.stat().st_mode):
-        with open(place, mode, encoding=encoding) as out:
+    if os.path.exists(path) and not os.path.isdir(path) and not stat.S_ISREG(os.stat(path).st_mode):
+        with open(path, mode, encoding=encoding) as out:  # by its own name: that behind /dev/stdout cannot be opened
             yield out
         return
+    place = _place(path)
     if place.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a folder; expected a file", str(place))
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -59,6 +59,8 @@ def whole_file(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
 def whole_folder(path: str | Path) -> Iterator[Path]:
     """An empty folder to fill, in its place once that is done without an error, and synced; it replaces what is there.
 
+    The permissions of its files are those that the umask leaves.
+
     Raises:
         OSError: the folder, which is named, cannot be written; what was in its place is still there.
     """
@@ -73,6 +75,7 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
             yield temporary
         for entry in temporary.rglob("*"):
             if entry.is_file():
+                entry.chmod(temporary.stat().st_mode & 0o666)  # safetensors lets nobody else read what it writes
                 _sync(entry)
         _sync(temporary)
         if place.exists():
