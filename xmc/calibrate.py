@@ -77,7 +77,8 @@ class Lists:
         """How good the labels are that reach their thresholds among the best that these were chosen from."""
         k = calibration.k
         probabilities = self.probabilities(calibration.probability)[:, :k]
-        thresholds = calibration.thresholds(torch.arange(self.truth.shape[1])).numpy()
+        listed = int(self.labels.max(initial=0)) + 1  # documents may have labels behind these that no model knows
+        thresholds = calibration.thresholds(torch.arange(listed)).numpy()
         return assignment(self.labels[:, :k], probabilities, thresholds, self.truth)
 
 

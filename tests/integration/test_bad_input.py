@@ -165,7 +165,65 @@ def test_evaluation_on_changed_labels(trained: Path, corpus: Path, tmp_path: Pat
     labels.write_text(labels.read_text() + "extra\tAnother\n")
     config = run / "config.yaml"
     config.write_text(config.read_text().replace(str(corpus), str(tmp_path / "other")))
-    assert "are no longer those that" in fails(xmc, "evaluate", f"run={run}")
+    error = fails(xmc, "evaluate", f"run={run}")
+    assert "are no longer those that" in error and "new, and without a document, are extra" in error
+
+
+@pytest.fixture
+def moved(trained: Path, corpus: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A copy of a run and a copy of its data, which it points to."""
+    run, data = copied(trained, tmp_path), Path(shutil.copytree(corpus, tmp_path / "data"))
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace(str(corpus), str(data)))
+    return run, data
+
+
+def relabel(data: Path, split: str, label: str, count: int) -> None:
+    """Give the first documents of a split this label beside their own."""
+    lines = [json.loads(line) for line in (data / f"{split}.jsonl").read_text().splitlines()]
+    for document in lines[:count]:
+        document["labels"].append(label)
+    (data / f"{split}.jsonl").write_text("".join(json.dumps(document) + "\n" for document in lines))
+
+
+def test_a_label_that_came_into_test_after_training(moved: tuple[Path, Path], xmc: Run) -> None:
+    run, data = moved
+
+    def recall(split: str) -> float:
+        return float(json.loads((run / f"metrics-{split}.json").read_text())["metrics"]["R@5"])
+
+    xmc("evaluate", f"run={run}", "split=test")
+    xmc("evaluate", f"run={run}", "split=dev")
+    before = {split: recall(split) for split in ("dev", "test")}
+    relabel(data, "test", "newcomer", 30)
+    refused = fails(xmc, "evaluate", f"run={run}", "split=test")
+    assert "has the label 'newcomer', which is not in" in refused and "add it there" in refused
+    (data / "labels.tsv").write_text((data / "labels.tsv").read_text() + "newcomer\tNew\n")
+    for split in ("dev", "test"):
+        told = xmc("evaluate", f"run={run}", f"split={split}").stderr
+        assert "test: the model does not know labels of 30 documents" in told and "cannot be found: newcomer" in told
+    assert recall("dev") == before["dev"]
+    assert 0.6 * before["test"] < recall("test") < 0.9 * before["test"], "it is missing from 30 of 60 documents"
+    xmc("calibrate", f"run={run}", "k=5", "per_label=true")
+    xmc("evaluate", f"run={run}", "split=test")
+    xmc("report", f"run={run}", "split=test")
+
+
+def test_a_label_that_came_into_train_after_training(moved: tuple[Path, Path], xmc: Run) -> None:
+    run, data = moved
+    relabel(data, "train", "newcomer", 3)
+    (data / "labels.tsv").unlink()
+    error = fails(xmc, "evaluate", f"run={run}", "split=dev")
+    assert "no longer those that" in error and "train has now newcomer. Restore the data, or train anew" in error
+
+
+def test_a_label_that_left_the_data_after_training(moved: tuple[Path, Path], xmc: Run) -> None:
+    run, data = moved
+    for split in ("train", "dev", "test"):
+        path = data / f"{split}.jsonl"
+        path.write_text(path.read_text().replace('"topic3"', '"topic4"'))
+    (data / "labels.tsv").unlink()
+    assert "the data lacks now topic3. Restore" in fails(xmc, "evaluate", f"run={run}", "split=dev")
 
 
 def test_full_disk(xmc: Run, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

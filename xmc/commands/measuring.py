@@ -60,7 +60,7 @@ def calibrate_run(config: CalibrateConfig, trained: TrainConfig) -> None:
     device = build.prepare_machine(config.device, config.threads)
     with held(run):
         model = load_model(run, device)
-        corpus = corpus_of(model, trained)
+        corpus = corpus_of(model, trained).over(model.label_ids, model.label_names)  # others have no threshold
         if "dev" not in corpus.splits:
             raise XMCError(f"{run} has no dev split (data.dev_fraction=0) to calibrate on; train a model with one")
         dev = corpus.split("dev")
@@ -125,7 +125,7 @@ def _facts(name: str, run: Path, trained: TrainConfig, config: ReportConfig, dev
         model = load_model(run, device)
         corpus = corpus_of(model, trained)
         measured = _measured(model, corpus, trained, config)
-        counts = corpus.label_counts("train")
+        counts = corpus.label_counts("train")[: len(model.label_ids)]
         topology = map_connections(model.classifier, counts, frequency_bins(counts), BINS) or Missing(
             "The classifier is dense: every label sees every feature."
         )

@@ -7,15 +7,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from xmc import build
 from xmc.config import FinetuneConfig, TrainConfig, run_config_path
 from xmc.data import Corpus
+from xmc.data.files import listing
 from xmc.model import XMCModel
 from xmc.model.saved import CARD
 from xmc.storage import locked, sweep, whole_file, whole_folder
-from xmc.types import XMCError
+from xmc.types import Strings, XMCError
 
 logger = logging.getLogger(__name__)
 
@@ -61,16 +63,41 @@ def load_model(run: Path, device: torch.device) -> XMCModel:
 
 
 def corpus_of(model: XMCModel, trained: TrainConfig) -> Corpus:
-    """The data of a run over the labels of its model."""
+    """The data of a run over the labels of its model, and behind these the labels that only dev or test have.
+
+    No list can have the latter, but they are true: recall counts them. How many there are is logged.
+
+    Raises:
+        XMCError: the labels that the model was trained on are others now.
+    """
     corpus = build.load_corpus(trained)
-    if isinstance(trained, FinetuneConfig) and trained.keep_labels and set(corpus.label_ids) <= set(model.label_ids):
-        return corpus.over(model.label_ids, model.label_names)
-    if model.label_ids != corpus.label_ids:
+    if model.label_ids == corpus.label_ids:
+        return corpus
+    known, ids = set(model.label_ids), list(corpus.label_ids)
+    new = np.array([column for column, label in enumerate(ids) if label not in known], dtype=np.int64)
+    in_train, anywhere = corpus.label_counts("train"), np.sum([*map(corpus.label_counts, corpus.splits)], axis=0)
+    gone = set() if isinstance(trained, FinetuneConfig) and trained.keep_labels else known - set(ids)
+    changes = {
+        "train has now": [ids[column] for column in new if in_train[column]],
+        "new, and without a document, are": [ids[column] for column in new if not anywhere[column]],
+        "the data lacks now": gone,
+    }
+    if told := [f"{what} {listing(labels)}" for what, labels in changes.items() if labels]:
         raise XMCError(
-            f"the labels of {corpus.name} ({len(corpus.label_ids)}) are no longer those that {trained.run} was trained "
-            f"on ({len(model.label_ids)}); restore the data, or train anew"
+            f"the labels of {corpus.name} ({len(ids)}) are no longer those that {trained.run} was trained on "
+            f"({len(known)}): {'; '.join(told)}. Restore the data, or train anew"
         )
-    return corpus
+    for name, split in corpus.splits.items():
+        documents, unknown = split.labels[:, new].nonzero()
+        if len(unknown):
+            logger.warning(
+                "%s: the model does not know labels of %d documents; they count as true, and cannot be found: %s",
+                *(name, len(set(documents)), listing(ids[column] for column in set(new[unknown]))),
+            )
+    names = [corpus.label_names[int(column)] for column in new]
+    return corpus.over(
+        Strings([*model.label_ids, *(ids[column] for column in new)]), Strings([*model.label_names, *names])
+    )
 
 
 def save_model(model: XMCModel, folder: Path) -> None:

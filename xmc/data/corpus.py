@@ -117,6 +117,8 @@ class Corpus:
 
     def over(self, label_ids: Sequence[str], label_names: Sequence[str]) -> "Corpus":
         """The same documents over another vocabulary; labels that it lacks go."""
+        if label_ids == self.label_ids:
+            return self
         place = {label: column for column, label in enumerate(label_ids)}
         columns = np.array([place.get(label, -1) for label in self.label_ids])
 
