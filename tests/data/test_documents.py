@@ -43,6 +43,11 @@ def test_one_document_is_read_at_a_time() -> None:
         (rb'{"text": "\ud83d"}', r"<stdin>:2: malformed JSON, half of a surrogate pair"),
         (b'{"text": "\xff"}', r"<stdin>:2: not UTF-8"),
         (b'{"id": null, "text": "b"}', r"<stdin>:2: field 'id' is null; expected an id"),
+        (b'{"id": 1.0, "text": "b"}', r"<stdin>:2: field 'id' is 1.0; expected an id"),
+        (b'{"text": "b", "text": "c"}', r"<stdin>:2: the key 'text' stands twice in an object; rename or remove one"),
+        (b'{"a": {"b": 1, "b": 1}, "text": "b"}', r"<stdin>:2: the key 'b' stands twice in an object"),
+        (b'{"text": ' + b"[" * 100_000, r"<stdin>:2: malformed JSON, nested too deep"),
+        (b'{"id": ' + b"1" * 5000 + b', "text": "b"}', r"<stdin>:2: malformed JSON, Exceeds the limit"),
     ],
 )
 def test_bad_line(line: bytes, message: str) -> None:

@@ -7,6 +7,7 @@ import json
 import lzma
 import zlib
 from codecs import BOM_UTF8
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from difflib import get_close_matches
 from itertools import zip_longest
@@ -123,12 +124,18 @@ def json_object(line: str, where: str) -> dict[str, Any]:
     """The object of a line of JSON; `where` is its file:line."""
     line = line.strip()
     try:
-        record = json.loads(line)
+        record = json.loads(line, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         raise XMCError(
             f"{where}: malformed JSON, {error.msg} at column {error.pos + 1}: {_excerpt(line, error.pos)!r}; "
             "expected one JSON object a line"
         ) from None
+    except _TwiceError as key:
+        raise XMCError(f"{where}: the key {key} stands twice in an object; rename or remove one") from None
+    except RecursionError:
+        raise XMCError(f"{where}: malformed JSON, nested too deep") from None
+    except ValueError as error:  # an integer of more digits than Python converts
+        raise XMCError(f"{where}: malformed JSON, {str(error).partition(';')[0]}") from None
     if r"\ud" in line.lower() and not _encodable(record):
         raise XMCError(f"{where}: malformed JSON, half of a surrogate pair in a text; write the character in UTF-8")
     if not isinstance(record, dict):
@@ -165,6 +172,17 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
     with open_bytes(path) as stream:
         for number, raw in numbered_lines(stream, str(path)):
             yield number, text_line(raw, f"{path}:{number}")
+
+
+class _TwiceError(Exception):
+    """A key of an object that has it twice."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        raise _TwiceError(repr(next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)))
+    return record
 
 
 def _excerpt(line: str, position: int, width: int = 40) -> str:
