@@ -93,5 +93,5 @@ def _unescaped(literal: str) -> str:
     return str(ast.literal_eval(literal))
 
 
-def _different(cells: Iterable[str], separator: str) -> set[str]:
-    return {label for cell in cells for part in cell.split(separator) if (label := part.strip())}
+def _different(cells: Iterable[str], separator: str) -> list[str]:
+    return list(dict.fromkeys(label for cell in cells for part in cell.split(separator) if (label := part.strip())))
