@@ -2,7 +2,7 @@ import json
 import shlex
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xmc.config.compose import compose
@@ -64,6 +64,7 @@ def test_an_empty_separator() -> None:
         labels("a", "")
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda t: t == t.strip() != "")))
 def test_lists_of_python_and_json_are_read_as_written(given: list[str]) -> None:
     assert labels(repr(given)) == given
