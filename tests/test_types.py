@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xmc.types import SparseRow, Strings, XMCError
+from xmc.types import SparseRow, Strings, XMCError, whole_number
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 entries = st.dictionaries(st.integers(0, 99), st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=20)
@@ -31,6 +31,13 @@ def test_a_row_is_what_was_written_in_whatever_order(row: dict[int, float], orde
         (":2", r"found ':2'"),
         ("9:1 10:1", r"f:7: feature 10 is out of range; there are 10 features, 0 to 9"),
         ("-1:1", r"feature -1 is out of range"),
+        ("1:1 1_0:1", r"found '1_0:1'"),
+        ("1:1_0", r"found '1:1_0'"),
+        ("\u0661:1", "found '\u0661:1'"),
+        ("1:\u0661", "found '1:\u0661'"),
+        ("1:2\u00a03:4", r"found '1:2\\xa03:4'"),
+        ("9" * 5000 + ":1", r"found '9999"),
+        ("9" * 4000 + ":1", r"feature 9{20} is out of range"),
         ("4:1 2:1 4:2", r"f:7: feature 4 stands twice; expected each feature once"),
         ("1:1 2:nan", r"f:7: feature 2 has the value nan; expected a finite 32-bit number"),
         ("1:inf 2:-inf", r"feature 1 has the value inf"),
@@ -51,6 +58,18 @@ def test_strings_are_a_list_of_their_texts(texts: list[str], part: slice) -> Non
     assert strings == Strings(texts)
     assert strings[part.start : part.stop] == texts[part.start : part.stop]
     assert strings != [*texts, "more"]
+
+
+def test_strings_of_numbers() -> None:
+    assert Strings.numbers(70_000) == [str(i) for i in range(70_000)]
+    assert Strings.numbers(0) == []
+
+
+def test_whole_numbers() -> None:
+    assert [whole_number(text) for text in ("0", "007", "-12")] == [0, 7, -12]
+    for text in ("", "1_0", "+1", " 1", "1 ", "1\n", "\u0661", "1.0", "1e3", "9" * 19):
+        with pytest.raises(ValueError, match="no whole number"):
+            whole_number(text)
 
 
 def test_strings_beyond_the_end() -> None:

@@ -9,6 +9,7 @@ Tensor names end in their shape where it helps (`features_BD`):
     I, O inputs and outputs of a layer inside the network; there N counts its rows
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ LossName = Literal["bce", "squared_hinge"]
 
 _LARGEST = torch.finfo(torch.float32).max
 _CHUNK = 1 << 16  # strings
+_WHOLE = re.compile("-?[0-9]{1,18}")
 
 
 class XMCError(Exception):
@@ -59,6 +61,23 @@ class Strings(Sequence[str]):
             return bool(self.column.equals(other.column))
         return isinstance(other, list) and list(self) == other
 
+    @classmethod
+    def numbers(cls, count: int) -> "Strings":
+        """`0`, `1` ... below `count`."""
+        starts = range(0, count, _CHUNK)
+        chunks = [pa.array(range(start, min(start + _CHUNK, count))).cast(pa.string()) for start in starts]
+        return cls(pa.chunked_array(chunks, type=pa.string()))
+
+
+def whole_number(text: str) -> int:
+    """The number that a text of a few ASCII digits is, maybe behind a minus.
+
+    Raises ValueError for anything else; `int` takes `1_0` for 10, and the digits of any script.
+    """
+    if not _WHOLE.fullmatch(text):
+        raise ValueError(f"{text!r:.40} is no whole number")
+    return int(text)
+
 
 def _column(values: Iterable[str]) -> pa.ChunkedArray:
     stream = iter(values)
@@ -84,15 +103,19 @@ class SparseRow:
         entries = text.split()
         parts = [entry.partition(":") for entry in entries]
         try:
+            if "_" in text or not text.isascii():  # which `int` and `float` take
+                raise ValueError
             columns, values = [int(part[0]) for part in parts], [float(part[2]) for part in parts]
         except ValueError:
-            wrong = next(entry for entry in entries if not _is_pair(entry))
+            wrong = next((entry for entry in entries if not _is_pair(entry)), text)
             raise XMCError(
                 f"{where}: expected `feature:value`, a whole number and a number, found {wrong!r:.40}"
             ) from None
         if entries and not 0 <= min(columns) <= max(columns) < size:
             outside = next(column for column in columns if not 0 <= column < size)
-            raise XMCError(f"{where}: feature {outside} is out of range; there are {size} features, 0 to {size - 1}")
+            raise XMCError(
+                f"{where}: feature {outside!s:.20} is out of range; there are {size} features, 0 to {size - 1}"
+            )
         if len(set(columns)) < len(columns):
             twice = next(column for column, times in Counter(columns).items() if times > 1)
             raise XMCError(f"{where}: feature {twice} stands twice; expected each feature once, with its whole value")
@@ -110,10 +133,10 @@ class SparseRow:
 def _is_pair(entry: str) -> bool:
     column, _, value = entry.partition(":")
     try:
-        int(column), float(value)
+        whole_number(column), float(value)
     except ValueError:
         return False
-    return True
+    return "_" not in value and value.isascii()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ def test_of_a_stream(tmp_path: Path) -> None:
     [
         ("0 1\n0 4\n", r"filter.txt:2: label 4 is out of range, there are 4 from 0 to 3"),
         ("-1 1\n", r"filter.txt:1: document -1 is out of range; is it the filter"),
+        ("0 1\n1_0 1\n", r"filter.txt:2: expected `document label`, two whole numbers, found '1_0 1'"),
+        ("0 \u0661\n", r"filter.txt:1: expected `document label`, two whole numbers"),
         ("0 1\n0,1\n", r"filter.txt:2: expected `document label`, two whole numbers, found '0,1'"),
     ],
 )

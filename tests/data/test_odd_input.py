@@ -1,10 +1,14 @@
 """What every layout must take, and what none may take in silence."""
 
+import bz2
 import csv
 import gzip
 import io
 import json
 import logging
+import lzma
+import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,7 @@ import pytest
 
 from xmc.data.annif import read_annif
 from xmc.data.corpus import Corpus
+from xmc.data.files import file, folder, text_lines
 from xmc.data.lightxml import read_lightxml
 from xmc.data.pecos import read_pecos
 from xmc.data.repository import read_repository
@@ -142,12 +147,20 @@ def test_byte_order_mark_and_windows_line_ends_change_nothing(tmp_path: Path, fo
     assert windows.fingerprint == plain.fingerprint
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "windows-1252", "utf-16"])
 @pytest.mark.parametrize("format", TABLES)
-def test_not_utf8(tmp_path: Path, format: str) -> None:
-    lines = [line.encode("latin-1") for line in TABLES[format]]
-    number = next(number for number, line in enumerate(lines, 1) if b"\xe4" in line)
-    with pytest.raises(XMCError, match=rf"train.{format}:{number}: not UTF-8 .*iconv -t utf-8"):
-        read_lines(tmp_path, format, b"\n".join(lines))
+def test_not_utf8(tmp_path: Path, format: str, encoding: str) -> None:
+    """What the message advises makes the file readable."""
+    root = tmp_path / "it's a set"
+    root.mkdir()
+    lines = [line.replace("ä", "ä“") if encoding == "windows-1252" else line for line in TABLES[format]]
+    number = 1 if encoding == "utf-16" else next(number for number, line in enumerate(lines, 1) if "ä" in line)
+    with pytest.raises(XMCError, match=rf"train.{format}:{number}: not UTF-8 .*e.g. with `iconv -f ") as told:
+        read_lines(root, format, "\n".join(lines).encode(encoding))
+    command = str(told.value).split("`")[1]
+    (root / f"dev.{format}").write_bytes(subprocess.run(command, shell=True, capture_output=True, check=True).stdout)
+    (root / f"dev.{format}").replace(root / f"train.{format}")
+    assert read_table(root, cache_dir=root / "cache").split("train").texts[0][0] == "ä"
 
 
 @pytest.mark.parametrize("format", TABLES)
@@ -221,3 +234,81 @@ def test_skipped_rows_of_parquet(tmp_path: Path, caplog: pytest.LogCaptureFixtur
         train = read_table(tmp_path, id_field=None, on_error="skip", cache_dir=tmp_path / "cache").split("train")
     assert "train.parquet: skipped 1 of 3 documents; the first: " in caplog.text
     assert (train.ids, list(train.texts)) == (["train-0", "train-2"], ["a", "c"])
+
+
+JSON = {
+    "deep": ('{"text": "x", "labels": ' + "[" * 20_000 + "]" * 20_000 + "}", "malformed JSON, nested too deep"),
+    "deep enough": ('{"text": "x", "labels": ' + "[" * 500 + "]" * 500 + "}", "malformed JSON, nested too deep"),
+    "digits": ('{"text": "x", "labels": [' + "1" * 5000 + "]}", "malformed JSON, Exceeds the limit"),
+    "twice": ('{"text": "x", "labels": [], "text": "y"}', "the key 'text' stands twice in an object"),
+    "within": ('{"text": "x", "labels": [], "more": {"a": 1, "a": 1}}', "the key 'a' stands twice in an object"),
+    "nan": ('{"text": "x", "labels": [NaN]}', "nan in field 'labels' is no label id"),
+    "infinity": ('{"text": Infinity, "labels": []}', "field 'text' is inf"),
+}
+
+
+@pytest.mark.parametrize("kind", JSON)
+def test_odd_json_is_one_documents_fault(tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str) -> None:
+    bad, told = JSON[kind]
+    content = f'{{"text": "a [{"[" * 300}", "labels": ["l"], "price": NaN}}\n{bad}\n'.encode()
+    with pytest.raises(XMCError, match=rf"train.jsonl:2: {told}"):
+        read_lines(tmp_path, "jsonl", content, id_field=None)
+    train = read_lines(tmp_path, "jsonl", content, id_field=None, on_error="skip").split("train")
+    assert len(train) == 1 and f"train.jsonl:2: {told}" in caplog.text
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".xz", ".zst"])
+def test_a_line_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+    monkeypatch.setattr("xmc.data.files._LONGEST", 10_000)
+    content = b'{"text": "' + b"x" * 1_000_000
+    if suffix == ".zst":
+        content = pa.compress(content, "zstd", asbytes=True)
+    elif suffix:
+        content = {".gz": gzip, ".xz": lzma}[suffix].compress(content)
+    with pytest.raises(
+        XMCError, match=r"train.jsonl.*:1: a line of more than 10,000 bytes; expected a document a line"
+    ):
+        read_lines(tmp_path, "jsonl", content, suffix, on_error="skip")
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz", ".zst"])
+def test_a_stream_cut_short(tmp_path: Path, suffix: str) -> None:
+    content = "".join(f'{{"id": "{i}", "text": "x", "labels": "l"}}\n' for i in range(9000)).encode()
+    if suffix == ".zst":
+        whole = pa.compress(content, "zstd", asbytes=True)
+    else:
+        whole = {".gz": gzip, ".bz2": bz2, ".xz": lzma}[suffix].compress(content)
+    with pytest.raises(XMCError, match=rf"train.jsonl{suffix}: cannot be read beyond line \d+ .*is it complete"):
+        read_lines(tmp_path, "jsonl", whole[: len(whole) // 2], suffix, on_error="skip")
+
+
+def test_a_vocabulary_that_changes_while_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "labels.tsv"
+    path.write_text("id\tname\n" + "a\tb\n" * 10_000)
+    lines = text_lines(path)
+    next(lines)
+    path.write_text("id\tname\na\tb\n")
+    with pytest.raises(XMCError, match=r"labels.tsv changed while it was read; repeat the command"):
+        list(lines)
+
+
+def test_links_that_lead_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "gone").symlink_to("elsewhere")
+    for open_ in (file, folder):
+        with pytest.raises(XMCError, match=r"loop cannot be opened \(Too many levels of symbolic links\)$"):
+            open_(tmp_path / "loop")
+        with pytest.raises(XMCError, match=r"gone is a link to elsewhere, which is not there$"):
+            open_(tmp_path / "gone")
+        with pytest.raises(XMCError, match=r"xxx cannot be opened \(File name too long\)$"):
+            open_(tmp_path / ("x" * 300))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_what_must_not_be_read(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").touch(0o200)
+    with pytest.raises(XMCError, match=r"train.jsonl cannot be opened \(Permission denied\)$"):
+        read_table(tmp_path, cache_dir=tmp_path / "cache")
+    tmp_path.chmod(0o300)
+    with pytest.raises(XMCError, match=r"cannot be read \(Permission denied\)"):
+        read_table(tmp_path, cache_dir=tmp_path / "cache")

@@ -1,4 +1,7 @@
+import io
 import logging
+import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,6 +41,13 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def read(tmp_path: Path, root: Path) -> Callable[..., Corpus]:
     return lambda **options: read_pecos(root, cache_dir=tmp_path / "cache", **options)
+
+
+def moved(row: int, offset: int) -> np.ndarray:
+    """The offsets, unsigned, with another for one row."""
+    indptr = truth(15).indptr.astype(np.uint64)
+    indptr[row] = offset
+    return indptr
 
 
 def arrays(root: Path, **changes: np.ndarray) -> None:
@@ -95,6 +105,21 @@ def test_stored_zeros_are_no_labels(root: Path, read: Callable[..., Corpus]) -> 
         ({"indptr": np.arange(16)}, r"Y.tst.npz: its offsets do not fit its 15 rows and \d+ entries"),
         ({"indptr": truth(15).indptr[:-1]}, r"Y.tst.npz: its offsets do not fit its 15 rows"),
         ({"indices": truth(15).indices.astype(float)}, r"Y.tst.npz: its offsets do not fit its 15 rows"),
+        ({"indices": truth(15).indices.reshape(2, -1)}, r"Y.tst.npz: cannot be read \(indices has the shape \(2, 11\)"),
+        ({"indptr": np.array(5)}, r"Y.tst.npz: cannot be read \(indptr has the shape \(\)"),
+        ({"indptr": truth(15).indptr.astype(float)}, r"Y.tst.npz: its offsets do not fit its 15 rows"),
+        ({"indptr": moved(3, 1).astype(np.uint32)}, r"Y.tst.npz: its offsets do not fit its 15 rows"),
+        ({"indptr": moved(3, 2**64 - 1)}, r"Y.tst.npz: its offsets do not fit its 15 rows"),
+        ({"indptr": moved(15, 2**40)}, r"Y.tst.npz: its offsets do not fit its 15 rows"),
+        ({"indptr": moved(0, 1)}, r"Y.tst.npz: its offsets do not fit its 15 rows"),
+        ({"data": truth(15).data.astype("S3")}, r"Y.tst.npz: its offsets do not fit its 15 rows"),
+        ({"data": truth(15).data * np.nan}, r"Y.tst.npz: row 1 has an entry that is no finite number"),
+        ({"shape": np.array([15, 2**31])}, r"Y.tst.npz: 2147483648 columns; at most 100000000 labels are taken"),
+        ({"shape": np.array([15.0, 6.0])}, r"Y.tst.npz: format b'csr', shape None; expected a CSR matrix"),
+        ({"shape": np.array([-15, 6])}, r"Y.tst.npz: format b'csr', shape \[-15, 6\]; expected a CSR matrix"),
+        ({"shape": np.array([10**12, 6])}, r"Y.tst.npz has 1000000000000 rows, more than .*X.tst.txt has bytes"),
+        ({"format": np.array(["csr"])}, r"Y.tst.npz: cannot be read \(format has the shape \(1,\)"),
+        ({"format": np.array(b"c" * 10**6)}, r"Y.tst.npz: cannot be read \(format has the shape \(\) and the type"),
         ({"shape": np.array([15, 7])}, r"Y.trn.npz has 6 columns, .*Y.tst.npz has 7 columns; both must have a column"),
     ],
 )
@@ -112,6 +137,56 @@ def test_damaged_matrix(root: Path, read: Callable[..., Corpus]) -> None:
         (root / "Y.tst.npz").write_bytes(damaged)
         with pytest.raises(XMCError, match=r"Y.tst.npz: cannot be read .*Is it complete\?"):
             read()
+
+
+def test_unsigned_offsets_are_read_as_they_are(root: Path, read: Callable[..., Corpus]) -> None:
+    before = read().fingerprint
+    arrays(root, indptr=truth(15).indptr.astype(np.uint32), indices=truth(15).indices.astype(">u8"))
+    assert read().fingerprint == before
+
+
+def member(content: bytes, **info: int) -> bytes:
+    """Of a zip file with one member `shape.npy`, whose headers say so."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("format.npy", content)
+    raw = bytearray(out.getvalue())
+    for signature, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        start = raw.index(signature) + at
+        raw[start : start + 4] = struct.pack("<HH", info.get("flags", 0), info.get("method", 0))
+    return bytes(raw)
+
+
+@pytest.mark.parametrize(
+    ("raw", "told"),
+    [
+        (member(b"x", flags=1), "is encrypted"),
+        (member(b"x", method=77), "compression"),
+        (member(b"x", method=8), "Bad CRC-32"),
+        (member(b"x"), "magic"),
+        (member(b"\x93NUMPY\x01\x00\x10\x00" + b"(" * 16), "multi-line statement"),
+        (member(b"\x93NUMPY\x01\x00\xff\xff" + b" " * 10), "EOF"),
+    ],
+)
+def test_odd_archives(root: Path, read: Callable[..., Corpus], raw: bytes, told: str) -> None:
+    (root / "Y.tst.npz").write_bytes(raw)
+    with pytest.raises(
+        XMCError, match=rf"Y.tst.npz: cannot be read \((?s:.*){told}(?s:.*)\); expected .* Is it complete\?"
+    ):
+        read()
+
+
+def test_an_archive_that_unpacks_to_more_than_memory_is_not_unpacked(root: Path, read: Callable[..., Corpus]) -> None:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<i8", "fortran_order": False, "shape": (10**13,)})
+    with zipfile.ZipFile(root / "Y.tst.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, value in (("format", np.array(b"csr")), ("shape", np.array([15, 6]))):
+            with archive.open(f"{name}.npy", "w") as out:
+                np.save(out, value)
+        for name in ("indptr", "indices", "data"):
+            archive.writestr(f"{name}.npy", header.getvalue() + bytes(10**6))
+    with pytest.raises(XMCError, match=r"Y.tst.npz: its offsets do not fit its 15 rows and 10000000000000 entries"):
+        read()
 
 
 @pytest.mark.parametrize("on_error", ["error", "skip"])

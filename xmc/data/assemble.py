@@ -18,6 +18,8 @@ from xmc.types import Strings, XMCError
 log = logging.getLogger(__name__)
 
 OnError = Literal["error", "skip"]
+MOST_LABELS = 100_000_000
+"""Of a vocabulary that is told by its size alone: a mistaken number must not take all memory."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +47,15 @@ def label_lists(labels: Sequence[Sequence[str]]) -> pa.ChunkedArray:
 def assemble(
     name: str,
     splits: Mapping[str, RawSplit],
-    label_names: Mapping[str, str] | None = None,
+    label_names: Mapping[str, str] | int | None = None,
     labels_file: str = "the labels file",
     on_error: OnError = "error",
 ) -> Corpus:
     """The corpus of these splits.
 
-    `label_names` (id to name) is the whole vocabulary, in its order, labels without a document included. Without it the
-    vocabulary is the sorted union of the labels of all splits, each its own name. on_error: "skip" takes from its
+    `label_names` (id to name) is the whole vocabulary, in its order, labels without a document included; a number
+    of labels has them called by their places. Without it the vocabulary is the sorted union of the labels of all
+    splits, each its own name. on_error: "skip" takes from its
     documents a label that is not in `label_names`, as Annif does, and logs how many there are.
 
     Raises XMCError for an id that stands twice, a label that is empty or, without "skip", not in `label_names`, and a
@@ -61,6 +64,8 @@ def assemble(
     _check_ids(splits)
     if label_names is None:
         ids = names = Strings(sorted(set().union(*(_distinct(split.labels) for split in splits.values()))))
+    elif isinstance(label_names, int):
+        ids = names = Strings.numbers(label_names)
     else:
         ids, names = Strings(label_names), Strings(label_names.values())
     checked = {

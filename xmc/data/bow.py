@@ -5,17 +5,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xmc.data import files as inputs
-from xmc.data.assemble import assemble
+from xmc.data.assemble import MOST_LABELS, assemble
 from xmc.data.corpus import Corpus
 from xmc.data.documents import settled
 from xmc.data.filters import filtered
 from xmc.data.labels import check_places
 from xmc.data.splits import split_files
 from xmc.data.store import Document, OnError, stored
-from xmc.types import SparseRow, XMCError
+from xmc.types import SparseRow, XMCError, whole_number
 
 FORMATS = ("txt",)
-_MOST = 2**31  # what int32 can count
 
 
 @dataclass(frozen=True)
@@ -54,15 +53,20 @@ def read_bow(
     features, labels = _sizes(paths)
     splits = {
         split: filtered(
-            stored(_documents, (path,), cache, label_type="int32", on_error=on_error, split=split),
+            stored(
+                *(_documents, (path,), cache),
+                label_type="int32",
+                on_error=on_error,
+                split=split,
+                sizes=(features, labels),
+            ),
             folder,
             split,
             labels,
         )
         for split, path in paths.items()
     }
-    names = {str(label): str(label) for label in range(labels)}
-    return replace(assemble(folder.resolve().name, splits, names), num_features=features)
+    return replace(assemble(folder.resolve().name, splits, labels), num_features=features)
 
 
 def read_rows(
@@ -122,17 +126,23 @@ def _sizes(paths: Mapping[str, Path]) -> tuple[int, int]:
 
 def _header(lines: Iterator[tuple[int, bytes]], name: str) -> _Header:
     line = inputs.text_line(next(lines, (1, b""))[1], f"{name}:1")
-    fields = line.split()
-    if len(fields) not in (2, 3) or not all(field.isdecimal() and int(field) < _MOST for field in fields):
+    try:
+        rows, features, *labels = map(whole_number, line.split())
+        if len(labels) > 1 or min(rows, features, *labels) < 0:
+            raise ValueError
+    except ValueError:
         raise XMCError(
             f"{name}:1: expected the header `rows features labels`, or `rows features` where the rows have no labels; "
             f"found {line!r:.40}"
+        ) from None
+    if max([features, *labels]) > MOST_LABELS:
+        raise XMCError(
+            f"{name}:1: the header tells {line.strip()!r}; at most {MOST_LABELS} features and labels are taken"
         )
-    rows, features, *labels = map(int, fields)
     return _Header(rows, features, labels[0] if labels else None)
 
 
-def _documents(files: tuple[Path], split: str) -> Iterator[Document | XMCError]:
+def _documents(files: tuple[Path], split: str, sizes: tuple[int, int]) -> Iterator[Document | XMCError]:
     (path,) = files
 
     def document(row: int, number: int, raw: bytes) -> Document:
@@ -142,6 +152,8 @@ def _documents(files: tuple[Path], split: str) -> Iterator[Document | XMCError]:
     with inputs.open_bytes(path) as stream:
         lines = inputs.numbered_lines(stream, str(path))
         header = _header(lines, str(path))
+        if (header.features, header.labels) != sizes:
+            raise inputs.changed(path)
         for row, (number, raw) in enumerate(_counted(lines, header, str(path))):
             yield inputs.attempt(document, row, number, raw)
 
@@ -176,7 +188,7 @@ def _row(raw: bytes, header: _Header, where: str) -> tuple[list[int], str]:
 
 def _places(text: str, where: str) -> list[int]:
     try:
-        return [int(place) for place in text.split(",")]
+        return [whole_number(place) for place in text.split(",")]
     except ValueError:
         raise XMCError(
             f"{where}: expected `label,label feature:value ...`, labels as whole numbers, found {text!r:.40}"

@@ -1,26 +1,33 @@
 """Opening the user's files, and telling what is wrong with them."""
 
 import bz2
+import errno
 import gzip
 import io
 import json
 import lzma
+import os
 import zlib
-from codecs import BOM_UTF8
-from collections import Counter
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32_LE
 from collections.abc import Callable, Collection, Iterable, Iterator
 from difflib import get_close_matches
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
+from shlex import quote
 from typing import Any, BinaryIO, ParamSpec, TypeVar, cast
 
 import pyarrow as pa
 
+from xmc.storage import parse_json
 from xmc.types import XMCError
 
 A = TypeVar("A")
 B = TypeVar("B")
 P = ParamSpec("P")
+
+_COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+_LONGEST = 2**28  # bytes of a line
 
 DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError)
 """What reading a file that is cut short or otherwise damaged raises."""
@@ -42,12 +49,14 @@ def listing(names: Iterable[str], limit: int = 12) -> str:
 def folder(path: str | Path) -> Path:
     """`path` as an existing folder."""
     given = Path(path).expanduser()
-    if given.is_dir():
+    if _exists(given):
+        if not given.is_dir():
+            raise XMCError(f"{given} is a file; expected the folder that holds the data files (data.root)")
+        if not os.access(given, os.R_OK | os.X_OK):
+            raise XMCError(f"{given} cannot be read ({os.strerror(errno.EACCES)}); permit it, or set data.root")
         return given
-    if given.exists():
-        raise XMCError(f"{given} is a file; expected the folder that holds the data files (data.root)")
     parent = next(parent for parent in given.absolute().parents if parent.is_dir())
-    present = [entry.name for entry in parent.iterdir() if entry.is_dir()]
+    present = [name for name in _names(parent) if (parent / name).is_dir()]
     missing = given.absolute().relative_to(parent).parts[0]
     raise XMCError(
         f"no folder {given}{near_misses(missing, present)}; {parent} has the folders: {listing(present)}. Set data.root"
@@ -57,15 +66,20 @@ def folder(path: str | Path) -> Path:
 def file(path: str | Path) -> Path:
     """`path` as an existing file."""
     given = Path(path).expanduser()
-    if given.is_file():
+    if _exists(given):
+        if not given.is_file():
+            raise XMCError(f"{given} is {'a folder' if given.is_dir() else 'no regular file'}; expected a file")
         return given
-    if given.is_dir():
-        raise XMCError(f"{given} is a folder; expected a file")
     beside = given.parent
     if not beside.is_dir():
         raise XMCError(f"no file {given}: there is no folder {beside}")
-    present = [entry.name for entry in beside.iterdir()]
+    present = _names(beside)
     raise XMCError(f"no file {given}{near_misses(given.name, present)}; {beside} has: {listing(present)}")
+
+
+def changed(path: Path) -> XMCError:
+    """The error of a file that is not now what it was when its reading began."""
+    return XMCError(f"{path} changed while it was read; repeat the command when nothing writes to it any more")
 
 
 def first_file(folder: Path, *names: str) -> Path | None:
@@ -76,16 +90,19 @@ def first_file(folder: Path, *names: str) -> Path | None:
 def open_bytes(path: str | Path) -> BinaryIO:
     """A file to read, decompressed by the suffix of its name (.gz, .bz2, .xz, .zst)."""
     given = file(path)
-    match given.suffix.lower():
-        case ".gz":
-            return cast(BinaryIO, gzip.open(given))
-        case ".bz2":
-            return cast(BinaryIO, bz2.open(given))
-        case ".xz":
-            return cast(BinaryIO, lzma.open(given))
-        case ".zst":
-            return io.BufferedReader(pa.input_stream(str(given), compression="zstd"))
-    return given.open("rb")
+    try:
+        match given.suffix.lower():
+            case ".gz":
+                return cast(BinaryIO, gzip.open(given))
+            case ".bz2":
+                return cast(BinaryIO, bz2.open(given))
+            case ".xz":
+                return cast(BinaryIO, lzma.open(given))
+            case ".zst":
+                return io.BufferedReader(pa.input_stream(str(given), compression="zstd"))
+        return given.open("rb")
+    except OSError as error:
+        raise XMCError(f"{given} cannot be opened ({_reason(error)})") from None
 
 
 def utf8(raw: bytes, where: str) -> str:
@@ -93,7 +110,11 @@ def utf8(raw: bytes, where: str) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise XMCError(f"{where}: not UTF-8 ({error}); convert the file, e.g. with `iconv -t utf-8`") from None
+        name = where.rpartition(":")[0]
+        named = f" {quote(name)}" if Path(name).is_file() and Path(name).suffix.lower() not in _COMPRESSED else ""
+        raise XMCError(
+            f"{where}: not UTF-8 ({error}); convert the file, e.g. with `iconv -f {_encoding(raw)} -t utf-8{named}`"
+        ) from None
 
 
 def text_line(raw: bytes, where: str) -> str:
@@ -124,18 +145,9 @@ def json_object(line: str, where: str) -> dict[str, Any]:
     """The object of a line of JSON; `where` is its file:line."""
     line = line.strip()
     try:
-        record = json.loads(line, object_pairs_hook=_object)
-    except json.JSONDecodeError as error:
-        raise XMCError(
-            f"{where}: malformed JSON, {error.msg} at column {error.pos + 1}: {_excerpt(line, error.pos)!r}; "
-            "expected one JSON object a line"
-        ) from None
-    except _TwiceError as key:
-        raise XMCError(f"{where}: the key {key} stands twice in an object; rename or remove one") from None
-    except RecursionError:
-        raise XMCError(f"{where}: malformed JSON, nested too deep") from None
-    except ValueError as error:  # an integer of more digits than Python converts
-        raise XMCError(f"{where}: malformed JSON, {str(error).partition(';')[0]}") from None
+        record = parse_json(line, where)
+    except XMCError as error:
+        raise XMCError(f"{error}; expected one JSON object a line") from None
     if r"\ud" in line.lower() and not _encodable(record):
         raise XMCError(f"{where}: malformed JSON, half of a surrogate pair in a text; write the character in UTF-8")
     if not isinstance(record, dict):
@@ -158,31 +170,71 @@ def side_by_side(left: Iterable[A], right: Iterable[B], names: tuple[object, obj
 
 
 def numbered_lines(stream: Iterable[bytes], name: str) -> Iterator[tuple[int, bytes]]:
-    """Line number, from 1, and bytes of each line of a file that may turn out to be damaged."""
+    """Line number, from 1, and bytes of each line of a file that may turn out to be damaged, or to have no lines."""
     number = 0
+    lines = iter(partial(stream.readline, _LONGEST + 1), b"") if isinstance(stream, io.IOBase) else stream
     try:
-        for number, line in enumerate(stream, 1):
+        for number, line in enumerate(lines, 1):
+            if len(line) > _LONGEST:
+                raise XMCError(f"{name}:{number}: a line of more than {_LONGEST:,} bytes; expected a document a line")
             yield number, line
     except DAMAGED as error:
-        raise XMCError(f"{name}: cannot be read beyond line {number} ({error}); is it complete?") from None
+        raise XMCError(f"{name}: cannot be read beyond line {number} ({_reason(error)}); is it complete?") from None
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Line number, from 1, and text of each line of a file that is UTF-8 throughout, decompressed as `open_bytes`."""
+    """Line number, from 1, and text of each line of a file that is UTF-8 throughout, decompressed as `open_bytes`.
+
+    Raises XMCError where the file changes meanwhile.
+    """
     with open_bytes(path) as stream:
+        before = _state(path)
         for number, raw in numbered_lines(stream, str(path)):
             yield number, text_line(raw, f"{path}:{number}")
+    if _state(path) != before:
+        raise changed(path)
 
 
-class _TwiceError(Exception):
-    """A key of an object that has it twice."""
+def _state(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    record = dict(pairs)
-    if len(record) < len(pairs):
-        raise _TwiceError(repr(next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)))
-    return record
+def _exists(path: Path) -> bool:
+    """Whether there is something; XMCError where that cannot be told, or where a link leads nowhere."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():
+            raise XMCError(f"{path} is a link to {os.readlink(path)}, which is not there") from None
+        return False
+    except (OSError, ValueError) as error:
+        raise XMCError(f"{path} cannot be opened ({_reason(error)})") from None
+    return True
+
+
+def _names(folder: Path) -> list[str]:
+    """What a folder holds, for a message."""
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def _reason(error: Exception) -> str:
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+
+
+def _encoding(raw: bytes) -> str:
+    """What text that is not UTF-8 is in, as a guess."""
+    if raw.startswith((BOM_UTF32_LE, BOM_UTF32_BE)):
+        return "utf-32"
+    if raw.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        return "utf-16"
+    return "windows-1252" if any(0x80 <= byte < 0xA0 for byte in raw) else "latin1"
 
 
 def _excerpt(line: str, position: int, width: int = 40) -> str:

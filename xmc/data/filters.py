@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 
 from xmc.data.assemble import RawSplit
 from xmc.data.files import first_file, text_lines
-from xmc.types import XMCError
+from xmc.types import XMCError, whole_number
 
 T = TypeVar("T")
 _SHORT = {"train": "trn", "test": "tst"}
@@ -68,7 +68,7 @@ def _pairs(path: Path, documents: int | None, labels: int) -> Iterator[tuple[int
     for number, line in text_lines(path):
         where = f"{path}:{number}"
         try:
-            document, label = map(int, line.split())
+            document, label = map(whole_number, line.split())
         except ValueError:
             raise XMCError(f"{where}: expected `document label`, two whole numbers, found {line!r:.40}") from None
         for name, value, count in (("document", document, documents), ("label", label, labels)):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from xmc.data import files as inputs
-from xmc.data.assemble import RawSplit, assemble
+from xmc.data.assemble import MOST_LABELS, RawSplit, assemble
 from xmc.data.corpus import Corpus
 from xmc.data.fields import id_of, joined
 from xmc.data.filters import filtered
@@ -16,7 +16,6 @@ from xmc.data.store import Document, OnError, stored
 from xmc.types import XMCError
 
 _SPLITS = {"train": "trn", "test": "tst"}
-_MOST_LABELS = 2**31
 
 
 def read_repository(
@@ -60,12 +59,11 @@ def read_repository(
             text_fields=tuple(text_fields),
             text_separator=text_separator,
             id_field=id_field,
-            label_count=_MOST_LABELS if names is None else len(names),
+            label_count=MOST_LABELS if names is None else len(names),
         )
-    if names is None:
-        names = {str(label): str(label) for label in range(1 + max(map(_largest, splits.values())))}
-    splits = {split: filtered(raw, folder, split, len(names)) for split, raw in splits.items()}
-    return assemble(folder.resolve().name, splits, names)
+    count = 1 + max(map(_largest, splits.values())) if names is None else len(names)
+    splits = {split: filtered(raw, folder, split, count) for split, raw in splits.items()}
+    return assemble(folder.resolve().name, splits, count if names is None else names)
 
 
 def _largest(split: RawSplit) -> int:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from xmc.data.assemble import OnError, RawSplit
 from xmc.data.cache import arrow_rows, cached, digest
 from xmc.data.corpus import ArrowTexts
+from xmc.data.files import changed
 from xmc.storage import unreadable
 from xmc.types import XMCError
 
@@ -59,9 +60,7 @@ def stored(
         _write(folder / "documents.arrow", _rows(read(files, **arguments), skip, source), label_type)
         for path, content in zip(files, contents, strict=True):
             if _content(path) != content:
-                raise XMCError(
-                    f"{path} changed while it was read; repeat the command when nothing writes to it any more"
-                )
+                raise changed(path)
 
     dataset = cached((cache_dir or Path(_HOME).expanduser()) / f"documents-{name}", make, arrow_rows)
     kept = _kept(dataset.data.column("error"), source)

@@ -1,31 +1,45 @@
 """Reading back what was written, or one clear error."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from xmc.types import XMCError
 
+_DEEPEST = 100
 _LFS = b"version https://git-lfs.github.com/spec/"
 
 
 def parse_json(text: str | bytes, where: str) -> Any:
-    """The value of a JSON text; `where` is its file, or its file:line.
+    """The value of a JSON text in UTF-8; `where` is its file, or its file:line.
 
     Raises:
-        XMCError: it is no JSON, is nested deeper than Python reads, or has a number of thousands of digits.
+        XMCError: it is no JSON, names a key twice in one object, is nested deep, or has a number of 5,000 digits.
     """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        value = dict(pairs)
+        if len(value) < len(pairs):
+            twice = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
+            raise XMCError(f"{where}: the key {twice!r} stands twice in an object; rename or remove one")
+        return value
+
     try:
-        return json.loads(text)
+        decoded = text if isinstance(text, str) else text.decode("utf-8-sig")
+        value = json.loads(decoded, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         around = error.doc[max(0, error.pos - 20) : error.pos + 40].strip()
         raise XMCError(f"{where}: malformed JSON, {error.msg} at column {error.colno}: {around!r}") from None
     except RecursionError:
-        raise XMCError(f"{where}: malformed JSON, nested too deep") from None
+        raise _too_deep(where) from None
     except UnicodeDecodeError as error:
         raise XMCError(f"{where}: malformed JSON, not UTF-8 ({error.reason} at byte {error.start})") from None
     except ValueError as error:  # an integer of more digits than Python converts
         raise XMCError(f"{where}: malformed JSON, {str(error).partition(';')[0]}") from None
+    if decoded.count("[") + decoded.count("{") > _DEEPEST and _is_deep(value):
+        raise _too_deep(where)
+    return value
 
 
 def read_json(path: Path, kind: type = dict) -> Any:
@@ -58,3 +72,19 @@ def unreadable(path: Path, reason: object) -> XMCError:
     if isinstance(reason, OSError):
         reason = reason.strerror or reason
     return XMCError(f"{path} cannot be read ({reason}); is it complete? Copy it again, or make it anew")
+
+
+def _too_deep(where: str) -> XMCError:
+    return XMCError(f"{where}: malformed JSON, nested too deep; at most {_DEEPEST} levels are read")
+
+
+def _is_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(_DEEPEST + 1):
+        level = [
+            below
+            for holder in level
+            if isinstance(holder, dict | list)
+            for below in (holder.values() if isinstance(holder, dict) else holder)
+        ]
+    return bool(level)
