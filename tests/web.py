@@ -6,8 +6,9 @@ import tarfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from time import sleep
 from typing import Any
 
 
@@ -27,6 +28,9 @@ class Site(ThreadingHTTPServer):
         self.length: Callable[[int], int | None] = lambda size: size  # what Content-Length says
         self.status: list[int] = []  # of the first answers, where they are errors
         self.version = "1"
+        self.redirects: dict[str, str] = {}
+        self.logins: list[str | None] = []
+        self.trickle = ""  # content or headers: a byte now and then, for seconds
 
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{self.server_port}/{name}"
@@ -38,6 +42,19 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         site, name, asked = self.server, self.path.strip("/"), self.headers.get("Range")
         site.asked.append((name, asked))
+        site.logins.append(self.headers.get("Authorization"))
+        if name in site.redirects:
+            self.send_response(302)
+            self.send_header("Location", site.redirects[name])
+            self.end_headers()
+            return
+        if site.trickle:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n" + (b"\r\n" if site.trickle == "content" else b""))
+            with suppress(OSError):
+                for _ in range(100):
+                    self.wfile.write(b"X")
+                    sleep(0.02)
+            return
         if site.status or name not in site.files:
             self.send_error(site.status.pop(0) if site.status else 404)
             return

@@ -1,12 +1,17 @@
 import hashlib
+import io
 import random
+import threading
+import urllib.request
 from collections.abc import Iterator
+from functools import partial
+from http.client import HTTPMessage
 from pathlib import Path
 
 import pytest
 from web import Site, serving
 
-from xmc.data.download import download
+from xmc.data.download import _Redirects, download
 from xmc.types import XMCError
 
 CONTENT = random.Random(0).randbytes(3_000_000)
@@ -140,5 +145,60 @@ def test_a_refusal_is_told_at_once(site: Site, target: Path, status: int) -> Non
 def test_nobody_there(target: Path) -> None:
     with serving({}) as gone:
         url = gone.url("set.zip")
-    with pytest.raises(XMCError, match=r"refused.*gave up after 5 attempts"):
+    with pytest.raises(XMCError, match=rf"refused\). Put set.zip into {target.parent} by hand.* repeat the command"):
+        download(url, target)
+
+
+def test_no_connection_is_told_soon(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+    monkeypatch.setattr("http.client.HTTPConnection.connect", lambda self: release.wait())
+    monkeypatch.setattr("xmc.data.connection._REACHED", 0.1)
+    with pytest.raises(XMCError, match=r"cannot be reached \(no connection within 0.1 s\)"):
+        download("http://host/set.zip", target)
+    release.set()
+
+
+@pytest.mark.parametrize("what", ["content", "headers"])
+def test_a_trickle_is_no_progress(site: Site, target: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    monkeypatch.setattr("xmc.data.download._TIMEOUT", 0.2)
+    monkeypatch.setattr("xmc.data.connection._ANSWERED", 0.2)
+    site.trickle = what
+    with pytest.raises(XMCError, match=r"gave up after 5 attempts"):
+        download(site.url("set.zip"), target)
+    assert len(site.asked) == 5
+
+
+@pytest.mark.parametrize("leads_to", ["ftp://127.0.0.1/x", "file:///etc/passwd", "data:,x", "gopher://host"])
+def test_redirects_to_the_web_alone(site: Site, target: Path, leads_to: str) -> None:
+    site.redirects["set.zip"] = leads_to
+    with pytest.raises(XMCError, match=f"set.zip.*{leads_to}"):
+        download(site.url("set.zip"), target)
+    assert len(site.asked) == 1 and not target.exists()
+
+
+def test_no_redirect_from_https_to_http() -> None:
+    request = urllib.request.Request("https://host/set.zip")
+    follow = partial(_Redirects().redirect_request, request, io.BytesIO(), 302, "Found", HTTPMessage())
+    with pytest.raises(XMCError, match=r"leads to http://host/set\.zip, which is not https any more"):
+        follow("http://host/set.zip")
+    assert follow("https://other/set.zip").full_url == "https://other/set.zip"
+
+
+def test_user_and_password(site: Site, target: Path) -> None:
+    site.files["other.zip"] = CONTENT
+    with serving({}) as first:
+        first.redirects["set.zip"] = site.url("other.zip")
+        download(first.url("set.zip").replace("//", "//me:se%40cret@"), target, SHA256)
+        assert first.logins == ["Basic bWU6c2VAY3JldA=="]
+    assert whole(target) and site.logins == [None]
+    with pytest.raises(XMCError) as error:
+        download(site.url("missing.zip").replace("//", "//me:secret@"), target)
+    assert "HTTP 404" in str(error.value) and "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["set.zip", "ftp://host/set.zip", "file:///set.zip", "http://", "http://h:x/y", "http://[::1/x"]
+)
+def test_what_is_no_address(target: Path, url: str) -> None:
+    with pytest.raises(XMCError, match="expected an address such as https://host/file"):
         download(url, target)

@@ -1,6 +1,7 @@
 import hashlib
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -107,7 +108,11 @@ def test_an_archive_without_the_files(prepared: Callable[..., dict[str, bytes]],
     site.files["base/set.tar.gz"] = tar_gz({name: PECOS_FILES[name] for name in ("X.trn.txt", "Y.trn.npz")})
     with pytest.raises(XMCError) as error:
         prepared()
-    assert f"{root} lacks X.tst.txt, Y.tst.npz; it has: X.trn.txt, Y.trn.npz" in str(error.value)
+    lacks = f"{root} lacks X.tst.txt, Y.tst.npz; it has: nothing, and in set.tar.gz: X.trn.txt, Y.trn.npz. Put these"
+    assert lacks in str(error.value)
+    assert there(root) == {}, "what is not complete is neither trusted nor mixed with what comes later"
+    site.files["base/set.tar.gz"] = ARCHIVE
+    assert prepared() == PECOS_FILES | EXTRA | {"set.tar.gz.sha256": RECORD.encode()}
 
 
 def test_an_address_of_no_archive(prepared: Callable[..., dict[str, bytes]], site: Site) -> None:
@@ -136,3 +141,30 @@ def test_a_set_without_an_address(root: Path, suffix: str) -> None:
     (root / "rest.zip").write_bytes(zipped(filters))
     run()
     assert (files | filters).items() <= there(root).items()
+
+
+def test_two_at_once(prepared: Callable[..., dict[str, bytes]], site: Site) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: prepared(), range(4)))
+    whole = PECOS_FILES | EXTRA | {"set.tar.gz.sha256": RECORD.encode()}
+    assert all(whole.items() <= result.items() for result in results)
+    assert len(site.asked) == 1
+
+
+def test_what_a_killed_process_left_is_swept(prepared: Callable[..., dict[str, bytes]], root: Path) -> None:
+    (root / ".unpack-1234").mkdir(parents=True)
+    (root / ".unpack-1234" / "X.trn.txt").write_text("half")
+    assert prepared() == PECOS_FILES | EXTRA | {"set.tar.gz.sha256": RECORD.encode()}
+
+
+def test_offline_it_says_what_to_do_by_hand(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def prepared() -> None:
+        prepare(root, PECOS, url="http://set.invalid/base/set.tar.gz", sha256=None, home="http://home")
+
+    with pytest.raises(XMCError, match=rf"cannot be reached \(.*\). Put set.tar.gz into {root} by hand") as error:
+        prepared()
+    assert "\n" not in str(error.value)
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "set.tar.gz").write_bytes(ARCHIVE)
+    prepared()
+    assert PECOS_FILES.items() <= there(root).items()

@@ -1,3 +1,5 @@
+import io
+import random
 import tarfile
 import zipfile
 from pathlib import Path
@@ -22,6 +24,28 @@ def zip_link(name: str) -> zipfile.ZipInfo:
     info = zipfile.ZipInfo(name)
     info.external_attr = 0o120777 << 16
     return info
+
+
+def long_header(kind: bytes) -> tarfile.TarInfo:
+    info = tarfile.TarInfo("header")
+    info.type, info.size = kind, (1 << 16) + 1
+    return info
+
+
+def sparse() -> bytes:
+    """A member of 2^40 bytes of which the archive holds none, as GNU's tar writes it."""
+    info = tarfile.TarInfo("Z.txt")
+    info.pax_headers = {"GNU.sparse.major": "0", "GNU.sparse.minor": "1", "GNU.sparse.realsize": str(1 << 40)}
+    info.pax_headers |= {"GNU.sparse.numblocks": "1", "GNU.sparse.map": f"{1 << 40},0", "GNU.sparse.size": str(1 << 40)}
+    return tar_gz(FILES, info)
+
+
+def deflated(files: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in files.items():
+            packed.writestr(name, content)
+    return out.getvalue()
 
 
 def encrypted() -> bytes:
@@ -68,6 +92,14 @@ def test_the_files_that_are_asked_for(tmp_path: Path, name: str) -> None:
         (zipped(FILES | {"/evil": b"evil"}), "'/evil' leads out of"),
         (zipped(FILES | {"C:evil": b"evil"}), "'C:evil' leads out of"),
         (zipped(FILES | {zip_link("Z.txt"): b"/etc/passwd"}), "'Z.txt' is neither a file nor a folder"),
+        (sparse(), "'Z.txt' is neither a file nor a folder"),
+        (tar_gz(FILES | {"left": bytes(80 << 20)}), "unpacks to more than 64 MiB"),
+        (tar_gz(FILES, long_header(tarfile.XHDTYPE)), "damaged (a header of 65,537 bytes)"),
+        (tar_gz(FILES, long_header(tarfile.XGLTYPE)), "damaged (a header of 65,537 bytes)"),
+        (tar_gz(FILES, long_header(tarfile.GNUTYPE_LONGNAME)), "damaged (a header of 65,537 bytes)"),
+        (tar_gz(dict.fromkeys(map(str, range(10_001)), b"")), "has more than 10,000 members"),
+        (zipped(dict.fromkeys(map(str, range(10_001)), b"")), "has more than 10,000 members"),
+        (deflated(FILES | {"Z.txt": bytes(80 << 20)}), "unpacks to more than 64 MiB"),
         (encrypted(), "xmc-base/set/X.txt is encrypted"),
         (tar_gz(FILES)[:-200], "damaged"),
         (tar_gz(FILES)[:-8] + b"12345678", "damaged"),
@@ -83,3 +115,22 @@ def test_refused_as_a_whole(tmp_path: Path, archive: bytes, told: str) -> None:
         unpack(path, folder, NAMES)
     assert str(path) in str(error.value) and told in str(error.value)
     assert sorted(tmp_path.rglob("*")) == sorted([path, folder.parent, folder])
+
+
+def test_mutated_archives_are_read_or_refused(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    plain = {name: content for name, content in FILES.items() if len(content) < 1000} | {"X.txt": b"text\n" * 99}
+    for trial in range(200):
+        kind = rng.choice(["set.zip", "set.tar.gz"])
+        content = bytearray((deflated if kind == "set.zip" else tar_gz)(plain))
+        for _ in range(rng.randint(1, 4)):
+            content[rng.randrange(len(content))] = rng.randrange(256)
+        folder = tmp_path / str(trial)
+        folder.mkdir()
+        (tmp_path / kind).write_bytes(content[: rng.choice([len(content), rng.randrange(len(content))])])
+        try:
+            unpack(tmp_path / kind, folder, NAMES)
+        except XMCError as error:
+            assert str(tmp_path / kind) in str(error) and not list(folder.iterdir())
+        else:
+            assert all(path.read_bytes() in plain.values() for path in folder.iterdir())

@@ -1,20 +1,27 @@
 """A file from the web: gone on with where it broke off, checked, and renamed into place once it is whole."""
 
+import base64
 import hashlib
 import re
 import urllib.error
 import urllib.request
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
-from time import sleep
+from time import monotonic, sleep
+from typing import IO
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from tqdm import tqdm
 
+from xmc.data.connection import CONNECTED
+from xmc.terminal import without_passwords
 from xmc.types import XMCError
 
 _BLOCK = 1 << 20
 _TIMEOUT = 60  # seconds without a byte
-_ATTEMPTS = 5  # in a row that bring nothing new
+_LEAST = 1 << 16  # bytes that are progress, of a minute or of an attempt
+_MOST = 64 << 30  # bytes of a file
+_ATTEMPTS = 5  # in a row without progress
 _PASSING = (408, 429)  # with 5xx, the answers that may be another one a little later
 
 
@@ -24,16 +31,23 @@ def download(url: str, target: Path, sha256: str | None = None) -> None:
     What has arrived stays in `<target>.part`; a broken transfer, of this call or of an earlier one, goes on from there
     by HTTP Range, and starts over where the server has no ranges or another file by now.
 
-    Raises XMCError where the server refuses, does not deliver, or delivers what has not that SHA-256.
+    Raises XMCError where the server cannot be reached, refuses, does not deliver, or delivers what has another SHA-256.
     """
-    part = target.with_name(f"{target.name}.part")
-    furthest, failures = _size(part), 0
-    while (problem := _advance(url, part)) is not None:
-        failures = 0 if _size(part) > furthest else failures + 1
+    part, shown = target.with_name(f"{target.name}.part"), without_passwords(url)
+    request = _request(url)
+    furthest, failures, reached = _size(part), 0, False
+    while (problem := _advance(request, part)) is not None:
+        if isinstance(problem, _Unreachable) and not reached:
+            raise XMCError(
+                f"{shown} cannot be reached ({problem}). Put {target.name} into {target.parent} by hand, or any other "
+                "archive with these files, and repeat the command"
+            )
+        reached = True
+        failures = 0 if _size(part) >= furthest + _LEAST else failures + 1
         furthest = max(furthest, _size(part))
         if failures == _ATTEMPTS:
             raise XMCError(
-                f"{url}: {problem}; gave up after {failures} attempts that brought nothing new. "
+                f"{shown}: {problem}; gave up after {failures} attempts that brought nothing new. "
                 f"The same command goes on with the {_size(part):,} bytes in {part}"
             )
         sleep(2**failures)
@@ -41,7 +55,7 @@ def download(url: str, target: Path, sha256: str | None = None) -> None:
         part.unlink()
         _validator(part).unlink(missing_ok=True)
         raise XMCError(
-            f"{url}: SHA-256 is {found}, expected {sha256}; the download is deleted. If it is so again, the file "
+            f"{shown}: SHA-256 is {found}, expected {sha256}; the download is deleted. If it is so again, the file "
             f"at the source is another one: see {target.name}.sha256 or data.benchmark.sha256, whichever there is"
         )
     part.replace(target)
@@ -54,18 +68,72 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _advance(url: str, part: Path) -> str | None:
+class _Unreachable(str):
+    """Why no connection was made."""
+
+
+def _request(url: str) -> urllib.request.Request:
+    """A request for the file, with user and password of the address as urllib wants them: never sent elsewhere."""
+    try:
+        parts = urlsplit(url)
+        login, _, host = parts.netloc.rpartition("@")
+        if parts.scheme not in ("http", "https") or not host.isascii() or not parts.hostname or parts.port == 0:
+            raise ValueError("http://host/file or https://host/file")
+        address = urlunsplit(parts._replace(netloc=host, fragment=""))
+        request = urllib.request.Request(re.sub(r"[^!-~]", lambda found: quote(found[0]), address))
+    except ValueError as error:
+        raise XMCError(f"{without_passwords(url)}: expected an address such as https://host/file ({error})") from None
+    request.add_header("User-Agent", "xmc")
+    if login:
+        encoded = base64.b64encode(unquote(login).encode()).decode()
+        request.add_unredirected_header("Authorization", f"Basic {encoded}")
+    return request
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """To http and https alone, and never from https to http."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
+        scheme = urlsplit(newurl).scheme
+        if scheme != "https" and (scheme != "http" or req.type == "https"):
+            raise XMCError(
+                f"{req.full_url} leads to {without_passwords(newurl)}, which is not {req.type} any more; give the "
+                "address of the file itself with data.benchmark.url=..., or get it by hand"
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """Without the handlers of other schemes."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        *(handler() for handler in CONNECTED),
+        _Redirects(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+def _advance(request: urllib.request.Request, part: Path) -> str | None:
     """One request for what is missing. None: the file is whole; else what went wrong."""
     have = _size(part)
-    headers = {"User-Agent": "xmc"}
+    for header in ("Range", "If-range"):
+        request.remove_header(header)
     if have:
-        headers["Range"] = f"bytes={have}-"
+        request.add_header("Range", f"bytes={have}-")
         if _validator(part).is_file():
-            headers["If-Range"] = _validator(part).read_text()
+            request.add_header("If-Range", _validator(part).read_text())
     try:
-        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT)
+        response = _opener().open(request, timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
-        return _refused(url, part, error)
+        return _refused(request.full_url, part, error)
+    except urllib.error.URLError as error:
+        return _Unreachable(error.reason)
     except (OSError, HTTPException) as error:
         return str(error) or type(error).__name__
     with response:
@@ -99,17 +167,24 @@ def _receive(response: HTTPResponse, part: Path) -> str | None:
         total = None if place[2] == "*" else int(place[2])
     else:
         _remember(response, part)
+    since, arrived = monotonic(), have
     bar = tqdm(total=total, initial=have, desc=part.stem, unit="B", unit_scale=True, disable=None)
     with bar, open(part, "ab" if have else "wb") as out:
         while True:
             try:
-                block = response.read(_BLOCK)
+                block = response.read1(_BLOCK)
             except (OSError, HTTPException) as error:
                 return f"broke off after {out.tell():,} bytes ({error})"
             if not block:
                 break
             out.write(block)
             bar.update(len(block))
+            if out.tell() > _MOST:
+                raise XMCError(f"{part} has grown beyond {_MOST >> 30} GiB, which no set has; delete it")
+            if monotonic() > since + _TIMEOUT:
+                if out.tell() < arrived + _LEAST:
+                    return f"no more than {out.tell() - arrived:,} bytes came in {_TIMEOUT} s"
+                since, arrived = monotonic(), out.tell()
         size = out.tell()
     return None if total is None or size == total else f"broke off after {size:,} of {total:,} bytes"
 

@@ -1,6 +1,8 @@
 """A published set on this disk: what is not in place is downloaded, checked and unpacked."""
 
 import logging
+import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -9,6 +11,8 @@ from urllib.parse import urlsplit
 from xmc.data.download import download, sha256_of
 from xmc.data.files import listing
 from xmc.data.unpack import ARCHIVES, unpack
+from xmc.storage import locked, whole_file
+from xmc.terminal import without_passwords
 from xmc.types import XMCError
 
 log = logging.getLogger(__name__)
@@ -21,14 +25,15 @@ class Layout:
     needed: Sequence[Sequence[str]]
     optional: Sequence[str]
 
-    def missing(self, folder: Path) -> list[Sequence[str]]:
-        """The groups of which the folder has no file."""
-        return [group for group in self.needed if not any((folder / name).is_file() for name in group)]
+    def missing(self, *folders: Path) -> list[Sequence[str]]:
+        """The groups of which the folders have no file."""
+        there = {path.name for folder in folders if folder.is_dir() for path in folder.iterdir() if path.is_file()}
+        return [group for group in self.needed if there.isdisjoint(group)]
 
-    def wanted(self, folder: Path) -> set[str]:
+    def wanted(self, *folders: Path) -> set[str]:
         """The names to unpack: what is missing, and the optional files that are not there."""
-        optional = [name for name in self.optional if not (folder / name).exists()]
-        return {name for group in [*self.missing(folder), optional] for name in group}
+        optional = [name for name in self.optional if not any((folder / name).exists() for folder in folders)]
+        return {name for group in [*self.missing(*folders), optional] for name in group}
 
 
 PECOS = Layout([["X.trn.txt"], ["Y.trn.npz"], ["X.tst.txt"], ["Y.tst.npz"]], ["output-items.txt"])
@@ -43,7 +48,8 @@ def prepare(root: str | Path, layout: Layout, *, url: str | None, sha256: str | 
     """The files of a set in the folder `root`, made if need be.
 
     Where they are in place nothing happens. Else the archives in the folder are unpacked or, where there is none, the
-    one at `url`, which is deleted then. home: where a person finds the files.
+    one at `url`, which is deleted then. Nothing of them appears unless the set is complete. Another process that
+    prepares the same folder is waited for. home: where a person finds the files.
 
     An archive must have the SHA-256 that is given or, without one, that `<archive>.sha256` tells, which is written
     when an archive is unpacked for the first time.
@@ -53,39 +59,65 @@ def prepare(root: str | Path, layout: Layout, *, url: str | None, sha256: str | 
     folder = Path(root).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not layout.missing(folder):
-            log.info("%s: every file is in place", folder)
-            return
-        _fill(folder, layout, url, sha256)
+        if layout.missing(folder):
+            with locked(folder, wait=True):
+                for left in folder.glob(".unpack-*"):  # of a process that was killed
+                    shutil.rmtree(left)
+                if layout.missing(folder):
+                    _fill(folder, layout, url, sha256, home)
+                    return
+        log.info("%s: every file is in place", folder)
     except OSError as error:
         raise XMCError(f"{folder}: cannot be prepared ({error}); give another with data.root=...") from None
-    if missing := layout.missing(folder):
-        present = listing(path.name for path in folder.iterdir())
-        raise XMCError(
-            f"{folder} lacks {', '.join(group[0] for group in missing)}; it has: {present}. Put these files, or the "
-            f"archive ({', '.join(ARCHIVES)}) that holds them, there and repeat the command; they come from {home}"
-        )
 
 
-def _fill(folder: Path, layout: Layout, url: str | None, sha256: str | None) -> None:
+def _fill(folder: Path, layout: Layout, url: str | None, sha256: str | None, home: str) -> None:
     archives = sorted(path for path in folder.iterdir() if path.name.endswith(ARCHIVES) and path.is_file())
-    named = None if url is None else folder / PurePosixPath(urlsplit(url).path).name
-    downloaded = named is not None and not archives
-    if named is not None and downloaded:
-        if not named.name.endswith(ARCHIVES):
-            raise XMCError(f"data.benchmark.url={url}: expected the address of an archive: {', '.join(ARCHIVES)}")
-        download(str(url), named, sha256 or _recorded(named))
-        archives = [named]
-    for archive in archives:
-        expected = sha256 or _recorded(archive)
-        found = sha256_of(archive)
-        if expected not in (None, found):
-            raise XMCError(f"{archive}: SHA-256 is {found}, expected {expected}; delete it and get it again")
-        log.info("unpacking %s", archive)
-        unpack(archive, folder, layout.wanted(folder))
-        _record(archive).write_text(f"{found}  {archive.name}\n")
-    if named is not None and downloaded:
-        named.unlink()
+    downloaded = None
+    if url is not None and not archives:
+        downloaded = folder / PurePosixPath(urlsplit(url).path).name
+        if not downloaded.name.endswith(ARCHIVES):
+            raise XMCError(
+                f"data.benchmark.url={without_passwords(url)}: expected the address of an archive: "
+                f"{', '.join(ARCHIVES)}"
+            )
+        download(url, downloaded, sha256 or _recorded(downloaded))
+        archives = [downloaded]
+    found = {archive: _checked(archive, sha256) for archive in archives}
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".unpack-") as temporary:
+        unpacked = Path(temporary)
+        for archive in archives:
+            log.info("unpacking %s", archive)
+            unpack(archive, unpacked, layout.wanted(folder, unpacked))
+        if missing := layout.missing(folder, unpacked):
+            if downloaded is not None:
+                downloaded.unlink()
+            present = listing(path.name for path in folder.iterdir() if not path.name.startswith("."))
+            names = ", ".join(archive.name for archive in archives)
+            inside = f", and in {names}: {listing(path.name for path in unpacked.iterdir())}" if archives else ""
+            raise XMCError(
+                f"{folder} lacks {', '.join(group[0] for group in missing)}; it has: {present}{inside}. Put these "
+                f"files, or the archive ({', '.join(ARCHIVES)}) that holds them, there and repeat the command; they "
+                f"come from {home}"
+            )
+        for path in unpacked.iterdir():
+            path.replace(folder / path.name)
+    for archive, digest in found.items():
+        with whole_file(_record(archive)) as out:
+            out.write(f"{digest}  {archive.name}\n")
+    if downloaded is not None:
+        downloaded.unlink()
+
+
+def _checked(archive: Path, sha256: str | None) -> str:
+    """The SHA-256 of an archive, which is the one that is given or recorded."""
+    expected, found = sha256 or _recorded(archive), sha256_of(archive)
+    if expected not in (None, found):
+        again = (
+            "delete it and get it again" if sha256 else f"delete it and get it again, or {_record(archive)} to trust it"
+        )
+        raise XMCError(f"{archive}: SHA-256 is {found}, expected {expected}; {again}")
+    return found
 
 
 def _record(archive: Path) -> Path:
@@ -95,4 +127,4 @@ def _record(archive: Path) -> Path:
 
 def _recorded(archive: Path) -> str | None:
     path = _record(archive)
-    return path.read_text().partition(" ")[0] if path.is_file() else None
+    return path.read_text(errors="replace").partition(" ")[0] if path.is_file() else None
