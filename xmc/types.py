@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal, overload
 
+import numpy as np
 import pyarrow as pa
 import torch
 import torch.nn.functional as F
@@ -65,7 +66,7 @@ class Strings(Sequence[str]):
     def numbers(cls, count: int) -> "Strings":
         """`0`, `1` ... below `count`."""
         starts = range(0, count, _CHUNK)
-        chunks = [pa.array(range(start, min(start + _CHUNK, count))).cast(pa.string()) for start in starts]
+        chunks = [pa.array(np.arange(start, min(start + _CHUNK, count))).cast(pa.string()) for start in starts]
         return cls(pa.chunked_array(chunks, type=pa.string()))
 
 
