@@ -32,7 +32,8 @@ MAY_IMPORT = {
     },
     "label_lists": {"types"},
     "estimator": {"types", "storage", "config", "build", "commands", "evaluate", "label_lists", "model", "train"},
-    "cli": {"types", "terminal", "storage", "config", "commands", "build", "train"},
+    "endings": {"types", "terminal"},
+    "cli": {"types", "terminal", "storage", "config", "commands", "build", "train", "endings"},
     "__init__": {"types", "model", "estimator"},
     "__main__": {"cli"},
 }

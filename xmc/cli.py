@@ -1,13 +1,10 @@
 """`xmc <command> [overrides]`: Hydra on the outside, plain functions with a checked configuration inside."""
 
-import errno
 import functools
 import logging
 import os
-import signal
 import sys
 from collections.abc import Callable
-from typing import NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -41,7 +38,9 @@ from xmc.config.compose import (
     parse_overrides,
     to_yaml,
 )
-from xmc.terminal import guard, without_passwords
+from xmc.config.shell import shell_command
+from xmc.endings import interrupted, one_line, stoppable
+from xmc.terminal import guard
 from xmc.types import XMCError
 
 COMMANDS = {
@@ -68,14 +67,13 @@ commands:
 xmc <command> --help shows its keys and choices; --cfg job prints the composed configuration.
 xmc train --multirun seed=0,1,2 runs a sweep.
 """
-INTERRUPTED = 128  # plus the signal's number, as shells do
-
-_DISK_FULL = os.strerror(errno.ENOSPC)
+_AGAIN = "give the command again"
 Task = Callable[[DictConfig], None]
 
 
+@stoppable()
 def main() -> None:
-    """Entry point of the `xmc` command. Exit status: 0 done, 1 a mistake in the input, 128 + n stopped by signal n."""
+    """Entry point of the `xmc` command. Exit status: 0 done, 1 one clear error, 128 + n stopped by signal n."""
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help"):
         print(HELP.format(commands="\n".join(f"  {name:<18}{text}" for name, text in COMMANDS.items())))
@@ -86,7 +84,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     for noisy in ("datasets", "transformers", "huggingface_hub", "httpx"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    try:
+    with one_line(command, lambda: _AGAIN):
         if command not in COMMANDS:
             raise XMCError(f"{command!r} is no command of xmc{near_miss(command, list(COMMANDS))}")
         name = "config" if command in ("prepare", "train", "flops") else command.replace("-", "_")
@@ -109,14 +107,11 @@ def main() -> None:
             "flops": _flops,
         }
         task = _one_clear_error(command, tasks[command])
-        hydra.main(config_path=str(conf_folder()), config_name=name, version_base="1.3")(task)()
+        try:
+            hydra.main(config_path=str(conf_folder()), config_name=name, version_base="1.3")(task)()
+        except HydraException as error:
+            raise XMCError(str(error) or str(error.__cause__)) from None
         sys.stdout.flush()
-    except (XMCError, HydraException) as error:
-        sys.exit(without_passwords(f"xmc {command}: {str(error) or error.__cause__}"))
-    except BrokenPipeError:
-        _reader_has_gone()
-    except KeyboardInterrupt:
-        _interrupted("give the command again")
 
 
 def _one_clear_error(command: str, task: Task) -> Task:
@@ -124,37 +119,16 @@ def _one_clear_error(command: str, task: Task) -> Task:
 
     @functools.wraps(task)
     def run(cfg: DictConfig) -> None:
-        try:
+        with one_line(command, lambda: _way_on(command, cfg)):
             task(cfg)
-        except XMCError as error:
-            sys.exit(without_passwords(f"xmc {command}: {error}"))
-        except BrokenPipeError:
-            _reader_has_gone()
-        except KeyboardInterrupt:
-            _interrupted(_way_on(command, cfg))
-        except Exception as error:  # OSError, or a library's own
-            if _DISK_FULL not in str(error):
-                raise
-            sys.exit(f"xmc {command}: the disk is full ({error}); make room, then {_way_on(command, cfg)}")
 
     return run
 
 
 def _way_on(command: str, cfg: DictConfig) -> str:
     if command in ("train", "finetune") and run_config_path(cfg.run).is_file():
-        return f"go on with: xmc train run={cfg.run} resume=true"
-    return "give the command again"
-
-
-def _interrupted(way_on: str, number: int = signal.SIGINT) -> NoReturn:
-    print(f"interrupted; {way_on}", file=sys.stderr)
-    sys.exit(INTERRUPTED + number)
-
-
-def _reader_has_gone() -> NoReturn:
-    """Who read standard output, such as head, wants no more of it."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(INTERRUPTED + signal.SIGPIPE)
+        return f"go on with: {shell_command('train', run=cfg.run, resume=True)}"
+    return _AGAIN
 
 
 def _prepare(cfg: DictConfig) -> None:
@@ -177,7 +151,7 @@ def _train(cfg: DictConfig) -> None:
     try:
         commands.train_run(config, to_yaml(config))
     except Interrupted as stop:
-        _interrupted(_way_on("train", cfg), stop.signal_number)
+        interrupted(_way_on("train", cfg), stop.signal_number)
 
 
 def _evaluate(cfg: DictConfig) -> None:

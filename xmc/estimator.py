@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from xmc import build, commands
 from xmc.config import TrainConfig, near_miss, parse, run_config_path
 from xmc.config.compose import as_override, compose, to_yaml
+from xmc.config.shell import shell_command
 from xmc.evaluate.metrics import ndcg_at_k, precision_at_k, recall_at_k
 from xmc.label_lists import Label, Labels, as_matrix, count, label_lists, plain
 from xmc.model import Prediction, XMCModel
@@ -104,7 +105,8 @@ class XMCClassifier:
             try:
                 commands.train_run(config, to_yaml(config))
             except Interrupted as stop:
-                raise KeyboardInterrupt(f"go on with: xmc train run={run} resume=true") from stop
+                go_on = shell_command("train", run=str(run), resume=True)
+                raise KeyboardInterrupt(f"go on with: {go_on}") from stop
             device = build.prepare_machine(config.trainer.device, config.trainer.threads)
             self._use(XMCModel.from_pretrained(run / "model", device=str(device)), classes)
         return self

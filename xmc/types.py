@@ -9,22 +9,27 @@ Tensor names end in their shape where it helps (`features_BD`):
     I, O inputs and outputs of a layer inside the network; there N counts its rows
 """
 
+from __future__ import annotations
+
 import re
+import signal
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal, overload
+from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
 import pyarrow as pa
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+
+if TYPE_CHECKING:  # torch takes seconds to import, and `xmc --help` needs none
+    import torch
+    from torch import Tensor
 
 LossName = Literal["bce", "squared_hinge"]
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-_LARGEST = torch.finfo(torch.float32).max
+_LARGEST = float(np.finfo(np.float32).max)
 _CHUNK = 1 << 16  # strings
 _WHOLE = re.compile("-?[0-9]{1,18}")
 
@@ -39,7 +44,7 @@ class Strings(Sequence[str]):
     A list of Python's takes some 60 bytes more for each, and is equal to it where it holds the same strings.
     """
 
-    def __init__(self, values: "Iterable[str] | pa.ChunkedArray") -> None:
+    def __init__(self, values: Iterable[str] | pa.ChunkedArray) -> None:
         self.column = values if isinstance(values, pa.ChunkedArray) else _column(values)
 
     def __len__(self) -> int:
@@ -63,7 +68,7 @@ class Strings(Sequence[str]):
         return isinstance(other, list) and list(self) == other
 
     @classmethod
-    def numbers(cls, count: int) -> "Strings":
+    def numbers(cls, count: int) -> Strings:
         """`0`, `1` ... below `count`."""
         starts = range(0, count, _CHUNK)
         chunks = [pa.array(np.arange(start, min(start + _CHUNK, count))).cast(pa.string()) for start in starts]
@@ -96,7 +101,7 @@ class SparseRow:
     values: Sequence[float]
 
     @classmethod
-    def parse(cls, text: str, size: int, where: str) -> "SparseRow":
+    def parse(cls, text: str, size: int, where: str) -> SparseRow:
         """Of `column:value column:value ...`, columns from 0 and in any order. size: how many columns there are.
 
         Raises XMCError, beginning with `where`, for what is no such pair, out of range or there twice.
@@ -151,20 +156,22 @@ class Positives:
     labels: Tensor
 
     @classmethod
-    def of_pairs(cls, documents: Tensor, labels: Tensor, batch: int) -> "Positives":
+    def of_pairs(cls, documents: Tensor, labels: Tensor, batch: int) -> Positives:
         """From a document and a label each, int64 [P], ascending by document."""
-        counts = torch.bincount(documents, minlength=batch)
-        return cls(F.pad(counts.cumsum(0), (1, 0)), labels)
+        counts = documents.bincount(minlength=batch)
+        offsets = counts.new_zeros(batch + 1)
+        offsets[1:] = counts.cumsum(0)
+        return cls(offsets, labels)
 
     def __len__(self) -> int:
         return self.offsets.numel() - 1
 
     def documents(self) -> Tensor:
         """Row of each positive, int64 [P]."""
-        rows = torch.arange(len(self), device=self.offsets.device)
+        rows = self.offsets.new_ones(len(self)).cumsum(0) - 1
         return rows.repeat_interleave(self.offsets.diff(), output_size=self.labels.numel())
 
-    def to(self, device: torch.device | str) -> "Positives":
+    def to(self, device: torch.device | str) -> Positives:
         return Positives(self.offsets.to(device), self.labels.to(device))
 
 
@@ -185,7 +192,7 @@ class Batch:
     def __len__(self) -> int:
         return self.input_ids.shape[0]
 
-    def to(self, device: torch.device | str) -> "Batch":
+    def to(self, device: torch.device | str) -> Batch:
         return Batch(
             self.input_ids.to(device),
             self.attention_mask.to(device),
@@ -209,7 +216,9 @@ class TopK:
         return self.labels.shape[0]
 
     @staticmethod
-    def cat(parts: "list[TopK]") -> "TopK":
+    def cat(parts: list[TopK]) -> TopK:
+        import torch
+
         return TopK(torch.cat([p.scores for p in parts]), torch.cat([p.labels for p in parts]))
 
 
@@ -225,7 +234,7 @@ class Evidence:
         names = (f"{self.loss}.{part}" for part in ("features", "offsets", "labels"))
         return dict(zip(names, (self.features_BD, self.positives.offsets, self.positives.labels), strict=True))
 
-    def to(self, device: torch.device | str) -> "Evidence":
+    def to(self, device: torch.device | str) -> Evidence:
         return Evidence(self.features_BD.to(device), self.positives.to(device), self.loss)
 
 
@@ -238,7 +247,7 @@ class InnerEvidence:
     def tensors(self) -> dict[str, Tensor]:
         return {"gradient": self.gradient_OI}
 
-    def to(self, device: torch.device | str) -> "InnerEvidence":
+    def to(self, device: torch.device | str) -> InnerEvidence:
         return InnerEvidence(self.gradient_OI.to(device))
 
 

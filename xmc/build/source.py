@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from xmc import config as c
 from xmc.build.model import checkpoint_activations
+from xmc.config.shell import shell_command
 from xmc.data import Batches, Corpus
 from xmc.model import XMCModel
 from xmc.model.bag import BagModel
@@ -44,7 +45,8 @@ def model_folder(folder: str | Path) -> Path:
     if found:
         return found[0]
     if c.run_config_path(folder).is_file():
-        raise XMCError(f"{folder} has no finished model; finish it with: xmc train run={folder} resume=true")
+        finish = shell_command("train", run=str(folder), resume=True)
+        raise XMCError(f"{folder} has no finished model; finish it with: {finish}")
     raise XMCError(
         f"{folder} holds no model ({CARD} is missing); give the folder of a finished run or of a saved model"
     )

@@ -8,6 +8,7 @@ from xmc import build
 from xmc.calibrate import Lists, calibrate, decide
 from xmc.commands.run_folder import corpus_of, held, held_if_writable, is_finished, load_model, write_json
 from xmc.config import CalibrateConfig, EvaluateConfig, Metrics, ReportConfig, TrainConfig
+from xmc.config.shell import shell_command
 from xmc.data import Batches, Corpus
 from xmc.evaluate import BINS, Report, evaluate, frequency_bins
 from xmc.model import XMCModel
@@ -118,7 +119,8 @@ def _report(top: TopK, corpus: Corpus, split: str, metrics: Metrics) -> Report:
 
 def _facts(name: str, run: Path, trained: TrainConfig, config: ReportConfig, device: torch.device) -> RunFacts:
     """What the report tells of a run; parts that it lacks say why."""
-    unfinished = Missing(f"{name} has no finished model: `xmc train run={run} resume=true` goes on.")
+    go_on = shell_command("train", run=str(run), resume=True)
+    unfinished = Missing(f"{name} has no finished model: `{go_on}` goes on.")
     measured: Measured | Missing = unfinished
     topology: Connections | Missing = unfinished
     if is_finished(run):

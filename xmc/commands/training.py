@@ -9,6 +9,7 @@ from xmc import build
 from xmc.commands.measuring import measure
 from xmc.commands.run_folder import check_run_folder, corpus_of, held, is_finished, save_model, write_json
 from xmc.config import FinetuneConfig, TrainConfig, run_config_path
+from xmc.config.shell import shell_command
 from xmc.data import Corpus
 from xmc.evaluate import check_metric_name
 from xmc.model import XMCModel
@@ -28,7 +29,8 @@ def train_run(config: TrainConfig, config_yaml: str) -> None:
     """
     run = Path(config.run)
     if config.resume and is_finished(run):
-        logger.info("%s is finished, nothing to do; measure it with: xmc evaluate run=%s split=test", run, run)
+        measure_it = shell_command("evaluate", run=config.run, split="test")
+        logger.info("%s is finished, nothing to do; measure it with: %s", run, measure_it)
         return
     check_metric_name(config.trainer.metric, config.metrics.ks)
     build.check_tracking(config)

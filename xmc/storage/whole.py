@@ -42,9 +42,10 @@ def whole_file(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
         raise IsADirectoryError(errno.EISDIR, "is a folder; expected a file", str(place))
     place.parent.mkdir(parents=True, exist_ok=True)
     sweep(place.parent, place.name)
-    descriptor, temporary = _locked_file(place)
+    with _told_of(place):
+        descriptor, temporary = _locked_file(place)
     try:
-        with _told_of(place, temporary), open(descriptor, mode, encoding=encoding) as out:
+        with _told_of(place), open(descriptor, mode, encoding=encoding) as out:
             yield out
             out.flush()
             os.fsync(out.fileno())
@@ -69,9 +70,10 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
         raise NotADirectoryError(errno.ENOTDIR, "is a file; expected a folder", str(place))
     place.parent.mkdir(parents=True, exist_ok=True)
     sweep(place.parent, place.name)
-    descriptor, temporary = _locked_folder(place)
+    with _told_of(place):
+        descriptor, temporary = _locked_folder(place)
     try:
-        with _told_of(place, temporary):
+        with _told_of(place):
             yield temporary
         for entry in temporary.rglob("*"):
             if entry.is_file():
@@ -120,12 +122,13 @@ def _short(name: str) -> str:
 
 
 @contextmanager
-def _told_of(place: Path, temporary: Path) -> Iterator[None]:
-    """An error that names no file, or the temporary one, names the place instead."""
+def _told_of(place: Path) -> Iterator[None]:
+    """An error that names no file, or a temporary one, names the place instead."""
     try:
         yield
     except OSError as error:
-        within = error.filename is not None and str(error.filename).startswith(str(temporary))
+        temporary = str(place.with_name(f".{_short(place.name)}."))
+        within = error.filename is not None and str(error.filename).startswith(temporary)
         if within or (error.filename is None and error.errno in _NO_ROOM):
             error.filename, error.filename2 = str(place), None
         raise

@@ -22,11 +22,9 @@ from xmc.train.schedule import ScheduleKind, learning_rate_multiplier
 from xmc.train.state import SparsePart, TrainState
 from xmc.train.step import Outcome, clip_gradients, compute_gradients, gradient_norms
 from xmc.train.tracking import Record, Tracker
-from xmc.types import Batch, Evidence, InnerEvidence, XMCError
+from xmc.types import STOP_SIGNALS, Batch, Evidence, InnerEvidence, XMCError
 
 logger = logging.getLogger(__name__)
-
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Validate = Callable[[], tuple[float, dict[str, float]]]  # the metric to choose the best model by; every figure to log
 
