@@ -4,12 +4,16 @@ usage: python scripts/plot_quality.py        (needs matplotlib: pip install 'xmc
 """
 
 import json
+import sys
 from pathlib import Path
 
-import matplotlib
+try:
+    import matplotlib
 
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+except ModuleNotFoundError as missing:
+    sys.exit(f"{missing.name} is not installed; get it with: pip install 'xmc[dev]'")
 
 DOCS = Path(__file__).parent.parent / "docs"
 COLOURS = {"xmc, sparse": "#1b6ca8", "xmc, dense": "#8fbcdb", "PECOS XR-Linear": "#b5b5b5"}

@@ -6,6 +6,7 @@ trains it on the training documents of a run and prints its test figures beside 
 """
 
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -74,12 +75,15 @@ def _score_block(train: sp.csr_matrix, targets: sp.csc_matrix, test: sp.csr_matr
 
 def main(run: str) -> None:
     """Print P@k of the run's model (from its metrics-test.json) and of the baseline."""
+    measured = Path(run) / "metrics-test.json"
+    if not measured.is_file():
+        sys.exit(f"{measured} is missing; make it with: xmc evaluate run={shlex.quote(run)} split=test")
     config = load_run_config(run)
     corpus = load_corpus(config)
     train, test = corpus.split("train"), corpus.split("test")
     ranked = fit_predict(list(train.texts), train.labels, list(test.texts), 5)
     baseline = evaluate(ranked, test.labels, train_counts=corpus.label_counts("train"), num_train=len(train))
-    ours = json.loads((Path(run) / "metrics-test.json").read_text())["metrics"]
+    ours = json.loads(measured.read_text())["metrics"]
     names = ("P@1", "P@3", "P@5")
     print(" " * 38 + "".join(f"{name:>8}" for name in names))
     for title, metrics in (("xmc", ours), ("TF-IDF + one-vs-rest, log. regression", baseline.metrics)):

@@ -6,7 +6,7 @@ usage: python scripts/benchmarks/fan_in.py [--labels 131072] [--width 768] [--fa
 One process times all contenders of a function in turn, again and again, so that they meet the same machine; figures
 are medians. A contender whose result is wrong on that very input gets no time. Rivals are a dense layer of the same
 function in blocks of labels (with the same loss and update), torch's sparse CSR, and `embedding_bag`. Prints a table,
-and writes OUT.json and OUT.png (which needs matplotlib).
+and writes OUT.json as it goes and, where matplotlib is installed, OUT.png.
 """
 
 import argparse
@@ -16,9 +16,11 @@ import itertools
 import json
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from xmc.ops.losses import loss_and_gradient_
 from xmc.sparsity import init_index
 from xmc.types import Positives
 
+FUNCTIONS = ["linear", "loss", "sgd_step", "topk"]
 K_BEST = 10
 LR = 1e-3
 DENSE_BLOCK = 2048
@@ -336,7 +339,7 @@ def plot(rows: list[Row], path: Path) -> None:
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--functions", nargs="+", default=["linear", "loss", "sgd_step", "topk"])
+    parser.add_argument("--functions", nargs="+", default=FUNCTIONS, choices=FUNCTIONS)
     parser.add_argument("--labels", nargs="+", type=int, default=[131_072])
     parser.add_argument("--width", type=int, default=768)
     parser.add_argument("--fan-in", type=int, default=32)
@@ -346,12 +349,17 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/fan_in"))
     options = parser.parse_args()
+    figures_path, plots = options.out.with_suffix(".json"), find_spec("matplotlib") is not None
+    figures_path.parent.mkdir(parents=True, exist_ok=True)
+    if not plots:
+        print("no plot: matplotlib is not installed", file=sys.stderr)
     torch.set_num_threads(options.threads)
     ceilings = measure_ceilings()
     print(
         f"{platform.processor() or platform.machine()}, {options.threads} threads, torch {torch.__version__}: "
         f"copies {ceilings[0] / 1e9:.1f} GB/s, multiplies matrices at {ceilings[1] / 1e9:.0f} GFLOP/s"
     )
+    machine = {"threads": options.threads, "copy_bytes_per_s": ceilings[0], "matmul_flop_per_s": ceilings[1]}
     rows: list[Row] = []
     for n_labels, batch, group in itertools.product(options.labels, options.batch, options.group):
         problem = Problem(Shape(n_labels, options.width, options.fan_in, batch, group))
@@ -359,13 +367,12 @@ def main() -> None:
             found = run(function, problem, options.repeats, ceilings)
             rows += found
             print(table(found) if len(rows) == len(found) else table(found).split("\n", 2)[2], flush=True)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    machine = {"threads": options.threads, "copy_bytes_per_s": ceilings[0], "matmul_flop_per_s": ceilings[1]}
-    options.out.with_suffix(".json").write_text(
-        json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=1) + "\n"
-    )
-    plot(rows, options.out.with_suffix(".png"))
-    print(f"-> {options.out.with_suffix('.json')}, {options.out.with_suffix('.png')}")
+            figures = {"machine": machine, "rows": [asdict(row) for row in rows]}
+            figures_path.write_text(json.dumps(figures, indent=1) + "\n")
+    print(f"-> {figures_path}")
+    if plots:
+        plot(rows, options.out.with_suffix(".png"))
+        print(f"-> {options.out.with_suffix('.png')}")
 
 
 if __name__ == "__main__":
