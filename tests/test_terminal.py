@@ -8,10 +8,10 @@ from tqdm import tqdm
 from xmc.terminal import escaped, guard, guarded, without_passwords
 
 ATTACKS = {
-    "\x1b[2J": r"\x1b[2J",
-    "\x9b31m": r"\x9b31m",
-    "a\rb": r"a\rb",
-    "\x07\x08\x7f\x00": r"\x07\x08\x7f\x00",
+    "\x1b[2J": r"\u001b[2J",
+    "\x9b31m": r"\u009b31m",
+    "a\rb": r"a\u000db",
+    "\x07\x08\x7f\x00": r"\u0007\u0008\u007f\u0000",
     "\u202eevil\u2066": r"\u202eevil\u2066",
     "\u2028": r"\u2028",
 }
@@ -62,13 +62,13 @@ def on_a_terminal(text: str, bars: bool) -> str:
 
 
 def test_tables_and_predictions_on_a_terminal() -> None:
-    assert on_a_terminal("\x1b]0;title\x07 ü", bars=False) == "\\x1b]0;title\\x07 ü\r\n"
-    assert on_a_terminal("\rover", bars=False) == "\\rover\r\n"
+    assert on_a_terminal("\x1b]0;title\x07 ü", bars=False) == "\\u001b]0;title\\u0007 ü\r\n"
+    assert on_a_terminal("\rover", bars=False) == "\\u000dover\r\n"
 
 
 def test_bars_on_a_terminal() -> None:
     arrived = on_a_terminal("plain", bars=True)
-    assert arrived.startswith("plain\r\n\r\\x1b[2J:   0%")
+    assert arrived.startswith("plain\r\n\r\\u001b[2J:   0%")
     assert "\x1b[A" in arrived and "\x1b[2J" not in arrived
 
 
@@ -80,6 +80,6 @@ def test_only_terminals_are_guarded(monkeypatch: pytest.MonkeyPatch) -> None:
         guard()
         assert sys.stdout is not terminal and sys.stderr is file
         print("\x1b[2J")
-        assert os.read(master, 100) == b"\\x1b[2J\r\n"
+        assert os.read(master, 100) == b"\\u001b[2J\r\n"
         sys.stdout.detach()  # type: ignore[attr-defined]
     os.close(master)

@@ -13,8 +13,8 @@ _UP = re.compile("(\x1b\\[A)+")
 
 
 def escaped(text: str) -> str:
-    """The text with every character that steers a terminal as Python would write it."""
-    return _STEERING.sub(lambda found: repr(found[0])[1:-1], text)
+    """The text with every character that steers a terminal as JSON and Python write it."""
+    return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def without_passwords(text: str) -> str:

@@ -1,4 +1,5 @@
 import json
+import os
 from functools import partial
 from pathlib import Path
 
@@ -64,6 +65,17 @@ def test_an_adjustment_of_the_logits_is_saved(tmp_path: Path, kind: str) -> None
     again = XMCModel.from_pretrained(tmp_path)
     assert again.predict(TEXTS[:3], k=7) == model.predict(TEXTS[:3], k=7) != plain
     assert again.logit_adjustment == 0.3
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_the_umask_decides_who_reads_a_model(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        make_model().save_pretrained(tmp_path / "model")
+    finally:
+        os.umask(before)
+    modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "model").rglob("*") if path.is_file()}
+    assert modes == {0o666 & ~umask}
 
 
 def test_predictions_are_ranked_and_do_not_depend_on_the_batch() -> None:

@@ -182,7 +182,7 @@ class XMCModel(nn.Module):
         return self.calibration
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write the model's folder (created if missing)."""
+        """Write the model's folder (created if missing), for whom the umask lets read it."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.encoder.save_pretrained(folder / "encoder")
@@ -196,6 +196,8 @@ class XMCModel(nn.Module):
             for label, name in zip(self.label_ids, self.label_names, strict=True):
                 out.write(json.dumps({"id": label, "name": name}, ensure_ascii=False) + "\n")
         self.save_card(folder)
+        for tensors in folder.rglob("*.safetensors"):  # which safetensors writes for the user's eyes alone
+            tensors.chmod((folder / CARD).stat().st_mode)
 
     def save_card(self, folder: str | Path) -> None:
         """Write the card of a saved model anew, and its calibration with it."""
