@@ -126,8 +126,11 @@ def test_a_printed_command_can_be_pasted(run: str) -> None:
     assert words[1] == (as_override("run", run) if quoted else f"run={run}")
 
 
-def test_nothing_slow_is_imported_before_it_is_needed() -> None:
+@pytest.mark.parametrize(
+    ("module", "slow"), [("xmc.endings", "hydra pydantic torch"), ("xmc.cli", "torch transformers")]
+)
+def test_nothing_slow_is_imported_before_it_is_needed(module: str, slow: str) -> None:
     """So that a signal finds xmc listening, and `--help` answers at once."""
-    asked = "import sys, xmc.cli; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    asked = f"import sys, {module}; sys.exit(not sys.modules.keys().isdisjoint({slow.split()}))"
     root = Path(__file__).parent.parent
     assert subprocess.run([sys.executable, "-c", asked], cwd=root).returncode == 0

@@ -1,3 +1,15 @@
-from xmc.cli import main
+"""Entry point of the `xmc` command, which listens to signals before it imports what takes long."""
 
-main()
+from xmc.endings import AGAIN, one_line, stoppable
+
+
+@stoppable()
+def main() -> None:
+    with one_line("", lambda: AGAIN):
+        from xmc.cli import main as run
+
+        run()
+
+
+if __name__ == "__main__":
+    main()

@@ -39,7 +39,7 @@ from xmc.config.compose import (
     to_yaml,
 )
 from xmc.config.shell import shell_command
-from xmc.endings import interrupted, one_line, stoppable
+from xmc.endings import AGAIN, interrupted, one_line, stoppable
 from xmc.terminal import guard
 from xmc.types import XMCError
 
@@ -67,7 +67,7 @@ commands:
 xmc <command> --help shows its keys and choices; --cfg job prints the composed configuration.
 xmc train --multirun seed=0,1,2 runs a sweep.
 """
-_AGAIN = "give the command again"
+
 Task = Callable[[DictConfig], None]
 
 
@@ -84,7 +84,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     for noisy in ("datasets", "transformers", "huggingface_hub", "httpx"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    with one_line(command, lambda: _AGAIN):
+    with one_line(command, lambda: AGAIN):
         if command not in COMMANDS:
             raise XMCError(f"{command!r} is no command of xmc{near_miss(command, list(COMMANDS))}")
         name = "config" if command in ("prepare", "train", "flops") else command.replace("-", "_")
@@ -128,7 +128,7 @@ def _one_clear_error(command: str, task: Task) -> Task:
 def _way_on(command: str, cfg: DictConfig) -> str:
     if command in ("train", "finetune") and run_config_path(cfg.run).is_file():
         return f"go on with: {shell_command('train', run=cfg.run, resume=True)}"
-    return _AGAIN
+    return AGAIN
 
 
 def _prepare(cfg: DictConfig) -> None:

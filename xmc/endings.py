@@ -17,6 +17,8 @@ from typing import NoReturn
 from xmc.terminal import without_passwords
 from xmc.types import STOP_SIGNALS, XMCError
 
+AGAIN = "give the command again"
+
 _REMEDIES = {
     errno.EACCES: "give a file that you may read, or a place that you may write to",
     errno.EPERM: "give a file that you may read, or a place that you may write to",
