@@ -5,7 +5,8 @@ import torch
 from transformers import BertConfig, BertModel, PreTrainedTokenizerBase
 
 from xmc.model.bag import BagConfig, BagModel
-from xmc.model.encoder import Encoder, load_backbone, pool
+from xmc.model.encoder import Encoder, pool
+from xmc.model.huggingface import load_backbone
 from xmc.types import XMCError
 
 
@@ -108,7 +109,7 @@ def test_frozen(bert_folder: Path) -> None:
 
 
 def test_missing_model(tmp_path: Path) -> None:
-    with pytest.raises(XMCError, match=r"encoder .*nowhere.* cannot be loaded.*\n.*hub id or a folder"):
+    with pytest.raises(XMCError, match=r"encoder .*nowhere.* cannot be loaded.*hub id or a folder"):
         load_backbone(str(tmp_path / "nowhere"))
 
 

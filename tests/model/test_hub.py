@@ -88,7 +88,7 @@ def test_neither_folder_nor_repository(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OfflineModeIsEnabled("offline")
 
     monkeypatch.setattr(hub, "snapshot_download", offline)
-    with pytest.raises(XMCError, match=r"owner/model is no folder here.*offline; give the model/ folder"):
+    with pytest.raises(XMCError, match=r"owner/model is no folder here.*offline; give the folder of a model"):
         XMCModel.from_pretrained("owner/model")
     with pytest.raises(XMCError, match="is no saved model"):
         XMCModel.from_pretrained("/no/such/folder")

@@ -30,8 +30,9 @@ from xmc.model.bag import (
 )
 from xmc.model.classifier import Classifier, Dense, FixedFanIn
 from xmc.model.clustering import cluster_labels, order_by_group
-from xmc.model.encoder import Encoder, load_backbone, pad_id
+from xmc.model.encoder import Encoder, fitting_length, pad_id
 from xmc.model.head_and_tail import HeadAndTail, most_frequent_first
+from xmc.model.huggingface import load_backbone
 from xmc.model.intermediate import Identity, Linear
 from xmc.model.sparse_features import SparseFeaturesConfig, SparseFeaturesModel, SparseFeaturesTokenizer
 from xmc.model.sparse_ift import SparseIFT, sparsify_feed_forward_
@@ -91,16 +92,17 @@ def build_encoder(config: c.TrainConfig, corpus: Corpus) -> Encoder:
     transformation = build_transformation(config, "encoder")
     if transformation is not None:
         sparsify_feed_forward_(backbone, transformation, Connections(config.seed, _ENCODER_ROWS))
+    max_length = fitting_length(backbone, section.max_length)
     return Encoder(
         backbone,
         tokenizer,
         pooling=section.pooling,
-        max_length=section.max_length,
+        max_length=max_length,
         layers=section.layers,
         dropout=section.dropout,
         frozen=section.frozen,
         transformation=transformation,
-        lexical=_bag_of(config, section.lexical, tokenizer, corpus) if section.lexical.width else None,
+        lexical=_bag_of(config, section.lexical, tokenizer, corpus, max_length) if section.lexical.width else None,
     )
 
 
@@ -114,7 +116,7 @@ def _build_bag(config: c.TrainConfig, section: c.BagEncoder, corpus: Corpus) -> 
     tokenizer = _word_tokenizer(corpus.split("train"), section, cache_folder(config.data))
     scripts = ", ".join(f"{script} {words:,}" for script, words in scripts_of(tokenizer.get_vocab()).most_common(8))
     logger.info("%d words of the training texts, by script: %s", len(tokenizer) - NUM_SPECIAL, scripts)
-    model = _bag_of(config, section, tokenizer, corpus, mlp_width=section.mlp_width)
+    model = _bag_of(config, section, tokenizer, corpus, section.max_length, mlp_width=section.mlp_width)
     return Encoder(model, tokenizer, pooling="none", max_length=section.max_length, dropout=section.dropout)
 
 
@@ -143,11 +145,12 @@ def _bag_of(
     terms: c.BagEncoder | c.Lexical,
     tokenizer: PreTrainedTokenizerBase,
     corpus: Corpus,
+    max_length: int,
     mlp_width: int = 0,
 ) -> BagModel:
     """A bag over the tokens of the training texts and their bigrams."""
     train = corpus.split("train")
-    tokens = tokenize(train, tokenizer, config.encoder.max_length, cache_folder(config.data), config.data.processes)
+    tokens = tokenize(train, tokenizer, max_length, cache_folder(config.data), config.data.processes)
     batches = Batches(tokens, train.labels, pad_id(tokenizer), config.trainer.batch_size)
     bigrams = frequent_bigrams(*batches.flat_tokens(), len(tokenizer), terms.bigrams, terms.min_documents)
     model = BagModel(

@@ -20,7 +20,7 @@ from xmc.config import (
 from xmc.data import Corpus
 from xmc.model.bag import BagModel
 from xmc.model.embedding_bag import EmbeddingBag
-from xmc.model.encoder import meta_backbone
+from xmc.model.huggingface import meta_backbone
 from xmc.types import Batch
 
 _LONGEST = 2048  # documents whose terms are looked at

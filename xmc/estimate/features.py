@@ -15,7 +15,8 @@ from xmc.estimate.counts import Counts, bag_section
 from xmc.estimate.live import CudaAutocast, LiveBytes
 from xmc.estimate.output import evaluated
 from xmc.model.bag import BagConfig, BagModel
-from xmc.model.encoder import Encoder, meta_backbone
+from xmc.model.encoder import Encoder
+from xmc.model.huggingface import meta_backbone
 from xmc.model.intermediate import build_intermediate
 from xmc.model.sparse_ift import no_connections, sparsify_feed_forward_
 from xmc.model.sparse_linear import SparseLinear
@@ -120,6 +121,7 @@ class _Model:
         self.backbone = None
         if isinstance(section, TransformerEncoder):
             self.backbone = _meta_encoder(config, section, self._types)
+            self.length = self.backbone.max_length
         in_features = self.bag_width + (0 if self.backbone is None else self.backbone.width)
         self.dropout = section.dropout
         with torch.device("meta"):

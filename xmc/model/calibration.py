@@ -1,14 +1,20 @@
 """What a saved model knows of its own scores: logits to probabilities, and from where on a label is assigned."""
 
+import hashlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save
 from torch import Tensor
 
-THRESHOLDS = "thresholds.safetensors"
+from xmc.model.card import CalibrationCard
+from xmc.model.tensor_file import TensorFile, fill
+from xmc.storage import whole_file
+from xmc.types import XMCError
+
+_THRESHOLDS = "thresholds.safetensors"  # of formats 2 and 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +52,30 @@ class Calibration:
         return replace(self, own=torch.cat([self.own, self.own.new_full((labels,), self.threshold)]))
 
     def save(self, folder: Path) -> dict[str, Any]:
-        """Write the thresholds of single labels, where there are any, and return the rest for the model's card."""
+        """Write the thresholds of single labels, where there are any, and return the rest for the model's card.
+
+        The card names their file, whose name follows its content: until there is a new card, the old one has the old.
+        """
+        name: str | bool = False
         if self.own is not None:
-            save_file({"thresholds": self.own}, folder / THRESHOLDS)
-        return asdict(replace(self, own=None)) | {"own": self.own is not None}
+            content = save({"thresholds": self.own.cpu().contiguous()})
+            name = f"thresholds-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
+            with whole_file(folder / name, "wb") as out:
+                out.write(content)
+        return asdict(replace(self, own=None)) | {"own": name}
 
     @classmethod
-    def load(cls, folder: Path, card: dict[str, Any]) -> Self:
-        """What `save` wrote."""
-        own = load_file(folder / THRESHOLDS)["thresholds"] if card["own"] else None
-        return cls(**card | {"own": own})
+    def load(cls, folder: Path, card: CalibrationCard, num_labels: int) -> Self:
+        """What `save` wrote.
+
+        Raises:
+            XMCError: the thresholds of labels are not one a label, each a probability or infinite, where it is silent.
+        """
+        own = None
+        if card.own:
+            file = TensorFile(folder / (_THRESHOLDS if card.own is True else card.own))
+            own = torch.empty(num_labels)
+            fill({"thresholds": own}, file, finite=False)
+            if not (((own >= 0) & (own <= 1)) | (own == torch.inf)).all():
+                raise XMCError(f"{file.path} has a threshold that is no probability; calibrate anew: xmc calibrate")
+        return cls(card.scale, card.shift, card.k, card.threshold, own)

@@ -1,39 +1,37 @@
 """Encoders: a Hugging Face backbone, its tokenizer and a pooling make features [B, D] of token ids [B, T]."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+import logging
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoTokenizer,
-    PretrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
-from transformers.utils import SAFE_WEIGHTS_NAME
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from xmc.model.bag import BagConfig, BagModel
-from xmc.model.sparse_features import SparseFeaturesConfig, SparseFeaturesModel, SparseFeaturesTokenizer
+from xmc.model.bag import BagModel
+from xmc.model.card import EncoderCard, Pooling, read_part
+from xmc.model.embedding_bag import EmbeddingBag
+from xmc.model.huggingface import check_tokens, empty_backbone, load_tokenizer, saved_backbone, told
+from xmc.model.sparse_features import SparseFeaturesModel
 from xmc.model.sparse_ift import SparseIFT, no_connections, sparsify_feed_forward_
+from xmc.model.tensor_file import Shards, fill
+from xmc.storage import whole_file
 from xmc.types import XMCError
 
+logger = logging.getLogger(__name__)
+
 _LEXICAL = "lexical"  # folder of the bag in that of the encoder
-Pooling = Literal["cls", "mean", "none"]
+_POSITIONS = ("position_embeddings", "embed_positions", "wpe")  # names of tables of positions in Hugging Face models
 
 
 class Encoder(nn.Module):
     """A backbone and what turns its output into one feature vector a document.
 
     pooling: `mean` over the unmasked tokens, `cls` the first token, `none` where the backbone pools itself (bags).
+    max_length: tokens read of a document, at most as many as the backbone has positions for.
     layers: how many of the last hidden states are pooled and joined, [B, layers * hidden size]; LightXML (Jiang et al.
         2021, section 3.2) joins five. One more than the backbone has layers takes its token embeddings in.
     dropout: of the pooled features. frozen: the backbone neither learns nor drops out. transformation: what was done
@@ -55,13 +53,16 @@ class Encoder(nn.Module):
         lexical: BagModel | None = None,
     ) -> None:
         super().__init__()
+        if isinstance(backbone, EmbeddingBag) != (pooling == "none"):
+            kind = type(backbone).__name__
+            raise XMCError(f"{kind} does not go with pooling={pooling}; give encoder.name a transformer")
         available = 1 if pooling == "none" else int(backbone.config.num_hidden_layers) + 1
         if not 1 <= layers <= available:
             raise XMCError(f"encoder.layers={layers}: the encoder has {available} hidden states; give 1 to {available}")
         self.backbone = backbone
         self.tokenizer = tokenizer
         self.pooling: Pooling = pooling
-        self.max_length = max_length
+        self.max_length = fitting_length(backbone, max_length)
         self.layers = layers
         self.dropout = nn.Dropout(dropout)
         self.frozen = frozen
@@ -137,79 +138,63 @@ class Encoder(nn.Module):
             "transformation": self.transformation and asdict(self.transformation),
             "lexical": self.lexical is not None,
         }
-        (folder / "pooling.json").write_text(json.dumps(pooling, indent=2) + "\n")
+        with whole_file(folder / "pooling.json") as out:
+            out.write(json.dumps(pooling, indent=2) + "\n")
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> "Encoder":
-        """Read what `save_pretrained` wrote."""
-        pooling = json.loads((folder / "pooling.json").read_text())
-        saved = pooling.pop("transformation", None)
-        if saved is None:
-            backbone, tokenizer = load_backbone(str(folder))
-        else:
-            pooling["transformation"] = SparseIFT(**saved)
-            backbone = AutoModel.from_config(AutoConfig.from_pretrained(folder))
-            sparsify_feed_forward_(backbone, pooling["transformation"], no_connections, keep=False)
-            backbone.load_state_dict(load_file(folder / SAFE_WEIGHTS_NAME))
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-        if pooling.pop("lexical", False):
-            pooling["lexical"] = BagModel.from_pretrained(folder / _LEXICAL)
-        return cls(backbone, tokenizer, **pooling)
+        """Read what `save_pretrained` wrote.
+
+        Raises:
+            XMCError: it is not whole, or its parts do not belong together.
+        """
+        card = read_part(folder / "pooling.json", EncoderCard)
+        transformation = None if card.transformation is None else card.transformation.build()
+        with told(str(folder), "copy the model again, or save it anew"):
+            if transformation is None:
+                backbone = saved_backbone(folder)
+            else:
+                backbone = empty_backbone(folder)
+                sparsify_feed_forward_(backbone, transformation, no_connections, keep=False)
+                fill(backbone.state_dict(), Shards(folder))
+            lexical = saved_backbone(folder / _LEXICAL) if card.lexical else None
+            if not isinstance(lexical, BagModel | None):
+                raise XMCError(f"{folder / _LEXICAL} is no bag; copy the model again, or save it anew")
+            tokenizer = load_tokenizer(folder)
+            for model in (backbone, lexical):
+                if model is not None:
+                    check_tokens(tokenizer, model, folder)
+            return cls(
+                backbone,
+                tokenizer,
+                pooling=card.pooling,
+                max_length=card.max_length,
+                layers=card.layers,
+                dropout=card.dropout,
+                transformation=transformation,
+                lexical=lexical,
+            )
+
+
+def fitting_length(backbone: PreTrainedModel, max_length: int) -> int:
+    """So many tokens, or as many as the backbone has positions for, where that is fewer; told in the log."""
+    tables = [
+        table.num_embeddings - (getattr(table, "offset", 0) if table.padding_idx is None else table.padding_idx + 1)
+        for name, table in backbone.named_modules()
+        if isinstance(table, nn.Embedding) and name.rpartition(".")[2] in _POSITIONS
+    ]
+    most = min([*tables, backbone.config.max_position_embeddings]) if tables else max_length
+    if max_length > most:
+        logger.warning(
+            "encoder.max_length=%d: %s has positions for %d tokens, and so many of a document are read",
+            *(max_length, type(backbone).__name__, most),
+        )
+    return min(max_length, most)
 
 
 def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """The token that fills a batch on the right, behind the attention mask; 0 where the tokenizer has none for it."""
     return 0 if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)
-
-
-def load_backbone(name: str, dropout: float | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A Hugging Face model and its tokenizer by hub id or folder; safetensors only, no foreign code.
-
-    dropout: of every part of the backbone that has one; None: as its own configuration says.
-
-    Raises:
-        XMCError: there is no such model, or its weights are not in safetensors.
-    """
-    with _told(name):
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        config = _configuration(name, dropout)
-        backbone = AutoModel.from_pretrained(name, config=config, use_safetensors=True, dtype=torch.float32)
-    return backbone, tokenizer
-
-
-def meta_backbone(name: str, dropout: float | None = None) -> PreTrainedModel:
-    """The same model on the meta device: its shapes alone, for which its configuration is enough.
-
-    Raises:
-        XMCError: there is no such configuration.
-    """
-    with _told(name), torch.device("meta"):
-        backbone: PreTrainedModel = AutoModel.from_config(_configuration(name, dropout), dtype=torch.float32)
-    return backbone
-
-
-def _configuration(name: str, dropout: float | None) -> PretrainedConfig:
-    config = AutoConfig.from_pretrained(name)
-    if dropout is not None:
-        config.update({key: dropout for key, value in vars(config).items() if _is_dropout(key, value)})
-    return config
-
-
-@contextmanager
-def _told(name: str) -> Iterator[None]:
-    """What goes wrong while a model is read, as a mistake in its name."""
-    try:
-        yield
-    except (OSError, ValueError, KeyError) as error:
-        raise XMCError(
-            f"encoder {name!r} cannot be loaded: {error}\n"
-            "give encoder.name a Hugging Face hub id or a folder with config.json, model.safetensors and a tokenizer"
-        ) from None
-
-
-def _is_dropout(key: str, value: object) -> bool:
-    """Whether an entry of a model's configuration is a dropout probability; each family has its own names for them."""
-    return "dropout" in key and isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def pool(states_BTD: Tensor, attention_mask_BT: Tensor, pooling: Pooling) -> Tensor:
@@ -218,10 +203,3 @@ def pool(states_BTD: Tensor, attention_mask_BT: Tensor, pooling: Pooling) -> Ten
         return states_BTD[:, 0].contiguous()
     mask_BT1 = attention_mask_BT.unsqueeze(-1).to(states_BTD.dtype)
     return (states_BTD * mask_BT1).sum(1) / mask_BT1.sum(1).clamp(min=1.0)
-
-
-AutoConfig.register(BagConfig.model_type, BagConfig)
-AutoModel.register(BagConfig, BagModel)
-AutoConfig.register(SparseFeaturesConfig.model_type, SparseFeaturesConfig)
-AutoModel.register(SparseFeaturesConfig, SparseFeaturesModel)
-AutoTokenizer.register(SparseFeaturesConfig, slow_tokenizer_class=SparseFeaturesTokenizer)

@@ -22,12 +22,21 @@ def local_folder(name: str | Path, revision: str | None = None) -> Path:
     folder = Path(name).expanduser()
     if folder.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)):
         return folder
+    return download(str(name), revision, FILES)
+
+
+def download(repository: str, revision: str | None, files: tuple[str, ...]) -> Path:
+    """The folder of a repository's files, by their patterns.
+
+    Raises:
+        XMCError: it cannot be reached.
+    """
     try:
-        return Path(snapshot_download(str(name), revision=revision, allow_patterns=list(FILES)))
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(files)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         raise XMCError(
-            f"{name} is no folder here, and as a repository of the Hugging Face Hub it cannot be read: {error}; give "
-            "the model/ folder of a finished run, or for a private repository log in with `hf auth login`"
+            f"{repository} is no folder here, and as a repository of the Hugging Face Hub it cannot be read: {error}; "
+            "give the folder of a model, or for a private repository log in with `hf auth login`"
         ) from None
 
 

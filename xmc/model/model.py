@@ -1,7 +1,7 @@
 """The whole classifier, text in, ranked labels out, and its folder on disk."""
 
 import json
-import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,9 @@ from xmc.model.intermediate import Identity, Linear, intermediate_config
 from xmc.model.saved import (
     CARD,
     FORMAT_VERSION,
+    HEAD,
+    LABELS,
+    check_connections,
     empty_classifier,
     empty_intermediate,
     read_card,
@@ -26,6 +29,7 @@ from xmc.model.saved import (
     sparse_prefix,
 )
 from xmc.model.tensor_file import TensorFile, fill
+from xmc.storage import whole_file
 from xmc.types import LossName, TopK, XMCError
 
 DEFAULT_K = 5
@@ -52,7 +56,7 @@ class XMCModel(nn.Module):
 
     A saved model is a folder: `encoder/` in Hugging Face layout, `head.safetensors` (intermediate layer, classifier),
     `labels.jsonl` (id and name, in the classifier's order) and `xmc.json`, which names the format's version and holds
-    the calibration (`thresholds.safetensors` beside it, where labels have their own).
+    the calibration (`thresholds-<digest>.safetensors` beside it, where labels have their own).
 
     logit_adjustment: tau of `Classifier.adjust_logits`, which labels that come later are adjusted by too.
     """
@@ -182,36 +186,44 @@ class XMCModel(nn.Module):
         return self.calibration
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write the model's folder (created if missing), for whom the umask lets read it."""
+        """Write the model's folder (created if missing), for whom the umask lets read it.
+
+        Its card is the last file to come, and the first to go where there is one: without it, no part is read.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / CARD).unlink(missing_ok=True)
         self.encoder.save_pretrained(folder / "encoder")
         head = {k: v.contiguous() for k, v in self.state_dict().items() if not k.startswith("encoder.")}
         if (sparse := self.classifier.sparse) is not None:  # slots that only learn have no part in predictions
             prefix = sparse_prefix(self.classifier.kind)
             for name in (f"{prefix}weight", f"{prefix}index"):
                 head[name] = head[name][:, : sparse.active].contiguous()
-        save_file(head, folder / "head.safetensors")
-        with open(folder / "labels.jsonl", "w", encoding="utf-8") as out:
+        save_file(head, folder / HEAD)
+        with whole_file(folder / LABELS) as out:
             for label, name in zip(self.label_ids, self.label_names, strict=True):
                 out.write(json.dumps({"id": label, "name": name}, ensure_ascii=False) + "\n")
-        self.save_card(folder)
         for tensors in folder.rglob("*.safetensors"):  # which safetensors writes for the user's eyes alone
-            tensors.chmod((folder / CARD).stat().st_mode)
+            shutil.copymode(folder / LABELS, tensors)
+        self.save_card(folder)
 
     def save_card(self, folder: str | Path) -> None:
-        """Write the card of a saved model anew, and its calibration with it."""
+        """Write the card of a saved model anew, and its calibration: if interrupted, all stays old."""
+        folder = Path(folder)
+        calibration = None if self.calibration is None else self.calibration.save(folder)
         card: dict[str, Any] = {
             "format_version": FORMAT_VERSION,
             "loss": self.loss,
             "logit_adjustment": self.logit_adjustment,
             "intermediate": intermediate_config(self.intermediate),
             "classifier": {"kind": self.classifier.kind, "in_features": self.classifier.in_features},
-            "calibration": self.calibration and self.calibration.save(Path(folder)),
+            "calibration": calibration,
         }
-        temporary = Path(folder, f".{CARD}")
-        temporary.write_text(json.dumps(card, indent=2) + "\n")
-        os.replace(temporary, Path(folder, CARD))
+        with whole_file(folder / CARD) as out:
+            out.write(json.dumps(card, indent=2) + "\n")
+        for thresholds in folder.glob("thresholds*.safetensors"):
+            if calibration is None or thresholds.name != calibration["own"]:
+                thresholds.unlink()
 
     def push_to_hub(
         self,
@@ -247,23 +259,33 @@ class XMCModel(nn.Module):
         revision: of the repository; a branch, a tag or a commit.
 
         Raises:
-            XMCError: the folder is no model of ours, or of a later format.
+            XMCError: the folder is no model of ours, is of a later format, or its parts do not belong together.
         """
         folder = hub.local_folder(folder, revision)
         card = read_card(folder)
         encoder = Encoder.from_pretrained(folder / "encoder")
-        intermediate = empty_intermediate(card["intermediate"], encoder.width)
-        head = TensorFile(folder / "head.safetensors")
-        label_ids, label_names = read_labels(folder / "labels.jsonl")
+        intermediate = empty_intermediate(card.intermediate, encoder.width)
+        if intermediate.width != card.classifier.in_features:
+            raise XMCError(
+                f"{folder}: the classifier reads {card.classifier.in_features} features, the layers before it give "
+                f"{intermediate.width}; copy the model again, or train it anew"
+            )
+        head = TensorFile(folder / HEAD)
+        classifier = empty_classifier(card.classifier, head, backend, device)
+        label_ids, label_names = read_labels(folder / LABELS, classifier.num_labels)
+        calibration = None
+        if card.calibration is not None:
+            calibration = Calibration.load(folder, card.calibration, classifier.num_labels)
         model = cls(
             encoder,
             intermediate,
-            empty_classifier(card["classifier"], head, backend, device),
+            classifier,
             label_ids=label_ids,
             label_names=label_names,
-            loss=card["loss"],
-            calibration=Calibration.load(folder, saved) if (saved := card.get("calibration")) else None,
-            logit_adjustment=card.get("logit_adjustment", 0.0),
+            loss=card.loss,
+            calibration=calibration,
+            logit_adjustment=card.logit_adjustment,
         )
         fill({name: value for name, value in model.state_dict().items() if not name.startswith("encoder.")}, head)
+        check_connections(model)
         return model.to(device).eval()

@@ -1,83 +1,150 @@
 """The folder of a saved model: its card, its labels, and layers of the shapes that were saved."""
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from pyarrow.json import ParseOptions, ReadOptions, read_json
-from torch import Tensor
+from torch import Tensor, nn
 
+from xmc import storage
+from xmc.model.card import Card, ClassifierCard, IdentityCard, LinearCard, read_part
 from xmc.model.classifier import Classifier, Dense, FixedFanIn, Layer
 from xmc.model.head_and_tail import HeadAndTail
-from xmc.model.intermediate import Identity, Linear, build_intermediate
-from xmc.model.sparse_ift import SparseIFT, no_connections
-from xmc.ops.fan_in import resolve_backend
+from xmc.model.intermediate import Identity, Linear
+from xmc.model.sparse_ift import no_connections
+from xmc.model.sparse_linear import SparseLinear
+from xmc.model.tensor_file import TensorFile, form
+from xmc.ops.blocks import group_size
+from xmc.ops.fan_in import check_distinct_columns, index_dtype, resolve_backend
 from xmc.types import Strings, XMCError
 
-FORMAT_VERSION = 3  # 2: `calibration` in the card; 3: `logit_adjustment`
+FORMAT_VERSION = 4  # 2: `calibration` in the card; 3: `logit_adjustment`; 4: the card names the file of the thresholds
 CARD = "xmc.json"
-_FILES = ("head.safetensors", "labels.jsonl", "encoder/config.json", "encoder/pooling.json")  # and the weights' shards
+HEAD = "head.safetensors"
+LABELS = "labels.jsonl"
+_FILES = (HEAD, LABELS, "encoder/config.json", "encoder/pooling.json")  # and the weights' shards
 _LONGEST_LINE = 1 << 24  # of labels.jsonl, in bytes
+_WEIGHT_TYPES = (torch.float32, torch.bfloat16)
+_ANEW = "copy the model again, or train it anew"
 
 
-def read_card(folder: Path) -> dict[str, Any]:
+def read_card(folder: Path) -> Card:
     """The card. Raises XMCError where there is none, or one of a later format, or where other files are missing."""
-    if not (folder / CARD).is_file():
+    path = folder / CARD
+    if not path.is_file():
         raise XMCError(f"{folder} is no saved model ({CARD} is missing); give the model/ folder of a finished run")
-    card: dict[str, Any] = json.loads((folder / CARD).read_text())
-    if card["format_version"] > FORMAT_VERSION:
-        raise XMCError(
-            f"{folder} has format {card['format_version']}; this xmc reads up to {FORMAT_VERSION}: pip install -U xmc"
-        )
+    version = storage.read_json(path).get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise XMCError(f"{folder} has format {version}; this xmc reads up to {FORMAT_VERSION}: pip install -U xmc")
+    card = read_part(path, Card)
     if missing := [name for name in _FILES if not (folder / name).is_file()]:
         raise XMCError(f"{folder} is not whole: {', '.join(missing)} is missing; copy the model again, or save it anew")
     return card
 
 
-def read_labels(path: Path) -> tuple[Strings, Strings]:
-    """Ids and names."""
+def read_labels(path: Path, expected: int) -> tuple[Strings, Strings]:
+    """Ids and names.
+
+    Raises:
+        XMCError: there are more or fewer than expected, one is missing or empty, or an id is there twice.
+    """
     schema = pa.schema([("id", pa.string()), ("name", pa.string())])
-    table = read_json(path, ReadOptions(block_size=_LONGEST_LINE), ParseOptions(explicit_schema=schema))
-    return Strings(table["id"]), Strings(table["name"])
+    options = ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")  # read, one nested deep crashes
+    try:
+        table = read_json(path, ReadOptions(block_size=_LONGEST_LINE), options)
+        table.validate(full=True)
+    except (pa.ArrowException, OSError) as error:
+        raise storage.unreadable(path, " ".join(str(error).split())) from None
+    ids, names = table["id"], table["name"]
+    if table.num_rows != expected:
+        wrong = f"has {table.num_rows} labels, the classifier {expected}"
+    elif ids.null_count or names.null_count or pc.any(pc.equal(ids, "")).as_py():
+        wrong = "has a label without an id or a name"
+    elif pc.count_distinct(ids).as_py() < expected:
+        wrong = f"has the label {_twice(ids)!r:.80} twice"
+    else:
+        return Strings(ids), Strings(names)
+    raise XMCError(f"{path} {wrong}; copy the model again, or save it anew")
 
 
-def empty_intermediate(card: dict[str, Any], in_features: int) -> Linear | Identity:
+def _twice(values: pa.ChunkedArray) -> str:
+    counts = pc.value_counts(values)
+    first: str = counts.filter(pc.greater(counts.field("counts"), 1))[0]["values"].as_py()
+    return first
+
+
+def empty_intermediate(card: IdentityCard | LinearCard, in_features: int) -> Linear | Identity:
     """An intermediate layer of the saved one's shape."""
-    if saved := card.get("transformation"):
-        card = card | {"transformation": SparseIFT(**saved), "index_of": no_connections}
-    return build_intermediate(in_features=in_features, **card)
+    if isinstance(card, IdentityCard):
+        return Identity(in_features)
+    transformation = None if card.transformation is None else card.transformation.build()
+    return Linear(in_features, card.width, card.activation, card.dropout, transformation, no_connections)
 
 
-def empty_classifier(card: dict[str, Any], head: Mapping[str, Tensor], backend: str, device: str) -> Classifier:
-    """A classifier of the saved one's shape."""
+def empty_classifier(card: ClassifierCard, head: TensorFile, backend: str, device: str) -> Classifier:
+    """A classifier of the saved one's shape.
+
+    Raises:
+        XMCError: tensors of the file are missing, or do not make a classifier together.
+    """
     classifier = _classifier_of_kind(card, head, backend, device)
     for name, layer in classifier.named_modules(prefix="classifier"):
-        if isinstance(layer, Layer) and (adjustment := head.get(f"{name}.adjustment")) is not None:
-            layer.adjustment = torch.empty_like(adjustment)
+        if isinstance(layer, Layer) and f"{name}.adjustment" in head:
+            layer.adjustment = torch.empty_like(layer.bias)
     return classifier
 
 
-def _classifier_of_kind(card: dict[str, Any], head: Mapping[str, Tensor], backend: str, device: str) -> Classifier:
-    kind, in_features, generator = card["kind"], card["in_features"], torch.Generator()
-    if kind == "dense":
-        return Dense(in_features, len(head["classifier.weight"]), generator=generator)
-    prefix = sparse_prefix(kind)
-    dtype = head[f"{prefix}weight"].dtype
+def _classifier_of_kind(card: ClassifierCard, head: TensorFile, backend: str, device: str) -> Classifier:
+    in_features, generator = card.in_features, torch.Generator()
+    if card.kind == "dense":
+        return Dense(in_features, len(_matrix(head, "classifier.weight", in_features)), generator=generator)
+    prefix = sparse_prefix(card.kind)
+    weight = _matrix(head, f"{prefix}weight")
+    index = _matrix(head, f"{prefix}index", weight.shape[1])
+    order = _permutation(head, f"{prefix}order", len(weight)) if f"{prefix}order" in head else None
+    rows = {-(-len(weight) // size) for size in ([1] if order is None else [group_size(len(weight), len(index))])}
+    if {len(index)} != rows or index.shape[1] > in_features or weight.dtype not in _WEIGHT_TYPES:
+        raise XMCError(f"{head.path}: {prefix}weight is {form(weight)}, {prefix}index {form(index)}; {_ANEW}")
     sparse = FixedFanIn(
         in_features,
-        torch.empty_like(head[f"{prefix}index"]),
-        backend=resolve_backend(device, requested=backend, weight_dtype=dtype)[0],
+        torch.empty(index.shape, dtype=index_dtype(in_features)),
+        backend=resolve_backend(device, requested=backend, weight_dtype=weight.dtype)[0],
         generator=generator,
-        order_L=head.get(f"{prefix}order"),
-        dtype=dtype,
+        order_L=order,
+        dtype=weight.dtype,
     )
-    if kind == "fixed_fan_in":
+    if card.kind != HeadAndTail.kind:
         return sparse
-    dense = Dense(in_features, len(head["classifier.head.weight"]), generator=generator)
-    return HeadAndTail(dense, sparse, head["classifier.order"])
+    dense = Dense(in_features, len(_matrix(head, "classifier.head.weight", in_features)), generator=generator)
+    return HeadAndTail(dense, sparse, _permutation(head, "classifier.order", dense.num_labels + sparse.num_labels))
+
+
+def _matrix(head: TensorFile, name: str, columns: int | None = None) -> Tensor:
+    """A tensor that is there and has rows, of so many columns where that is known."""
+    tensor = head.required(name)
+    if tensor.dim() != 2 or not tensor.numel() or columns not in (None, tensor.shape[1]):
+        raise XMCError(f"{head.path}: {name} is {form(tensor)}, expected [any, {columns or 'any'}]; {_ANEW}")
+    return tensor
+
+
+def _permutation(head: TensorFile, name: str, size: int) -> Tensor:
+    order = head.required(name)
+    numbers = torch.arange(size)
+    if order.dtype != numbers.dtype or not torch.equal(order.sort().values, numbers):
+        raise XMCError(f"{head.path}: {name} is {form(order)}, expected each number from 0 to {size - 1}; {_ANEW}")
+    return order.clone()
+
+
+def check_connections(model: nn.Module) -> None:
+    """Raise XMCError where a sparse layer of a saved model has a column that there is not, or one twice in a row."""
+    for name, layer in model.named_modules():
+        if isinstance(layer, FixedFanIn | SparseLinear):
+            try:
+                check_distinct_columns(layer.index, layer.in_features)
+            except ValueError as error:
+                raise XMCError(f"{name}.{error}; {_ANEW}") from None
 
 
 def sparse_prefix(kind: str) -> str:

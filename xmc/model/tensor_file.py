@@ -1,56 +1,154 @@
-"""Tensors of a safetensors file, each mapped when it is asked for and let go with its last user.
+"""Tensors of safetensors files, each mapped when it is asked for and let go with its last user.
 
 A file mapped as a whole stays in memory until its last tensor is gone: a second model beside the one it is copied into.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from xmc.ops.blocks import label_slices
+from xmc.storage import read_json, unreadable
 from xmc.types import XMCError
 
+WEIGHTS, SHARDS = "model.safetensors", "model.safetensors.index.json"
+_SHARD = re.compile(r"[\w.-]+\.safetensors")  # beside its index
 _MAPPED = 64 << 20  # bytes of a file in memory at a time
+_CHECKED = 1 << 20  # bytes looked at while they are still in the cache
+_NAMED = 3  # tensors in an error
+_ANEW = "copy the model again, or train it anew"
 
 
 class TensorFile(Mapping[str, Tensor]):
-    """The tensors of a file by name."""
+    """The tensors of a file by name.
+
+    Raises:
+        XMCError: it is no whole safetensors file.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with safe_open(path, framework="pt") as file:
-            self._names = tuple(file.keys())
+        try:
+            with safe_open(path, framework="pt") as file:
+                self._names = frozenset(file.keys())
+        except (OSError, SafetensorError) as error:
+            raise unreadable(path, error) from None
 
     def __len__(self) -> int:
         return len(self._names)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
+        return iter(sorted(self._names))
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self._names:
             raise KeyError(name)
-        with safe_open(self.path, framework="pt") as file:
-            tensor: Tensor = file.get_tensor(name)
-            return tensor
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                tensor: Tensor = file.get_tensor(name)
+                return tensor
+        except (OSError, SafetensorError) as error:
+            raise unreadable(self.path, error) from None
+
+    def required(self, name: str) -> Tensor:
+        """Raises XMCError where there is no such tensor."""
+        if name not in self._names:
+            raise XMCError(f"{self.path}: {name} is missing; {_ANEW}")
+        return self[name]
+
+
+class Shards(Mapping[str, Tensor]):
+    """The weights in a Hugging Face folder: in `model.safetensors`, or in the files that its index of shards names.
+
+    Raises:
+        XMCError: there are none, one is not whole, or the index names what is no safetensors file beside it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / WEIGHTS
+        if self.path.is_file():
+            self._file_of = dict.fromkeys(names := TensorFile(self.path), names)
+            return
+        self.path = folder / SHARDS
+        if not self.path.is_file():
+            raise XMCError(f"{folder} has no {WEIGHTS}; expected weights in safetensors, and no others are loaded")
+        file_of = _index(self.path)
+        files = {name: TensorFile(folder / name) for name in sorted(set(file_of.values()))}
+        self._file_of = {name: file for file in files.values() for name in file}
+        found = {name: file.path.name for name, file in self._file_of.items()}
+        if wrong := {name for name, _ in found.items() ^ file_of.items()}:
+            raise XMCError(
+                f"{self.path} and the files that it names differ in {few(sorted(wrong))}; copy the model again"
+            )
+
+    def __len__(self) -> int:
+        return len(self._file_of)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._file_of)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._file_of[name][name]
+
+
+def _index(path: Path) -> dict[str, str]:
+    """The file of each tensor, by an index of shards."""
+    file_of = read_json(path).get("weight_map")
+    if not isinstance(file_of, dict):
+        raise XMCError(f"{path} has no weight_map; copy it again")
+    for name in file_of.values():
+        if not (isinstance(name, str) and _SHARD.fullmatch(name)):
+            raise XMCError(f"{path} names {name!r:.80}; expected safetensors files beside it, and no other is loaded")
+        if not path.with_name(name).is_file():
+            raise XMCError(f"{path} names {name}, which is missing; copy the model again")
+    return file_of
 
 
 @torch.no_grad()
-def fill(tensors: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
-    """Copy saved tensors into those of the same names, some rows after the other.
+def fill(tensors: Mapping[str, Tensor], saved: Mapping[str, Tensor], *, finite: bool = True) -> None:
+    """Copy saved tensors into those of the same names, some rows after the other. finite: whether all numbers must be.
 
-    Raises XMCError where the names or shapes of the two differ.
+    Raises XMCError where the names, shapes or types of the two differ, or where a number is not finite.
     """
-    where = f"{saved.path}: " if isinstance(saved, TensorFile) else ""
+    where = f"{saved.path}: " if isinstance(saved, TensorFile | Shards) else ""
     missing, unexpected = sorted(tensors.keys() - saved.keys()), sorted(saved.keys() - tensors.keys())
     if missing or unexpected:
-        raise XMCError(f"{where}missing {missing}, unexpected {unexpected}; train it anew")
+        raise XMCError(f"{where}missing {few(missing)}, unexpected {few(unexpected)}; {_ANEW}")
     for name, tensor in tensors.items():
-        if (shape := saved[name].shape) != tensor.shape:
-            raise XMCError(f"{where}{name} is {[*shape]}, expected {[*tensor.shape]}; train it anew")
+        have = saved[name]
+        if have.shape != tensor.shape or have.dtype != tensor.dtype:
+            raise XMCError(f"{where}{name} is {form(have)}, expected {form(tensor)}; {_ANEW}")
         own = torch.atleast_1d(tensor)
         for rows in label_slices(len(own), max(1, _MAPPED // max(1, own[:1].nbytes))):
-            own[rows].copy_(torch.atleast_1d(saved[name])[rows])  # mapped anew: what was copied is let go
+            mapped = torch.atleast_1d(saved[name])[rows]  # anew: what was copied is let go
+            for some in label_slices(len(mapped), max(1, _CHECKED // max(1, own[:1].nbytes))):
+                part = own[rows][some]
+                part.copy_(mapped[some])
+                if finite:
+                    _check(part, f"{where}{name}")
+
+
+def check_finite(tensors: Mapping[str, Tensor], where: Path) -> None:
+    """Raise XMCError where a number is NaN or infinite."""
+    for name, tensor in tensors.items():
+        for part in tensor.detach().reshape(-1).split(_CHECKED):
+            _check(part, f"{where}: {name}")
+
+
+def few(names: list[str]) -> str:
+    """The names, or the first of them where they are many."""
+    return str(names) if len(names) <= _NAMED else f"{names[:_NAMED]} and {len(names) - _NAMED} more"
+
+
+def _check(part: Tensor, name: str) -> None:
+    if part.is_floating_point() and part.numel() and not torch.isfinite(torch.stack(part.aminmax())).all():
+        raise XMCError(f"{name} has a number that is not finite; {_ANEW}")
+
+
+def form(tensor: Tensor) -> str:
+    """Type and shape."""
+    return f"{str(tensor.dtype).removeprefix('torch.')} {[*tensor.shape]}"

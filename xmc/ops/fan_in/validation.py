@@ -7,6 +7,7 @@ from itertools import combinations
 from numbers import Real
 from typing import NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,6 +40,15 @@ def check_columns(index: Tensor, in_features: int) -> None:
     low, high = (int(bound) for bound in index.aminmax())
     if low < 0 or high >= in_features:
         _fail("index", f"columns in [0, {in_features})", f"columns from {low} to {high}")
+
+
+def check_distinct_columns(index: Tensor, in_features: int) -> None:
+    """Check that the columns lie in [0, D) and that none is twice in a row. The index is on the CPU."""
+    from xmc.ops.fan_in.impl.numba_kernels import first_unlike
+
+    row = first_unlike(index.numpy(), np.full(in_features, -1))
+    if row >= 0:
+        _fail("index", f"columns in [0, {in_features}), each once in a row", f"row {row}: {index[row].tolist()[:8]}...")
 
 
 def check_features(features: Tensor) -> None:

@@ -269,3 +269,15 @@ def linear_backward_range(table, buffer, rows, index, weight, size, first, last,
             )
         for j in range(stop - start):
             grad_bias[start + j] = elementwise.row_sum(rows, j, width)
+
+
+@_kernel
+def first_unlike(index, seen):
+    """The first row of the index that repeats a column, or has one beyond those of `seen`, int64 [D] of -1; or -1."""
+    for row in range(index.shape[0]):
+        for slot in range(index.shape[1]):
+            column = index[row, slot]
+            if column < 0 or column >= len(seen) or seen[column] == row:
+                return row
+            seen[column] = row
+    return -1

@@ -1,0 +1,96 @@
+"""What the JSON files beside a model's tensors say: its card, and how its encoder is used."""
+
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from xmc.model.sparse_ift import Family, SparseIFT
+from xmc.storage import read_json
+from xmc.types import LossName, XMCError
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Pooling = Literal["cls", "mean", "none"]
+P = TypeVar("P", bound="Part")
+
+
+class Part(BaseModel):
+    """Values are not converted, unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Transformation(Part):
+    """A `SparseIFT`."""
+
+    kind: Family
+    sparsity: Annotated[float, Field(ge=0, lt=1)]
+
+    def build(self) -> SparseIFT:
+        return SparseIFT(self.kind, self.sparsity)
+
+
+class EncoderCard(Part):
+    """`encoder/pooling.json`: see `Encoder`."""
+
+    pooling: Pooling
+    max_length: Count
+    layers: Count = 1
+    dropout: Share = 0.0
+    transformation: Transformation | None = None
+    lexical: bool = False
+
+
+class IdentityCard(Part):
+    kind: Literal["identity"]
+
+
+class LinearCard(Part):
+    """See `intermediate.Linear`."""
+
+    kind: Literal["linear"]
+    width: Count
+    activation: Literal["relu", "gelu", "silu", "tanh"]
+    dropout: Share = 0.0
+    transformation: Transformation | None = None
+
+
+class ClassifierCard(Part):
+    kind: Literal["dense", "fixed_fan_in", "head_and_tail"]
+    in_features: Count
+
+
+class CalibrationCard(Part):
+    """A `Calibration`. own: the file of the labels' thresholds; true, of older formats: `thresholds.safetensors`."""
+
+    scale: Annotated[float, Field(gt=0)]
+    shift: float
+    k: Count
+    threshold: Share
+    own: Annotated[str, Field(pattern=r"^thresholds[\w-]*\.safetensors$")] | bool
+
+
+class Card(Part):
+    """`xmc.json`: see `XMCModel`."""
+
+    format_version: Count
+    loss: LossName
+    logit_adjustment: float = 0.0
+    intermediate: Annotated[IdentityCard | LinearCard, Field(discriminator="kind")]
+    classifier: ClassifierCard
+    calibration: CalibrationCard | None = None
+
+
+def read_part(path: Path, part: type[P]) -> P:
+    """
+    Raises:
+        XMCError: the file cannot be read, or something in it is missing, unknown or of another kind.
+    """
+    try:
+        return part.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        given = "" if first["type"] == "missing" else f", not {first['input']!r:.40}"
+        raise XMCError(f"{path}: {key}: {first['msg']}{given}; copy the model again, or save it anew") from None
