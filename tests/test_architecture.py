@@ -77,3 +77,15 @@ def test_no_pickle_is_loaded(path: Path) -> None:
         assert ast.unparse(call.func) != "torch.load"
         if ast.unparse(call.func) == "np.load":
             assert "allow_pickle=False" in map(ast.unparse, call.keywords)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_nothing_foreign_is_loaded_but_through_one_door(path: Path) -> None:
+    for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
+        if ast.unparse(call.func).startswith("Auto") and call.func.attr in ("from_pretrained", "from_config"):  # type: ignore[attr-defined]
+            assert path.name == "huggingface.py"
+            given = set(map(ast.unparse, call.keywords))
+            assert "trust_remote_code=False" in given
+            assert call.func.attr == "from_config" or "local_files_only=True" in given  # type: ignore[attr-defined]
+            if ast.unparse(call.func) == "AutoModel.from_pretrained":
+                assert "use_safetensors=True" in given

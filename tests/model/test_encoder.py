@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import BertConfig, BertModel, PreTrainedTokenizerBase
+from hostile import change
+from transformers import AutoModel, BertConfig, BertModel, PreTrainedTokenizerBase, RobertaConfig
 
 from xmc.model.bag import BagConfig, BagModel
 from xmc.model.encoder import Encoder, pool
@@ -120,3 +121,29 @@ def test_pickled_weights_are_refused(bert_folder: Path, tmp_path: Path) -> None:
     torch.save(BertModel(BertConfig.from_pretrained(bert_folder)).state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(XMCError, match="safetensors"):
         load_backbone(str(tmp_path))
+
+
+LONG = "open a file module b c d e f g h " * 9
+
+
+@pytest.mark.parametrize("made", [BertConfig, RobertaConfig])
+def test_no_more_tokens_than_positions(
+    made: type, bert_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The table of a model like RoBERTa has two rows more than positions."""
+    shape = {"num_hidden_layers": 1, "num_attention_heads": 1, "hidden_size": 8, "intermediate_size": 8}
+    backbone = AutoModel.from_config(made(vocab_size=16, max_position_embeddings=34, pad_token_id=1, **shape))
+    most = 34 if made is BertConfig else 32
+    encoder = Encoder(backbone, load_backbone(str(bert_folder))[1], pooling="mean", max_length=100).eval()
+    assert f"encoder.max_length=100: {type(backbone).__name__} has positions for {most} tokens" in caplog.text
+    ids, mask, _ = encoder.tokenize([LONG])
+    assert encoder.max_length == ids.shape[1] == most and encoder(ids, mask).isfinite().all()
+    encoder.save_pretrained(tmp_path)
+    change(tmp_path / "pooling.json", max_length=100)  # as models were saved before
+    assert Encoder.from_pretrained(tmp_path).max_length == most
+
+
+def test_a_bag_is_no_transformer(bert_folder: Path) -> None:
+    _, tokenizer = load_backbone(str(bert_folder))
+    with pytest.raises(XMCError, match=r"BagModel does not go with pooling=mean; give encoder.name a transformer"):
+        Encoder(BagModel(BagConfig(16, 0, 6)), tokenizer, pooling="mean", max_length=8)

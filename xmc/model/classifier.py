@@ -60,7 +60,10 @@ class Classifier(nn.Module):
 
 
 class Layer(Classifier):
-    """A classifier of one weight and one bias. adjustment: [L], what `topk` adds to the bias."""
+    """A classifier of one weight and one bias. adjustment: [L], what `topk` adds to the bias.
+
+    Its weights are drawn by the `generator` it is made with; without one they are yet to be filled.
+    """
 
     adjustment: Tensor | None
 
@@ -121,7 +124,7 @@ class FixedFanIn(Layer):
         index_GK: Tensor,
         *,
         backend: str,
-        generator: torch.Generator,
+        generator: torch.Generator | None = None,
         order_L: Tensor | None = None,
         dtype: torch.dtype = torch.float32,
         bound: float | None = None,
@@ -130,8 +133,7 @@ class FixedFanIn(Layer):
         n_groups, fan_in = index_GK.shape
         num_labels = n_groups if order_L is None else len(order_L)
         bound = bound or 1 / math.sqrt(fan_in)
-        weight = torch.empty(num_labels, fan_in).uniform_(-bound, bound, generator=generator)
-        super().__init__(in_features, weight.to(dtype))
+        super().__init__(in_features, _weights(num_labels, fan_in, bound, generator, dtype))
         self.register_buffer("index", index_GK)
         self.register_buffer("order", order_L)
         self.register_buffer("place", None if order_L is None else torch.argsort(order_L), persistent=False)
@@ -222,16 +224,27 @@ class Dense(Layer):
     kind = "dense"
 
     def __init__(
-        self, in_features: int, num_labels: int, *, generator: torch.Generator, bound: float | None = None
+        self,
+        in_features: int,
+        num_labels: int,
+        *,
+        generator: torch.Generator | None = None,
+        bound: float | None = None,
     ) -> None:
         bound = bound or 1 / math.sqrt(in_features)
-        super().__init__(in_features, torch.empty(num_labels, in_features).uniform_(-bound, bound, generator=generator))
+        super().__init__(in_features, _weights(num_labels, in_features, bound, generator, torch.float32))
 
     def topk(self, features_BD: Tensor, k: int) -> TopK:
         return dense_topk(features_BD, self.weight, self._ranking_bias, k)
 
     def _loss(self, features_BD: Tensor, positives: Positives, loss: LossName) -> StepOutput:
         return dense_loss(features_BD, self.weight, self.bias, positives, loss)
+
+
+def _weights(rows: int, columns: int, bound: float, generator: torch.Generator | None, dtype: torch.dtype) -> Tensor:
+    if generator is None:
+        return torch.empty(rows, columns, dtype=dtype)
+    return torch.empty(rows, columns).uniform_(-bound, bound, generator=generator).to(dtype)
 
 
 def _frequency(label_counts: Tensor, num_documents: int) -> Tensor:

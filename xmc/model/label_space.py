@@ -80,14 +80,12 @@ def _stacked(layers: Sequence[L]) -> L:
 
 def _like(layer: L, weight: Tensor, bias: Tensor, adjustment: Tensor | None, index: Tensor | None) -> L:
     """A layer of the same settings with these rows."""
-    width, generator = layer.in_features, torch.Generator()
+    width = layer.in_features
     new: Layer
     if index is None:
-        new = Dense(width, len(weight), generator=generator)
+        new = Dense(width, len(weight))
     else:
         assert isinstance(layer, FixedFanIn)
-        new = FixedFanIn(
-            width, index, backend=layer.backend, generator=generator, dtype=weight.dtype, active=layer.active
-        )
+        new = FixedFanIn(width, index, backend=layer.backend, dtype=weight.dtype, active=layer.active)
     new.weight, new.bias, new.adjustment = nn.Parameter(weight), nn.Parameter(bias), adjustment
     return cast(L, new)

@@ -60,9 +60,9 @@ def read_labels(path: Path, expected: int) -> tuple[Strings, Strings]:
     ids, names = table["id"], table["name"]
     if table.num_rows != expected:
         wrong = f"has {table.num_rows} labels, the classifier {expected}"
-    elif ids.null_count or names.null_count or pc.any(pc.equal(ids, "")).as_py():
+    elif ids.null_count or names.null_count or not pc.min(pc.binary_length(ids)).as_py():
         wrong = "has a label without an id or a name"
-    elif pc.count_distinct(ids).as_py() < expected:
+    elif len(pc.unique(ids)) < expected:
         wrong = f"has the label {_twice(ids)!r:.80} twice"
     else:
         return Strings(ids), Strings(names)
@@ -97,9 +97,9 @@ def empty_classifier(card: ClassifierCard, head: TensorFile, backend: str, devic
 
 
 def _classifier_of_kind(card: ClassifierCard, head: TensorFile, backend: str, device: str) -> Classifier:
-    in_features, generator = card.in_features, torch.Generator()
+    in_features = card.in_features
     if card.kind == "dense":
-        return Dense(in_features, len(_matrix(head, "classifier.weight", in_features)), generator=generator)
+        return Dense(in_features, len(_matrix(head, "classifier.weight", in_features)))
     prefix = sparse_prefix(card.kind)
     weight = _matrix(head, f"{prefix}weight")
     index = _matrix(head, f"{prefix}index", weight.shape[1])
@@ -111,13 +111,12 @@ def _classifier_of_kind(card: ClassifierCard, head: TensorFile, backend: str, de
         in_features,
         torch.empty(index.shape, dtype=index_dtype(in_features)),
         backend=resolve_backend(device, requested=backend, weight_dtype=weight.dtype)[0],
-        generator=generator,
         order_L=order,
         dtype=weight.dtype,
     )
     if card.kind != HeadAndTail.kind:
         return sparse
-    dense = Dense(in_features, len(_matrix(head, "classifier.head.weight", in_features)), generator=generator)
+    dense = Dense(in_features, len(_matrix(head, "classifier.head.weight", in_features)))
     return HeadAndTail(dense, sparse, _permutation(head, "classifier.order", dense.num_labels + sparse.num_labels))
 
 
