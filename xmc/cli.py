@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -17,9 +18,11 @@ from xmc.config import (
     AddLabelsConfig,
     CalibrateConfig,
     CoordinateCheckConfig,
+    DataSection,
     EstimateConfig,
     EvaluateConfig,
     FinetuneConfig,
+    FolderData,
     PredictConfig,
     ReportConfig,
     TrainConfig,
@@ -145,6 +148,8 @@ def _train(cfg: DictConfig) -> None:
     if cfg.resume:
         cfg = _resumed(cfg, list(hydra_cfg.overrides.task))
     config = _run_config(cfg)
+    if isinstance(config, FinetuneConfig) and not config.resume:
+        config = _with_old_data(config)
     from xmc import commands
     from xmc.train.loop import Interrupted
 
@@ -264,6 +269,26 @@ def _resumed(composed: DictConfig, overrides: list[str]) -> DictConfig:
         )
     saved.run, saved.resume = composed.run, True
     return saved
+
+
+def _with_old_data(config: FinetuneConfig) -> FinetuneConfig:
+    """With how the documents are read that `replay` names or, without, that the source learned from, if it is a run.
+
+    Raises:
+        XMCError: replay is neither a run nor a folder that can hold data as the new is laid out.
+    """
+    folder = Path(config.replay or config.source)
+    old: tuple[DataSection, ...] = ()
+    if runs := [run for run in (folder, folder.parent) if run_config_path(run).is_file()]:
+        trained = load_run_config(str(runs[0]))
+        old = (trained.data,)
+        if isinstance(trained, FinetuneConfig) and trained.replay is not None:
+            old += trained.old_data
+    elif config.replay is not None:
+        if not isinstance(config.data, FolderData) or not folder.is_dir():
+            raise XMCError(f"replay={folder} is neither a run nor a folder of data; give the run that learned from it")
+        old = (config.data.model_copy(update={"root": absolute(config.replay)}),)
+    return config.model_copy(update={"old_data": old})
 
 
 def _inherited(arguments: list[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,8 @@ import torch
 from harness import WORDS, Run, small
 from test_resume import model_bytes
 
-from xmc import XMCModel
+from xmc import XMCModel, build
+from xmc.cli import load_run_config
 from xmc.model.label_space import selected
 from xmc.train.tracking import LocalLog, Record
 
@@ -111,6 +113,7 @@ def test_new_labels_learn_before_the_rest(
     [
         ["sparsity=topkast", "sparsity.refresh=5"],
         ["classifier=dense"],
+        ["replay_fraction=0.5"],
         [
             *("classifier.head=0.3", "intermediate=linear", "intermediate.width=24", "trainer.logit_adjustment=0.3"),
             *("sparsity=rigl", "sparsity.interval=5"),
@@ -126,8 +129,10 @@ def test_resumed_to_the_bit(
     overrides: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    shape = [o for o in overrides if not o.startswith("sparsity")]
-    more = ["trainer.max_steps=12", "trainer.log_every=1", *(o for o in overrides if o.startswith("sparsity"))]
+    shape = [o for o in overrides if not o.startswith(("sparsity", "replay"))]
+    more = ["trainer.max_steps=12", "trainer.log_every=1", *(o for o in overrides if o not in shape)]
+    if "replay_fraction=0.5" in overrides:
+        more.append(f"replay={sources(*shape)}")
     start = [f"from={sources(*shape)}", "keep_labels=true", *further(sets[1], *more)]
     xmc("finetune", *start, f"run={tmp_path / 'whole'}")
     real = LocalLog.log
@@ -212,3 +217,50 @@ def test_what_the_source_decides(
     grouped = sources("classifier.group_size=2")
     refused = xmc("finetune", f"from={grouped}", *further(sets[1]), check=False)
     assert "share their connections in groups" in refused.stderr
+
+
+def test_what_is_forgotten_is_told_and_can_be_mended(
+    sets: tuple[Path, Path], sources: Callable[..., Path], tmp_path: Path, xmc: Run
+) -> None:
+    def tuned(name: str, *more: str) -> tuple[Path, dict[str, dict[str, dict[str, float]]], str]:
+        run = tmp_path / name
+        done = xmc("finetune", f"from={sources()}", *further(sets[1], f"run={run}", "trainer.epochs=3", *more))
+        values = json.loads((run / "finetuned-dev.json").read_text())
+        for data in ("new data", "old data"):
+            for when in ("before", "after"):
+                figures = [f"{100 * values[data][when][m]:.2f}" for m in ("P@1", "P@3", "P@5", "nDCG@5")]
+                assert [*f"{data}, {when}".split(), *figures] in [line.split() for line in done.stdout.splitlines()]
+        return run, values, done.stderr
+
+    _, alone, told = tuned("alone")
+    assert alone["new data"]["after"]["P@1"] > alone["new data"]["before"]["P@1"]
+    assert alone["old data"]["after"]["P@1"] < alone["old data"]["before"]["P@1"] - 0.1
+    remedy = f"replay={sources()}"
+    assert f"on old data P@1 fell from {100 * alone['old data']['before']['P@1']:.2f} to " in told and remedy in told
+
+    run, mended, told = tuned("mended", remedy)
+    assert mended["old data"]["before"] == alone["old data"]["before"]
+    assert mended["old data"]["after"]["P@1"] > alone["old data"]["after"]["P@1"] + 0.1 and "fell from" not in told
+    assert sorted(XMCModel.from_pretrained(run / "model").label_ids) == sorted(TOPICS)
+    xmc("evaluate", f"run={run}")
+    many = [len((folder / "test.jsonl").read_text().splitlines()) for folder in sets]
+    assert json.loads((run / "metrics-test.json").read_text())["documents"] == sum(many)
+
+
+def test_where_old_documents_are(
+    sets: tuple[Path, Path], sources: Callable[..., Path], tmp_path: Path, xmc: Run
+) -> None:
+    def started(name: str, *more: str, check: bool = True) -> str:
+        steps = [f"run={tmp_path / name}", "trainer.max_steps=1", *more]
+        return xmc("finetune", *further(sets[1], *steps), check=check).stderr
+
+    shutil.copytree(sources() / "model", tmp_path / "model")
+    told = started("bare", f"from={tmp_path / 'model'}")
+    assert "is a model without its run, so that what it forgot is not known; replay=<folder" in told
+    assert list(json.loads((tmp_path / "bare" / "finetuned-dev.json").read_text())) == ["new data"]
+    started("data", f"from={tmp_path / 'model'}", f"replay={sets[0]}")
+    assert list(json.loads((tmp_path / "data" / "finetuned-dev.json").read_text())) == ["new data", "old data"]
+    told = started("none", f"from={sources()}", f"replay={tmp_path / 'nowhere'}", check=False)
+    assert "nowhere is neither a run nor a folder of data" in told
+    started("again", f"from={tmp_path / 'data'}", f"replay={tmp_path / 'data'}")
+    assert "replay1:" in str(build.load_corpus(load_run_config(str(tmp_path / "again"))).split("train").ids[-1])

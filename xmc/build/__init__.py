@@ -1,6 +1,6 @@
 """The one place where configuration becomes objects."""
 
-from xmc.build.data import build_batches, fields_of, load_corpus, prepare_data, read_corpus
+from xmc.build.data import build_batches, fields_of, load_corpus, prepare_data, read_corpus, with_dev
 from xmc.build.model import build_encoder, build_intermediate, build_transformation
 from xmc.build.source import inherited_settings, learned_part, load_source, model_folder, with_kept_labels
 from xmc.build.sparsity import why_nothing_rewires
@@ -35,5 +35,6 @@ __all__ = [
     "run_fingerprint",
     "start_wandb",
     "why_nothing_rewires",
+    "with_dev",
     "with_kept_labels",
 ]

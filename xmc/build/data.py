@@ -13,6 +13,7 @@ from xmc.data import (
     Corpus,
     Layout,
     cut_dev,
+    mixed,
     prepare,
     read_annif,
     read_bow,
@@ -29,8 +30,17 @@ from xmc.types import XMCError
 
 
 def load_corpus(config: c.TrainConfig) -> Corpus:
-    """Read the data named in the configuration and cut a dev split where there is none and one is wanted."""
-    return cut_dev(read_corpus(config.data), config.data.dev_fraction, seed=0)
+    """Read the data named in the configuration, and mix in the old documents that a run replays."""
+    corpus = with_dev(config.data)
+    if isinstance(config, c.FinetuneConfig) and config.replay is not None:
+        for number, section in enumerate(config.old_data):
+            corpus = mixed(corpus, with_dev(section), config.replay_fraction, mark=f"replay{number}:")
+    return corpus
+
+
+def with_dev(data: c.DataSection) -> Corpus:
+    """Read the data and cut a dev split where there is none and one is wanted."""
+    return cut_dev(read_corpus(data), data.dev_fraction, seed=0)
 
 
 def read_corpus(data: c.DataSection) -> Corpus:

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from xmc import build
+from xmc.commands.forgetting import tell_change
 from xmc.commands.measuring import measure
 from xmc.commands.run_folder import check_run_folder, corpus_of, held, is_finished, save_model, write_json
 from xmc.config import FinetuneConfig, TrainConfig, run_config_path
@@ -107,6 +108,8 @@ def _finish(setup: build.Training, model: XMCModel, config: TrainConfig) -> None
     if setup.dev_batches is not None:
         report = measure(model, setup.dev_batches, corpus_of(model, config), "dev", config.metrics)
         write_json(run / "metrics-dev.json", report.to_dict())
+    if isinstance(config, FinetuneConfig):
+        tell_change(config, model)
     save_model(model, run / "model")
     which = "last model" if step is None else f"best model (step {step})"
     logger.info("%s -> %s", which, run / "model")

@@ -5,16 +5,14 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from xmc.config.parts import (
-    AnnifData,
     BagEncoder,
-    BowData,
     ClustersAuxiliary,
     Count,
+    Data,
     DenseClassifier,
     FixedFanInClassifier,
     Fraction,
     IdentityIntermediate,
-    LightXMLData,
     LinearIntermediate,
     Metrics,
     NoAuxiliary,
@@ -22,18 +20,13 @@ from xmc.config.parts import (
     NoSparseIFT,
     NoTracking,
     OnError,
-    PecosData,
     Positive,
-    PydocData,
-    RepositoryData,
     Section,
     SparseFeaturesEncoder,
     SparseIFT,
     Sparsity,
     StandardParametrization,
     SuParParametrization,
-    SyntheticData,
-    TableData,
     Trainer,
     TransformerEncoder,
     WandbTracking,
@@ -48,10 +41,7 @@ class TrainConfig(Section):
     resume: bool
     seed: Annotated[int, Field(ge=0)]
     loss: LossName
-    data: Annotated[
-        PydocData | SyntheticData | TableData | LightXMLData | RepositoryData | PecosData | AnnifData | BowData,
-        Field(discriminator="kind"),
-    ]
+    data: Data
     encoder: Annotated[BagEncoder | TransformerEncoder | SparseFeaturesEncoder, Field(discriminator="kind")]
     intermediate: Annotated[IdentityIntermediate | LinearIntermediate, Field(discriminator="kind")]
     classifier: Annotated[FixedFanInClassifier | DenseClassifier, Field(discriminator="kind")]
@@ -142,11 +132,18 @@ class NewLabels(Section):
 
 
 class FinetuneConfig(TrainConfig):
-    """A run that starts from a trained model. source: its folder, or that of the run that trained it."""
+    """A run that starts from a trained model. source: its folder, or that of the run that trained it.
+
+    replay: where the old documents are that learn too, so large a fraction of them. old_data: how they are read or,
+    without replay, those that the source learned from, to see what it forgets. Older runs have none of the three.
+    """
 
     source: Annotated[str, Field(alias="from")]
     keep_labels: bool
     new_labels: NewLabels
+    replay: str | None = None
+    replay_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    old_data: tuple[Data, ...] = ()
 
 
 class CoordinateCheck(Section):

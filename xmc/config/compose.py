@@ -15,7 +15,7 @@ from xmc.config.parse import near_miss
 from xmc.config.parts import Section
 from xmc.types import XMCError
 
-PATH_KEYS = ("from", "data.root", "encoder.name")
+PATH_KEYS = ("from", "replay", "data.root", "encoder.name")
 
 
 def conf_folder() -> Path:

@@ -100,6 +100,12 @@ class AnnifData(FolderData):
     vocabulary: str | None
 
 
+Data = Annotated[
+    PydocData | SyntheticData | TableData | LightXMLData | RepositoryData | PecosData | AnnifData | BowData,
+    Field(discriminator="kind"),
+]
+
+
 class EncoderSection(Section):
     max_length: Count
     dropout: Annotated[float, Field(ge=0, lt=1)]

@@ -9,6 +9,7 @@ from xmc.data.documents import read_documents, read_examples
 from xmc.data.filters import StreamFilter
 from xmc.data.labels import read_labels_tsv
 from xmc.data.lightxml import read_lightxml
+from xmc.data.mix import mixed
 from xmc.data.pecos import read_pecos
 from xmc.data.prepare import PECOS, REPOSITORY, TABLE, Layout, prepare
 from xmc.data.pydoc import read_pydoc
@@ -28,6 +29,7 @@ __all__ = [
     "StreamFilter",
     "cached",
     "cut_dev",
+    "mixed",
     "prepare",
     "read_annif",
     "read_bow",

@@ -41,7 +41,8 @@ class ArrowTexts(Sequence[str]):
 
     def followed_by(self, texts: Sequence[str]) -> "ArrowTexts":
         """These texts, then those."""
-        return ArrowTexts(concatenate_datasets([self.dataset, Dataset.from_dict({"text": list(texts)})]))
+        more = texts.dataset if isinstance(texts, ArrowTexts) else Dataset.from_dict({"text": list(texts)})
+        return ArrowTexts(concatenate_datasets([self.dataset, more]))
 
 
 @dataclass(frozen=True)
