@@ -3,6 +3,7 @@
 import ast
 import random
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,21 @@ def test_classes_may_be_an_array(fitted: XMCClassifier, tmp_path: Path) -> None:
         XMCClassifier.from_pretrained(tmp_path / "model", classes=CLASSES[:2])
 
 
+def test_fits_in_threads_are_those_of_one(fitted: XMCClassifier) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        models = [pool.submit(XMCClassifier(**SMALL).fit, TEXTS, LABELS) for _ in range(2)]
+        probabilities = [model.result().predict_proba(TEXTS, k=3).toarray() for model in models]
+    expected = fitted.predict_proba(TEXTS, k=3).toarray()
+    assert all((found == expected).all() for found in probabilities)
+
+
+def test_a_failed_fit_leaves_its_folder_free(tmp_path: Path) -> None:
+    estimator = XMCClassifier(**SMALL, run=tmp_path / "run")
+    with pytest.raises(XMCError, match="empty text"):
+        estimator.fit(["a b", " "], [["fish"], ["birds"]])
+    assert estimator.fit(TEXTS, LABELS).score(TEXTS, LABELS) > 0.9
+
+
 def test_a_run_folder_is_that_of_a_run(tmp_path: Path, fitted: XMCClassifier) -> None:
     run = tmp_path / "run"
     estimator = XMCClassifier(**SMALL, run=run).fit(TEXTS, LABELS)
@@ -201,6 +217,7 @@ def test_names_of_parameters() -> None:
 
 
 def test_scikit_learn(tmp_path: Path) -> None:
+    joblib = pytest.importorskip("joblib")
     pytest.importorskip("sklearn")
     from sklearn.base import clone
     from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
@@ -213,6 +230,8 @@ def test_scikit_learn(tmp_path: Path) -> None:
     assert copy is not estimator and copy.get_params() == estimator.get_params()
     assert clone(XMCClassifier(classes=np.array(CLASSES))).classes.tolist() == CLASSES
     assert cross_val_score(estimator, TEXTS, LABELS, cv=2).min() > 0.8
+    with joblib.parallel_backend("threading"):
+        assert cross_val_score(estimator, TEXTS, LABELS, cv=2, n_jobs=2).min() > 0.8
     predicted = cross_val_predict(estimator, TEXTS, LABELS, cv=2)
     assert predicted.shape == (len(TEXTS), 1)
     assert np.mean([row[0] in truth for row, truth in zip(predicted, LABELS, strict=True)]) > 0.8

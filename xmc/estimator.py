@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import shutil
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from xmc import build, commands
-from xmc.config import TrainConfig, near_miss, parse, run_config_path
+from xmc.config import TrainConfig, near_miss, parse
 from xmc.config.compose import as_override, compose, to_yaml
 from xmc.config.shell import shell_command
 from xmc.evaluate.metrics import ndcg_at_k, precision_at_k, recall_at_k
@@ -97,16 +98,13 @@ class XMCClassifier:
         """
         with _one_at_a_time, self._run_folder() as run:
             config = self.config(run)
-            if run_config_path(run).exists():
-                raise XMCError(
-                    f"{run} already holds a run; give another folder, or run=None, so that each fit has one of its own"
-                )
-            classes = self._write_documents(run / "data", texts, labels)
-            try:
-                commands.train_run(config, to_yaml(config))
-            except Interrupted as stop:
-                go_on = shell_command("train", run=str(run), resume=True)
-                raise KeyboardInterrupt(f"go on with: {go_on}") from stop
+            with _data_folder(run) as data:
+                classes = self._write_documents(data, texts, labels)
+                try:
+                    commands.train_run(config, to_yaml(config))
+                except Interrupted as stop:
+                    go_on = shell_command("train", run=str(run), resume=True)
+                    raise KeyboardInterrupt(f"go on with: {go_on}") from stop
             device = build.prepare_machine(config.trainer.device, config.trainer.threads)
             self._use(XMCModel.from_pretrained(run / "model", device=str(device)), classes)
         return self
@@ -239,7 +237,6 @@ class XMCClassifier:
         """Write the documents as `data=jsonl` reads them, and the vocabulary if it is given; returns the classes."""
         if isinstance(texts, str) or len(texts) != count(labels):
             raise XMCError(f"fit takes as many texts as labels, got {len(texts)} and {count(labels)}")
-        folder.mkdir(parents=True, exist_ok=True)
         seen: dict[str, Label] = {}
         with open(folder / "train.jsonl", "w", encoding="utf-8") as out:
             for row, (text, of_one) in enumerate(zip(texts, label_lists(labels, self.classes), strict=True)):
@@ -258,6 +255,28 @@ class XMCClassifier:
             return list(seen.values())
         _write_vocabulary(folder / "labels.tsv", [str(label) for label in classes])
         return classes
+
+
+@contextmanager
+def _data_folder(run: Path) -> Iterator[Path]:
+    """The folder of a run's documents, which this fit alone writes; it goes if the fit fails before anything is learned.
+
+    Raises:
+        XMCError: the folder is there already.
+    """
+    folder = run / "data"
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        raise XMCError(
+            f"{run} already holds a run; give another folder, or run=None, so that each fit has one of its own"
+        ) from None
+    try:
+        yield folder
+    except BaseException:
+        if not (run / "checkpoints").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _write_vocabulary(path: Path, classes: Sequence[str]) -> None:
