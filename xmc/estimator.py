@@ -259,7 +259,7 @@ class XMCClassifier:
 
 @contextmanager
 def _data_folder(run: Path) -> Iterator[Path]:
-    """The folder of a run's documents, which this fit alone writes; it goes if the fit fails before anything is learned.
+    """The folder of a run's documents, which this fit alone writes; it goes if the fit fails before it learns.
 
     Raises:
         XMCError: the folder is there already.
