@@ -11,6 +11,7 @@ from harness import Run, small
 
 from xmc.evaluate import FAMILIES
 from xmc.run_report import recorded_metrics
+from xmc.types import XMCError
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -71,6 +72,13 @@ def test_test_figures_only_where_asked_for(tmp_path: Path) -> None:
         (tmp_path / f"metrics-{split}.json").write_text('{"metrics": {"P@1": 1.0}}')
     assert list(recorded_metrics(tmp_path, "dev")) == ["train"]
     assert list(recorded_metrics(tmp_path, "test")) == ["dev", "train"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"metrics": {"P@1": "high"}}', "[" * 100_000], ids=range(5))
+def test_metrics_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "metrics-dev.json").write_text(text)
+    with pytest.raises(XMCError, match=r"metrics-dev\.json"):
+        recorded_metrics(tmp_path, "test")
 
 
 def test_several_runs_and_parts_that_are_missing(trained: Path, corpus: Path, tmp_path: Path, xmc: Run) -> None:

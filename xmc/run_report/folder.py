@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from xmc.storage import read_json
+from xmc.types import XMCError
+
 
 def recorded_metrics(run: Path, split: str) -> dict[str, dict[str, float]]:
     """Metrics by split, of the splits measured before. Of test only where it is the split of the report."""
@@ -12,8 +15,17 @@ def recorded_metrics(run: Path, split: str) -> dict[str, dict[str, float]]:
     for path in sorted(run.glob("metrics-*.json")):
         of = path.stem.removeprefix("metrics-")
         if of not in (split, "test"):
-            kept[of] = json.loads(path.read_text())["metrics"]
+            kept[of] = _metrics(path, of)
     return kept
+
+
+def _metrics(path: Path, split: str) -> dict[str, float]:
+    metrics = read_json(path).get("metrics")
+    if not isinstance(metrics, dict) or not all(isinstance(value, int | float) for value in metrics.values()):
+        raise XMCError(
+            f"{path} holds no metrics; write it anew with `xmc evaluate split={split} run=...`, or delete it"
+        )
+    return metrics
 
 
 def model_sizes(run: Path) -> dict[str, int]:

@@ -106,7 +106,7 @@ class Checkpoints:
         if state["config_hash"] != self.config_hash:
             raise XMCError(
                 f"{folder} was written by a run with another configuration than {self.folder.parent / 'config.yaml'}; "
-                "restore that file, or start anew in another folder with run=..."
+                "restore that file, delete this folder if it came from another run, or start anew with another run=..."
             )
         return {file.removesuffix(".safetensors"): TensorFile(folder / file) for file in state["files"]}, state
 
