@@ -72,8 +72,10 @@ def test_the_score_can_reach_one(fitted: XMCClassifier) -> None:
     assert fitted.score(TEXTS, predicted, k=3, metric="R") == 1
     with pytest.raises(XMCError, match="metric: got 'ndcg'; expected one of: P, R, nDCG"):
         fitted.score(TEXTS, LABELS, metric="ndcg")
-    with pytest.raises(XMCError, match="as many texts as labels, got 2 and 3"):
+    with pytest.raises(XMCError, match="as many texts as labels, at least 1; got 2 and 3"):
         fitted.score(TEXTS[:2], LABELS[:3])
+    with pytest.raises(XMCError, match="at least 1; got 0 and 0"):
+        fitted.score([], [])
 
 
 def test_lists_sets_and_matrices_are_learned_alike(fitted: XMCClassifier) -> None:
@@ -136,11 +138,12 @@ def test_fits_in_threads_are_those_of_one(fitted: XMCClassifier) -> None:
     assert all((found == expected).all() for found in probabilities)
 
 
-def test_a_failed_fit_leaves_its_folder_free(tmp_path: Path) -> None:
+def test_a_failed_fit_leaves_its_folder_free(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     estimator = XMCClassifier(**SMALL, run=tmp_path / "run")
     with pytest.raises(XMCError, match="empty text"):
         estimator.fit(["a b", " "], [["fish"], ["birds"]])
     assert estimator.fit(TEXTS, LABELS).score(TEXTS, LABELS) > 0.9
+    assert "documents, so that chance chooses the best model; raise data.dev_fraction" in caplog.text
 
 
 def test_a_run_folder_is_that_of_a_run(tmp_path: Path, fitted: XMCClassifier) -> None:
@@ -234,6 +237,8 @@ def test_scikit_learn(tmp_path: Path) -> None:
         assert cross_val_score(estimator, TEXTS, LABELS, cv=2, n_jobs=2).min() > 0.8
     predicted = cross_val_predict(estimator, TEXTS, LABELS, cv=2)
     assert predicted.shape == (len(TEXTS), 1)
+    dense = np.array([[label in row for label in CLASSES] for row in LABELS])
+    assert cross_val_predict(estimator, TEXTS, dense, cv=2, method="predict_proba").shape == (len(TEXTS), 3)
     assert np.mean([row[0] in truth for row, truth in zip(predicted, LABELS, strict=True)]) > 0.8
     with pytest.raises(XMCError, match="run=None, so that each fit has one of its own"):
         cross_val_score(XMCClassifier(**SMALL, run=tmp_path / "run"), TEXTS, LABELS, cv=2, error_score="raise")

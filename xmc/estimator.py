@@ -133,8 +133,8 @@ class XMCClassifier:
             raise XMCError(f"metric: got {metric!r}{near_miss(metric, list(METRICS))}")
         k = self.k if k is None else k
         predicted, true = self.predict(texts, k), list(label_lists(labels, self.classes))
-        if len(predicted) != len(true):
-            raise XMCError(f"score takes as many texts as labels, got {len(predicted)} and {len(true)}")
+        if len(predicted) != len(true) or not true:
+            raise XMCError(f"score takes as many texts as labels, at least 1; got {len(predicted)} and {len(true)}")
         unseen = {label for of_one in true for label in of_one} - set(self._own.values())
         column = {label: i for i, label in enumerate([*self._own.values(), *unseen])}
         ranked = np.full((len(true), k), -1)

@@ -22,6 +22,8 @@ from xmc.train.state import TrainState
 
 logger = logging.getLogger(__name__)
 
+FEW = 20  # dev documents: fewer are told
+
 
 def train_run(config: TrainConfig, config_yaml: str) -> None:
     """Train from raw text, or from a trained model, to `<run>/model`, or go on where the run was interrupted.
@@ -56,6 +58,11 @@ def _train(config: TrainConfig, config_yaml: str, device: torch.device) -> None:
     setup = build.build_training(config, learned, device, source=source, resumed=saved is not None)
     if (idle := build.why_nothing_rewires(config.sparsity, setup.state.sparse, setup.plan.total_steps)) is not None:
         logger.warning(idle)
+    if "dev" in corpus.splits and (few := len(corpus.split("dev"))) < FEW:
+        logger.warning(
+            f"dev has {few} documents, so that chance chooses the best model; raise data.dev_fraction or give a larger "
+            "dev file, or learn from all and keep the last model with data.dev_fraction=0"
+        )
     if saved is not None:
         setup.state.load(*saved)
         logger.info("resuming after step %d", setup.state.progress.step)
