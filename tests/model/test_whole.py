@@ -279,7 +279,8 @@ def test_older_formats_are_read(version: int, tmp_path: Path) -> None:
     for thresholds in tmp_path.glob("thresholds-*"):
         thresholds.rename(tmp_path / "thresholds.safetensors")
         calibration(own=True)(tmp_path)
-    change(tmp_path / "xmc.json", format_version=version, **{"logit_adjustment": None} if version < 3 else {})
+    unsealed = {"format_version": version, "files": None, "digest": None}
+    change(tmp_path / "xmc.json", **unsealed, **{"logit_adjustment": None} if version < 3 else {})
     assert XMCModel.from_pretrained(tmp_path).predict(TEXTS) == model.predict(TEXTS)
 
 

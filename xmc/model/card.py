@@ -72,7 +72,7 @@ class CalibrationCard(Part):
 
 
 class Card(Part):
-    """`xmc.json`: see `XMCModel`."""
+    """`xmc.json`: see `XMCModel`. files, digest: see `seal`."""
 
     format_version: Count
     loss: LossName
@@ -80,6 +80,8 @@ class Card(Part):
     intermediate: Annotated[IdentityCard | LinearCard, Field(discriminator="kind")]
     classifier: ClassifierCard
     calibration: CalibrationCard | None = None
+    files: dict[str, str] = {}
+    digest: str = ""
 
 
 def read_part(path: Path, part: type[P]) -> P:

@@ -28,6 +28,7 @@ from xmc.model.saved import (
     read_labels,
     sparse_prefix,
 )
+from xmc.model.seal import check_seal, sealed
 from xmc.model.tensor_file import TensorFile, fill
 from xmc.storage import whole_file
 from xmc.types import LossName, TopK, XMCError
@@ -219,8 +220,11 @@ class XMCModel(nn.Module):
             "classifier": {"kind": self.classifier.kind, "in_features": self.classifier.in_features},
             "calibration": calibration,
         }
+        files = [folder / HEAD, folder / LABELS, *(path for path in folder.glob("encoder/**/*") if path.is_file())]
+        if calibration is not None and calibration["own"]:
+            files.append(folder / calibration["own"])
         with whole_file(folder / CARD) as out:
-            out.write(json.dumps(card, indent=2) + "\n")
+            out.write(json.dumps(sealed(card, folder, files), indent=2) + "\n")
         for thresholds in folder.glob("thresholds*.safetensors"):
             if calibration is None or thresholds.name != calibration["own"]:
                 thresholds.unlink()
@@ -288,4 +292,5 @@ class XMCModel(nn.Module):
         )
         fill({name: value for name, value in model.state_dict().items() if not name.startswith("encoder.")}, head)
         check_connections(model)
+        check_seal(folder / CARD)
         return model.to(device).eval()

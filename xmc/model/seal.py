@@ -1,0 +1,58 @@
+"""The digests of a saved model's files, kept in its card: what was damaged since, if only by a bit, is not loaded.
+
+They guard against accidents. Who changes a model on purpose can make them anew, so that its parts are checked first.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from xmc.storage import read_json, unreadable
+from xmc.types import XMCError
+
+_BLOCK = 1 << 18  # bytes, which stay in the cache of a core
+_SEAL = ("files", "digest")
+
+
+def sealed(card: dict[str, Any], folder: Path, files: Iterable[Path]) -> dict[str, Any]:
+    """The card with the digests of these files of the folder, and of itself."""
+    card = {key: value for key, value in card.items() if key not in _SEAL}
+    card["files"] = {path.relative_to(folder).as_posix(): _digest(path) for path in sorted(files)}
+    return card | {"digest": _digest_of(card)}
+
+
+def check_seal(path: Path) -> None:
+    """Raise XMCError where the card at `path`, or a file that it names, is not what was saved.
+
+    A card without digests, as it was before there were any, is not checked.
+    """
+    card = read_json(path)
+    files = card.get("files", {})
+    if missing := [name for name in files if not (path.parent / name).is_file()]:
+        raise XMCError(f"{path.parent} is not whole: {', '.join(missing)} is missing; copy the model again")
+    changed = [] if card.get("digest") in (None, _digest_of(card)) else [path]
+    changed += [path.parent / name for name, digest in files.items() if _digest(path.parent / name) != digest]
+    if changed:
+        raise XMCError(
+            f"{changed[0]} is not what was saved: it is damaged, or was changed since; copy the model again, or take "
+            f'"files" and "digest" out of {path} to use it as it is'
+        )
+
+
+def _digest(path: Path) -> str:
+    digest = xxhash.xxh3_128()
+    try:
+        with open(path, "rb") as stream:
+            while block := stream.read(_BLOCK):
+                digest.update(block)
+    except OSError as error:
+        raise unreadable(path, error) from None
+    return digest.hexdigest()
+
+
+def _digest_of(card: dict[str, Any]) -> str:
+    rest = {key: value for key, value in card.items() if key != "digest"}
+    return xxhash.xxh3_128(json.dumps(rest, sort_keys=True).encode()).hexdigest()
