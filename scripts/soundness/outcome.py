@@ -67,7 +67,7 @@ def judge(ended: Ended) -> Verdict | None:
         return Verdict(Outcome.HANG, f"stopped after {ended.seconds:.0f} s")
     if ended.code < 0:
         return Verdict(Outcome.CRASH, f"signal {-ended.code}: {tail}")
-    if ended.grown > MEMORY_LIMIT or "MemoryError" in ended.stderr:
+    if ended.grown > MEMORY_LIMIT or any(word in ended.stderr for word in ("MemoryError", "memory is exhausted")):
         return Verdict(Outcome.MEMORY, f"{ended.grown} MiB: {tail}")
     if "Traceback (most recent call last)" in ended.stderr:
         return Verdict(Outcome.TRACEBACK, tail)

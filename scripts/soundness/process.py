@@ -51,13 +51,19 @@ class Command:
         self._stdin, self._stdout, self._stderr = (tempfile.TemporaryFile() for _ in range(3))  # noqa: SIM115
         self._stdin.write(stdin)
         self._stdin.seek(0)
-        self._started = time.monotonic()
         self._before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        ready, tell = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
             os.setpgid(0, 0)
+            os.write(tell, b".")
+            os.close(tell)
             streams = [stream.fileno() for stream in (self._stdin, self._stdout, self._stderr)]
             _be_command(list(map(str, arguments)), streams, within or _plainly, main or _main, memory)
+        os.close(tell)
+        os.read(ready, 1)  # so that moments count from its beginning
+        os.close(ready)
+        self._started = time.monotonic()
 
     def kill(self, number: int) -> None:
         os.kill(self.pid, number)
