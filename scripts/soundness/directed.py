@@ -83,7 +83,11 @@ _TABLES = [
     text_of("csv", "train.csv", "no header", lambda text: text.partition("\n")[2], REFUSED),
     text_of("csv", "train.csv", "an empty name", lambda text: text.replace("id,text,labels", "id,,labels"), REFUSED),
     table_of("text not UTF-8", REFUSED, column("text", not_utf8)),
-    table_of("dates out of range", ANY, column("date", lambda v: pa.array([2**62] * len(v), pa.timestamp("s")))),
+    table_of(
+        "ids of dates out of range",
+        REFUSED,
+        column("id", lambda v: pa.array(range(2**62, 2**62 + len(v)), pa.timestamp("us"))),
+    ),
     table_of("large strings", SAME, column("text", lambda v: pa.array(v, pa.large_string()))),
     table_of("texts in a dictionary", SAME, column("text", lambda v: pa.array(v).dictionary_encode())),
     table_of("large lists", SAME, column("labels", lambda v: pa.array(v, pa.large_list(pa.string())))),
