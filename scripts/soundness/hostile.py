@@ -192,9 +192,9 @@ def _of_head() -> dict[str, Change]:
         "head: a header nested deep": header_of(len(DEEP), DEEP.encode()),
         "head: a pointer of Git LFS": replaced(head, POINTER),
         "head: a pickle": pickled_as(head),
-        "thresholds: one less": tensors("thresholds.safetensors", of_first(lambda t: t[:-1], "")),
-        "thresholds: NaN": tensors("thresholds.safetensors", of_first(entry(float("nan")), "")),
-        "thresholds: missing": missing("thresholds.safetensors"),
+        "thresholds: one less": tensors("thresholds*.safetensors", of_first(lambda t: t[:-1], "")),
+        "thresholds: NaN": tensors("thresholds*.safetensors", of_first(entry(float("nan")), "")),
+        "thresholds: missing": missing("thresholds*.safetensors"),
     }
 
 

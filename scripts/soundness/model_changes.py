@@ -47,6 +47,8 @@ AUTO_MAP = {
 
 def _at(folder: Path, file: str) -> Path:
     """A file of a run, or of its model, or of an encoder."""
+    if "*" in file:
+        return next((folder / "model").glob(file))
     model = folder / "model" / file
     return model if model.exists() or (model.parent.exists() and "/" in file) else folder / file
 
