@@ -38,6 +38,11 @@ class XMCError(Exception):
     """A mistake in the user's input, told in one message: what was given, what was expected, the way out."""
 
 
+def said(error: object) -> str:
+    """What a library says went wrong, in one line."""
+    return " ".join(str(error).split())
+
+
 class Strings(Sequence[str]):
     """Strings in one Arrow column, 4 bytes each beside their text: the ids and names of millions of labels.
 

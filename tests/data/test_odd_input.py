@@ -227,6 +227,16 @@ def test_skipped_documents_are_told_and_shift_nothing(
         read_table(tmp_path, id_field=None, cache_dir=tmp_path / "cache")
 
 
+def test_damaged_parquet_is_told_in_one_line(tmp_path: Path) -> None:
+    pq.write_table(pa.Table.from_pylist(records()), tmp_path / "train.parquet")
+    content = bytearray((tmp_path / "train.parquet").read_bytes())
+    content[4:40] = b"\xff" * 36  # the header of the first page
+    (tmp_path / "train.parquet").write_bytes(content)
+    with pytest.raises(XMCError, match=r"train.parquet: cannot be read beyond row 0 \(.*\); is it complete") as refused:
+        read_table(tmp_path, ["text"], "labels", "id", cache_dir=tmp_path / "cache")
+    assert "\n" not in str(refused.value)
+
+
 def test_skipped_rows_of_parquet(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     rows = [{"text": text, "labels": [text]} for text in ("a", "", "c")]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "train.parquet")

@@ -234,15 +234,25 @@ def test_an_order_is_a_permutation(order: str, made: str, wrong: Callable, tmp_p
 
 
 @pytest.mark.parametrize("kind", ["transformer", "transformed", "lexical"])
-@pytest.mark.parametrize("wrong", ["missing", "unexpected", "NaN"])
+@pytest.mark.parametrize("wrong", ["missing", "unexpected", "NaN", "of other types"])
 def test_an_encoder_is_whole_or_refused(kind: str, wrong: str, bert_folder: Path, tmp_path: Path) -> None:
     save_encoder(kind, bert_folder, tmp_path)
     Encoder.from_pretrained(tmp_path)
     file = "lexical/model.safetensors" if kind == "lexical" else "model.safetensors"
     name = "table" if kind == "lexical" else "embeddings_word_embeddings_weight"
     edits = {"unexpected": added(file), "missing": tensors(file, **{name: None})}
+    edits["of other types"] = tensors(file, **{name: torch.Tensor.long})
     edits.get(wrong, tensors(file, **{name: put(torch.nan)}))(tmp_path)
-    with pytest.raises(XMCError, match=f"{file}: .*{'not finite' if wrong == 'NaN' else wrong}"):
+    said = {"NaN": "not finite", "of other types": "of other types|is int64"}
+    with pytest.raises(XMCError, match=f"{file}: .*({said.get(wrong, wrong)})"):
+        Encoder.from_pretrained(tmp_path)
+
+
+def test_an_encoder_without_its_tokenizer_is_refused(bert_folder: Path, tmp_path: Path) -> None:
+    save_encoder("transformer", bert_folder, tmp_path)
+    (tmp_path / "tokenizer.json").unlink()
+    (tmp_path / "vocab.txt").unlink(missing_ok=True)
+    with pytest.raises(XMCError, match=r"has no tokenizer, neither tokenizer.json nor vocab.txt"):
         Encoder.from_pretrained(tmp_path)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from xmc.data.assemble import MOST_LABELS
 from xmc.data.files import DAMAGED
-from xmc.types import XMCError
+from xmc.types import XMCError, said
 
 _EXPECTED = "expected a CSR matrix as scipy.sparse.save_npz writes it"
 _ROWS = 10_000  # whose offsets are read at once
@@ -105,4 +105,4 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(path) as archive:
             yield archive
     except _UNREADABLE as error:
-        raise XMCError(f"{path}: cannot be read ({error}); {_EXPECTED}. Is it complete?") from None
+        raise XMCError(f"{path}: cannot be read ({said(error)}); {_EXPECTED}. Is it complete?") from None

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from xmc.data.delimited import check_columns, delimited
 from xmc.data.files import DAMAGED, json_lines, open_bytes
-from xmc.types import XMCError
+from xmc.types import XMCError, said
 
 FORMATS = ("jsonl", "ndjson", "json", "csv", "tsv", "parquet")
 COMPRESSIONS = ("gz", "bz2", "xz", "zst")
@@ -62,7 +62,7 @@ def _parquet(path: Path, stream: BinaryIO) -> Iterator[tuple[int, Record]]:
                 number += 1
                 yield number, record
     except (pa.ArrowException, *DAMAGED) as error:
-        raise XMCError(f"{path}: cannot be read beyond row {number} ({error}); is it complete?") from None
+        raise XMCError(f"{path}: cannot be read beyond row {number} ({said(error)}); is it complete?") from None
 
 
 def _rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
@@ -77,4 +77,4 @@ def _value(scalar: pa.Scalar) -> Any:
     try:
         return scalar.as_py()
     except (ValueError, OverflowError) as error:
-        return XMCError(f"cannot be read ({error})")
+        return XMCError(f"cannot be read ({said(error)})")

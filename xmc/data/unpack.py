@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path, PureWindowsPath
 from typing import IO, Any
 
-from xmc.types import XMCError
+from xmc.types import XMCError, said
 
 ARCHIVES = (".tar.gz", ".tgz", ".zip")
 _BLOCK = 1 << 20
@@ -64,7 +64,7 @@ def unpack(archive: Path, folder: Path, names: Collection[str]) -> None:
         except (OSError, *_DAMAGED) as error:
             if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # these come of what is read
                 raise
-            raise XMCError(f"{archive}: damaged ({error}); delete it and get it again") from None
+            raise XMCError(f"{archive}: damaged ({said(error)}); delete it and get it again") from None
         for name in found:
             Path(temporary, name).replace(folder / name)
 

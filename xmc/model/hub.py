@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
-from xmc.types import XMCError
+from xmc.types import XMCError, said
 
 FILES = ("*.json", "*.jsonl", "*.safetensors", "*.txt", "*.model")  # all that a model is read from, and no pickle
 
@@ -35,8 +35,8 @@ def download(repository: str, revision: str | None, files: tuple[str, ...]) -> P
         return Path(snapshot_download(repository, revision=revision, allow_patterns=list(files)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         raise XMCError(
-            f"{repository} is no folder here, and as a repository of the Hugging Face Hub it cannot be read: {error}; "
-            "give the folder of a model, or for a private repository log in with `hf auth login`"
+            f"{repository} is no folder here, and as a repository of the Hugging Face Hub it cannot be read: "
+            f"{said(error)}; give the folder of a model, or for a private repository log in with `hf auth login`"
         ) from None
 
 

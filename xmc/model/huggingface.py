@@ -30,7 +30,7 @@ from xmc.model.bag import BagConfig, BagModel
 from xmc.model.sparse_features import SparseFeaturesConfig, SparseFeaturesModel, SparseFeaturesTokenizer
 from xmc.model.tensor_file import SHARDS, Shards, check_finite, few
 from xmc.storage import read_json
-from xmc.types import XMCError
+from xmc.types import XMCError, said
 
 AutoConfig.register(BagConfig.model_type, BagConfig)
 AutoModel.register(BagConfig, BagModel)
@@ -96,6 +96,9 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True
         )
+    names = sorted(tokenizer.vocab_files_names.values())
+    if names and not any((folder / name).is_file() for name in names):  # transformers makes one that knows no word
+        raise XMCError(f"{folder} has no tokenizer, neither {' nor '.join(names)}; copy the model again")
     return tokenizer
 
 
@@ -136,10 +139,12 @@ def _load(folder: Path, dropout: float | None, spare: Callable[[str], bool], exa
     missing = sorted(key for key in found["missing_keys"] if not spare(key))
     unexpected = sorted(found["unexpected_keys"]) if exact else []
     reshaped = sorted(name for name, *_ in found["mismatched_keys"])
-    if missing or unexpected or reshaped:
+    own = backbone.state_dict()
+    retyped = [key for key in files if key in own and files[key].is_floating_point() != own[key].is_floating_point()]
+    if missing or unexpected or reshaped or retyped:
         raise XMCError(
-            f"{files.path}: missing {few(missing)}, unexpected {few(unexpected)}, of other shapes {few(reshaped)}; "
-            "expected the tensors of its config.json's model: copy it again"
+            f"{files.path}: missing {few(missing)}, unexpected {few(unexpected)}, of other shapes {few(reshaped)}, "
+            f"of other types {few(retyped)}; expected the tensors of its config.json's model: copy it again"
         )
     check_finite(backbone.state_dict(), files.path)
     return backbone
@@ -201,5 +206,5 @@ def told(what: str, way_out: str) -> Iterator[None]:
     except XMCError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = said(error) or type(error).__name__
         raise XMCError(f"{what} cannot be loaded: {reason}; {way_out}") from None

@@ -18,7 +18,7 @@ from xmc.model.sparse_linear import SparseLinear
 from xmc.model.tensor_file import TensorFile, form
 from xmc.ops.blocks import group_size
 from xmc.ops.fan_in import check_distinct_columns, index_dtype, resolve_backend
-from xmc.types import Strings, XMCError
+from xmc.types import Strings, XMCError, said
 
 FORMAT_VERSION = 4  # 2: `calibration` in the card; 3: `logit_adjustment`; 4: the card names the file of the thresholds
 CARD = "xmc.json"
@@ -56,7 +56,7 @@ def read_labels(path: Path, expected: int) -> tuple[Strings, Strings]:
         table = read_json(path, ReadOptions(block_size=_LONGEST_LINE), options)
         table.validate(full=True)
     except (pa.ArrowException, OSError) as error:
-        raise storage.unreadable(path, " ".join(str(error).split())) from None
+        raise storage.unreadable(path, said(error)) from None
     ids, names = table["id"], table["name"]
     if table.num_rows != expected:
         wrong = f"has {table.num_rows} labels, the classifier {expected}"
