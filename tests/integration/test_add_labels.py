@@ -11,6 +11,7 @@ from test_finetune import TOPICS, adjustments, narrowed
 
 from xmc import XMCModel
 from xmc.model.label_space import selected
+from xmc.storage import locked
 
 NEW = TOPICS[9:]
 
@@ -85,11 +86,22 @@ def test_a_model_without_its_data(source: Path, examples: Path, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("source", ["fixed_fan_in"], indirect=True)
+def test_one_process_makes_a_model(source: Path, examples: Path, tmp_path: Path, xmc: Run) -> None:
+    arguments = ["add-labels", f"run={source}", f"input={examples / 'new.jsonl'}", f"output={tmp_path / 'more'}"]
+    with locked(tmp_path, name="more.lock"):
+        told = xmc(*arguments, check=False)
+    assert told.returncode == 1 and "is in use by process" in told.stderr and not (tmp_path / "more").exists()
+    xmc(*arguments)
+    assert [path.name for path in tmp_path.iterdir()] == ["more"]
+
+
+@pytest.mark.parametrize("source", ["fixed_fan_in"], indirect=True)
 def test_new_labels_are_adjusted_as_the_others_are(source: Path, examples: Path, tmp_path: Path, xmc: Run) -> None:
     adjusted = tmp_path / "adjusted"
     shutil.copytree(source / "model", adjusted)
     card = json.loads((adjusted / "xmc.json").read_text())
-    (adjusted / "xmc.json").write_text(json.dumps(card | {"logit_adjustment": 0.3}))
+    changed = {key: value for key, value in card.items() if key not in ("files", "digest")} | {"logit_adjustment": 0.3}
+    (adjusted / "xmc.json").write_text(json.dumps(changed))
     xmc("add-labels", f"run={adjusted}", f"input={examples / 'new.jsonl'}", f"output={tmp_path / 'more'}")
     more = XMCModel.from_pretrained(tmp_path / "more")
     assert more.logit_adjustment == 0.3 and more.classifier.sparse is not None

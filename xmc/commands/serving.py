@@ -12,6 +12,7 @@ from xmc.config import AddLabelsConfig, PredictConfig, TrainConfig
 from xmc.data import StreamFilter, read_documents, read_rows
 from xmc.model import XMCModel
 from xmc.predict import check_output, predict_documents, write_predictions
+from xmc.storage import locked
 from xmc.types import XMCError
 
 logger = logging.getLogger(__name__)
@@ -54,9 +55,10 @@ def _documents(
 def add_labels(config: AddLabelsConfig, trained: TrainConfig | None) -> None:
     """Save a model with new labels beside its own. trained: as for `predict_run`."""
     output = Path(config.output)
-    if output.exists():
-        raise XMCError(f"{output} exists already; choose another folder with output=..., or delete it")
-    device = build.prepare_machine(config.device, config.threads)
-    model = add_labels_to(build.load_source(config.run).to(device), config, trained)
-    save_model(model, output)
+    with locked(output.absolute().parent, name=f"{output.name}.lock"):
+        if output.exists():
+            raise XMCError(f"{output} exists already; choose another folder with output=..., or delete it")
+        device = build.prepare_machine(config.device, config.threads)
+        model = add_labels_to(build.load_source(config.run).to(device), config, trained)
+        save_model(model, output)
     logger.info("%d labels -> %s", len(model.label_ids), output)
