@@ -12,6 +12,7 @@ from .stage import Stage, contents, succeed
 
 Arguments = list[object]
 TERM_SHARE = 0.25  # of the kills that are SIGTERM, the others being SIGKILL
+LISTENS = 0.1  # seconds from which on SIGTERM comes; an interpreter takes longer to start
 TWICE_SHARE = 0.3  # of the runs that are killed once more when they are resumed
 
 
@@ -170,7 +171,7 @@ def _nothing(folder: Path) -> None:
 def kill(arguments: Arguments, by: int, moment: float) -> Ended:
     """Start a command and send it the signal after so many seconds, if it still runs."""
     command = Command(*arguments)
-    early = command.ends_within(moment)
+    early = command.ends_within(max(moment, LISTENS) if by == signal.SIGTERM else moment)
     if not early:
         command.kill(by)
     return command.wait()

@@ -3,6 +3,7 @@
 import gc
 import os
 import resource
+import runpy
 import select
 import signal
 import sys
@@ -167,10 +168,8 @@ def _text(stream: IO[bytes]) -> str:
 def _main() -> None:
     from hydra.core.global_hydra import GlobalHydra
 
-    from xmc.cli import main
-
     GlobalHydra.instance().clear()
-    main()
+    runpy.run_module("xmc", run_name="__main__")
 
 
 def _address_space() -> int:
