@@ -9,7 +9,7 @@ from pathlib import Path
 
 from xmc import XMCModel
 from xmc.build import load_corpus
-from xmc.cli import load_run_config
+from xmc.config import load_run_config
 
 
 def main(run: str, count: int = 5) -> None:

@@ -20,7 +20,8 @@ from xmc.config import (
     TrainConfig,
     parse,
 )
-from xmc.config.compose import as_override, conf_folder, expand_home
+from xmc.config.arguments import as_override, overrides_of
+from xmc.config.compose import conf_folder
 from xmc.types import XMCError
 
 GROUPS = (
@@ -263,12 +264,12 @@ def test_sparse_ift_is_refused_where_it_cannot_learn(overrides: list[str], messa
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ("data.root=~/texts", f"data.root={Path.home()}/texts"),
-        ("input=~", f"input={Path.home()}"),
-        ("run=runs/~a", "run=runs/~a"),
+        ("data.root=~/texts", f"data.root='{Path.home()}/texts'"),
+        ("run=~", f"run='{Path.home()}'"),
+        ("run=runs/~a", "run='runs/~a'"),
         ("~tracking", "~tracking"),
         ("--help", "--help"),
     ],
 )
 def test_the_home_directory(given: str, expected: str) -> None:
-    assert expand_home(given) == expected
+    assert sorted(overrides_of("config", [given])) == [expected]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
-from xmc.config.compose import as_override
+from xmc.config.arguments import as_override
 from xmc.config.shell import shell_command
 from xmc.endings import Stopped, one_line, stoppable
 from xmc.types import STOP_SIGNALS, XMCError

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 import xmc
 from xmc import XMCClassifier, XMCError, XMCModel, commands
-from xmc.cli import load_run_config
+from xmc.config import load_run_config
 from xmc.train.loop import Interrupted
 
 CLASSES = ["birds", "fish", "trees"]

@@ -1,11 +1,12 @@
 import io
+import json
 import os
 import sys
 
 import pytest
 from tqdm import tqdm
 
-from xmc.terminal import escaped, guard, guarded, without_passwords
+from xmc.terminal import encode_everything, escaped, guard, guarded, without_passwords
 
 ATTACKS = {
     "\x1b[2J": r"\u001b[2J",
@@ -83,3 +84,19 @@ def test_only_terminals_are_guarded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert os.read(master, 100) == b"\\u001b[2J\r\n"
         sys.stdout.detach()  # type: ignore[attr-defined]
     os.close(master)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_what_an_encoding_lacks_is_json_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, encoding: str
+) -> None:
+    """Told once, and read back as it was."""
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding))
+    encode_everything()
+    texts = ["Zürich", "日本語", "\N{GRINNING FACE}", "\udcff"]
+    print(json.dumps(texts, ensure_ascii=False), flush=True)
+    assert json.loads(written.getvalue().decode(encoding)) == texts
+    assert [record.message for record in caplog.records] == [
+        f"standard output is {encoding} and lacks characters: they become \\u....; PYTHONIOENCODING=utf-8 keeps them"
+    ]

@@ -4,15 +4,14 @@ import functools
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from xmc.config import (
     AddLabelsConfig,
@@ -26,24 +25,19 @@ from xmc.config import (
     PredictConfig,
     ReportConfig,
     TrainConfig,
+    load_run_config,
     near_miss,
     parse,
+    parse_run,
+    resumed_values,
     run_config_path,
-)
-from xmc.config.compose import (
-    PATH_KEYS,
-    absolute,
-    as_override,
-    check_keys,
-    conf_folder,
-    container,
-    expand_home,
-    parse_overrides,
     to_yaml,
 )
+from xmc.config.arguments import as_override, overrides_of, parse_overrides
+from xmc.config.compose import absolute, check_keys, conf_folder, container, one_clear_error, values_of
 from xmc.config.shell import shell_command
 from xmc.endings import AGAIN, interrupted, one_line, stoppable
-from xmc.terminal import guard
+from xmc.terminal import encode_everything, guard
 from xmc.types import XMCError
 
 COMMANDS = {
@@ -81,8 +75,8 @@ def main() -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(HELP.format(commands="\n".join(f"  {name:<18}{text}" for name, text in COMMANDS.items())))
         return
-    command, *rest = map(expand_home, arguments)
-    sys.argv = [f"xmc {command}", *rest]
+    command, *rest = arguments
+    encode_everything()
     guard()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     for noisy in ("datasets", "transformers", "huggingface_hub", "httpx"):
@@ -90,11 +84,13 @@ def main() -> None:
     with one_line(command, lambda: AGAIN):
         if command not in COMMANDS:
             raise XMCError(f"{command!r} is no command of xmc{near_miss(command, list(COMMANDS))}")
+        _check_working_directory()
         name = "config" if command in ("prepare", "train", "flops") else command.replace("-", "_")
+        rest = overrides_of(name, rest)
         if command == "finetune":
             rest = [*_inherited(rest), *rest]
-            sys.argv[1:] = rest
         check_keys(name, rest)
+        sys.argv = [f"xmc {command}", *rest]
         os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # hand errors through instead of wrapping them
         tasks: dict[str, Task] = {
             "prepare": _prepare,
@@ -110,11 +106,16 @@ def main() -> None:
             "flops": _flops,
         }
         task = _one_clear_error(command, tasks[command])
-        try:
+        with one_clear_error():
             hydra.main(config_path=str(conf_folder()), config_name=name, version_base="1.3")(task)()
-        except HydraException as error:
-            raise XMCError(str(error) or str(error.__cause__)) from None
         sys.stdout.flush()
+
+
+def _check_working_directory() -> None:
+    try:
+        Path.cwd()
+    except OSError:
+        raise XMCError("the working directory is no longer there; change into another") from None
 
 
 def _one_clear_error(command: str, task: Task) -> Task:
@@ -145,9 +146,11 @@ def _train(cfg: DictConfig) -> None:
     hydra_cfg = HydraConfig.get()
     if hydra_cfg.mode == RunMode.MULTIRUN:
         cfg.run = hydra_cfg.runtime.output_dir
+    values = {} if cfg.resume else container(cfg)
     if cfg.resume:
-        cfg = _resumed(cfg, list(hydra_cfg.overrides.task))
-    config = _run_config(cfg)
+        given = [override.key_or_group for override in parse_overrides(hydra_cfg.overrides.task)]
+        values = resumed_values(values_of(cfg), [key.replace("/", ".") for key in given])
+    config = parse_run(values)
     if isinstance(config, FinetuneConfig) and not config.resume:
         config = _with_old_data(config)
     from xmc import commands
@@ -161,7 +164,7 @@ def _train(cfg: DictConfig) -> None:
 
 def _evaluate(cfg: DictConfig) -> None:
     config = parse(EvaluateConfig, container(cfg))
-    trained = load_run_config(config.run)
+    trained = load_run_config(config.run, config.data)
     from xmc import commands
 
     commands.evaluate_run(config, trained)
@@ -169,7 +172,7 @@ def _evaluate(cfg: DictConfig) -> None:
 
 def _calibrate(cfg: DictConfig) -> None:
     config = parse(CalibrateConfig, container(cfg))
-    trained = load_run_config(config.run)
+    trained = load_run_config(config.run, config.data)
     from xmc import commands
 
     commands.calibrate_run(config, trained)
@@ -177,7 +180,7 @@ def _calibrate(cfg: DictConfig) -> None:
 
 def _report(cfg: DictConfig) -> None:
     config = parse(ReportConfig, container(cfg))
-    trained = [load_run_config(run) for run in config.folders]
+    trained = [load_run_config(run, config.data) for run in config.folders]
     from xmc import commands
 
     commands.report_runs(config, trained)
@@ -194,7 +197,7 @@ def _add_labels(cfg: DictConfig) -> None:
     config = parse(AddLabelsConfig, container(cfg))
     from xmc import commands
 
-    commands.add_labels(config, _run_or_model(config.run))
+    commands.add_labels(config, _run_or_model(config.run, config.data))
 
 
 def _coordinate_check(cfg: DictConfig) -> None:
@@ -218,57 +221,9 @@ def _flops(cfg: DictConfig) -> None:
     commands.count_flops(config)
 
 
-def load_run_config(run: str) -> TrainConfig:
-    """The configuration a run was trained with.
-
-    Raises:
-        XMCError: the folder holds no run.
-    """
-    return _run_config(_saved(run))
-
-
-def _run_or_model(folder: str) -> TrainConfig | None:
+def _run_or_model(folder: str, data: Mapping[str, Any] | None = None) -> TrainConfig | None:
     """The configuration of a run; None where the folder holds a model alone."""
-    return load_run_config(folder) if run_config_path(folder).is_file() else None
-
-
-def _run_config(cfg: DictConfig) -> TrainConfig:
-    return parse(FinetuneConfig if "from" in cfg else TrainConfig, container(cfg))
-
-
-def _saved(run: str) -> DictConfig:
-    path = run_config_path(run)
-    if not path.is_file():
-        raise XMCError(f"{run} holds no run ({path.name} is missing); give run=<folder of xmc train>")
-    cfg = OmegaConf.load(path)
-    assert isinstance(cfg, DictConfig)
-    return cfg
-
-
-def _resumed(composed: DictConfig, overrides: list[str]) -> DictConfig:
-    """The saved configuration, once every override given now agrees with it."""
-    saved = _saved(composed.run)
-    wrong = []
-    for override in OverridesParser.create().parse_overrides(overrides):
-        key = override.key_or_group
-        if key in ("run", "resume", "experiment"):
-            continue
-        key = key.replace("/", ".")
-        now, then = OmegaConf.select(composed, key), OmegaConf.select(saved, key)
-        if isinstance(now, DictConfig):
-            now, then = now.get("kind"), then.get("kind")
-        if key in PATH_KEYS and now is not None:
-            now = absolute(now)
-        if now != then:
-            wrong.append(f"  {key}: the run has {then!r}, now given {now!r}")
-    if wrong:
-        raise XMCError(
-            f"{composed.run} was started with another configuration:\n"
-            + "\n".join(wrong)
-            + "\nresume without these overrides, or start anew in another folder with run=..."
-        )
-    saved.run, saved.resume = composed.run, True
-    return saved
+    return load_run_config(folder, data) if run_config_path(folder).exists() else None
 
 
 def _with_old_data(config: FinetuneConfig) -> FinetuneConfig:
@@ -280,7 +235,7 @@ def _with_old_data(config: FinetuneConfig) -> FinetuneConfig:
     folder = Path(config.replay or config.source)
     old: tuple[DataSection, ...] = ()
     if runs := [run for run in (folder, folder.parent) if run_config_path(run).is_file()]:
-        trained = load_run_config(str(runs[0]))
+        trained = load_run_config(runs[0])
         old = (trained.data,)
         if isinstance(trained, FinetuneConfig) and trained.replay is not None:
             old += trained.old_data

@@ -15,8 +15,9 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from xmc import build, commands
-from xmc.config import TrainConfig, near_miss, parse
-from xmc.config.compose import as_override, compose, to_yaml
+from xmc.config import TrainConfig, near_miss, parse, to_yaml
+from xmc.config.arguments import as_override
+from xmc.config.compose import compose
 from xmc.config.shell import shell_command
 from xmc.evaluate.metrics import ndcg_at_k, precision_at_k, recall_at_k
 from xmc.label_lists import Label, Labels, as_matrix, count, label_lists, plain

@@ -1,9 +1,13 @@
-"""Text as people see it: what would steer a terminal is escaped, and passwords in addresses are left out."""
+"""Text as people see it: what would steer a terminal or cannot be encoded is escaped, passwords are left out."""
 
+import codecs
 import io
+import logging
 import re
 import sys
 from typing import TextIO
+
+logger = logging.getLogger(__name__)
 
 _STEERING = re.compile(  # C0 but for tab and newline, DEL, C1, line separators, and what turns the direction of writing
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
@@ -20,6 +24,29 @@ def escaped(text: str) -> str:
 def without_passwords(text: str) -> str:
     """The text with `***` for the password of each address `scheme://user:password@host`."""
     return _PASSWORD.sub(r"\1:***@", text)
+
+
+def encode_everything() -> None:
+    """Let characters that the encoding of standard output lacks be written as JSON escapes them, and tell it once."""
+    encoding, told = sys.stdout.encoding, False
+
+    def escape(error: UnicodeError) -> tuple[str, int]:
+        nonlocal told
+        if not isinstance(error, UnicodeEncodeError):
+            raise error
+        if not told:
+            told = True
+            logger.warning(
+                "standard output is %s and lacks characters: they become \\u....; PYTHONIOENCODING=utf-8 keeps them",
+                encoding,
+            )
+        units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+        return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2)), error.end
+
+    codecs.register_error("xmc.escape", escape)
+    for stream, errors in ((sys.stdout, "xmc.escape"), (sys.stderr, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
 
 
 def guard() -> None:

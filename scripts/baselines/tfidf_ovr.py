@@ -19,7 +19,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from xmc.build import load_corpus
-from xmc.cli import load_run_config
+from xmc.config import load_run_config
 from xmc.evaluate import evaluate
 
 LABELS_A_BLOCK = 64

@@ -13,7 +13,7 @@ from harness import WORDS, Run, small
 from test_resume import model_bytes
 
 from xmc import XMCModel, build
-from xmc.cli import load_run_config
+from xmc.config import load_run_config
 from xmc.model.label_space import selected
 from xmc.train.tracking import LocalLog, Record
 

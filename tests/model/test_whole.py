@@ -120,7 +120,7 @@ EDITS: dict[str, tuple[Edit, str]] = {
     ),
     "pooling is a list": (content("encoder/pooling.json", b"[1]"), "pooling.json: holds"),
     "pooling unknown": (pooling(pooling="max"), "pooling.json: pooling: Input should be"),
-    "pooling of a transformer": (pooling(pooling="mean"), "BagModel does not go with pooling=mean"),
+    "pooling of a transformer": (pooling(pooling="mean"), "BagModel does not go with encoder.pooling=mean"),
     "pooling length": (pooling(max_length="16"), "pooling.json: max_length: .*not '16'"),
     "pooling layers": (pooling(layers=0), "pooling.json: layers"),
     "pooling dropout": (pooling(dropout=1.5), "pooling.json: dropout"),

@@ -26,6 +26,7 @@ from xmc.data import (
     tokenize,
 )
 from xmc.model.encoder import Encoder, pad_id
+from xmc.storage import home_expanded
 from xmc.types import XMCError
 
 
@@ -50,7 +51,7 @@ def read_corpus(data: c.DataSection) -> Corpus:
     """
     if not isinstance(data, c.BenchmarkData) or data.benchmark is None:
         return _read(data)
-    if missing := _layout(data).missing(Path(data.root).expanduser()):
+    if missing := _layout(data).missing(home_expanded(data.root)):
         names = ", ".join(group[0] for group in missing)
         raise XMCError(f"{data.root} lacks {names} of {data.benchmark.name}; get them with `xmc prepare data=...`")
     corpus = _read(data)
@@ -102,10 +103,10 @@ def _read(data: c.DataSection) -> Corpus:
             return read_pecos(data.root, on_error=data.on_error, cache_dir=cache)
         case c.AnnifData():
             return read_annif(
-                data.root, files=data.files, vocabulary=data.vocabulary, on_error=data.on_error, cache_dir=cache
+                data.root, files=data.files.given(), vocabulary=data.vocabulary, on_error=data.on_error, cache_dir=cache
             )
         case c.BowData():
-            return read_bow(data.root, files=data.files, on_error=data.on_error, cache_dir=cache)
+            return read_bow(data.root, files=data.files.given(), on_error=data.on_error, cache_dir=cache)
         case c.RepositoryData():
             return read_repository(
                 data.root,
@@ -121,7 +122,7 @@ def _read(data: c.DataSection) -> Corpus:
                 data.text_fields,
                 data.label_field,
                 data.id_field,
-                files=data.files,
+                files=data.files.given(),
                 label_separator=data.label_separator,
                 text_separator=data.text_separator,
                 on_error=data.on_error,
@@ -166,4 +167,4 @@ def build_batches(config: c.TrainConfig, corpus: Corpus, split: str, encoder: En
 
 
 def cache_folder(data: c.DataSection) -> Path:
-    return Path(data.cache_dir).expanduser()
+    return home_expanded(data.cache_dir)

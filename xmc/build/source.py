@@ -62,7 +62,7 @@ def load_source(folder: str | Path) -> XMCModel:
     if shares_connections(model.classifier):
         raise XMCError(
             f"the labels of {folder} share their connections in groups, from which none can leave and which none can "
-            "join; start from a model that was trained with classifier.group_size=1"
+            "join; start from a model of `xmc train classifier.group_size=1`"
         )
     return model
 

@@ -53,9 +53,10 @@ def prepare_machine(device: str, threads: int | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-        torch.empty(0, device=chosen)
+        torch.ones(1, device=chosen).item()  # which `meta` cannot
     except (RuntimeError, AssertionError) as error:
-        raise XMCError(f"device={device!r} cannot be used: {error}; take auto, cpu or cuda") from None
+        told = str(error).partition("\n")[0]
+        raise XMCError(f"the device {device!r} cannot be used ({told:.100}); take auto, cpu or cuda") from None
     return chosen
 
 

@@ -50,6 +50,7 @@ from xmc.config.parts import (
     TopKastSparsity,
     TransformerEncoder,
 )
+from xmc.config.saved import load_run_config, parse_run, resumed_values, to_yaml
 
 __all__ = [
     "SGD",
@@ -97,7 +98,11 @@ __all__ = [
     "TopKastSparsity",
     "TrainConfig",
     "TransformerEncoder",
+    "load_run_config",
     "near_miss",
     "parse",
+    "parse_run",
+    "resumed_values",
     "run_config_path",
+    "to_yaml",
 ]

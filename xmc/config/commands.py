@@ -1,26 +1,22 @@
 """What each command of xmc takes."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from xmc.config.parts import (
     BagEncoder,
     ClustersAuxiliary,
-    Count,
     Data,
     DenseClassifier,
     FixedFanInClassifier,
-    Fraction,
     IdentityIntermediate,
     LinearIntermediate,
     Metrics,
     NoAuxiliary,
-    NonNegative,
     NoSparseIFT,
     NoTracking,
     OnError,
-    Positive,
     Section,
     SparseFeaturesEncoder,
     SparseIFT,
@@ -31,15 +27,16 @@ from xmc.config.parts import (
     TransformerEncoder,
     WandbTracking,
 )
+from xmc.config.values import Count, Cutoff, Fraction, NonNegative, Positive, Seed, Size, Text, Threads
 from xmc.types import LossName
 
 
 class TrainConfig(Section):
     """Everything that decides a run. Learning rates are peaks; fractions are of the total number of steps."""
 
-    run: str
+    run: Text
     resume: bool
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
     loss: LossName
     data: Data
     encoder: Annotated[BagEncoder | TransformerEncoder | SparseFeaturesEncoder, Field(discriminator="kind")]
@@ -124,7 +121,7 @@ class TrainConfig(Section):
 class NewLabels(Section):
     """How the rows of new labels are learned on features that stay as they are."""
 
-    steps: Annotated[int, Field(ge=0)]
+    steps: Size
     batch_size: Count
     lr: Positive
     weight_decay: NonNegative
@@ -138,20 +135,20 @@ class FinetuneConfig(TrainConfig):
     without replay, those that the source learned from, to see what it forgets. Older runs have none of the three.
     """
 
-    source: Annotated[str, Field(alias="from")]
+    source: Annotated[Text, Field(alias="from")]
     keep_labels: bool
     new_labels: NewLabels
-    replay: str | None = None
+    replay: Text | None = None
     replay_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     old_data: tuple[Data, ...] = ()
 
 
 class CoordinateCheck(Section):
     fan_ins: Annotated[tuple[Count, ...], Field(min_length=2)]
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     steps: Count
     labels: Count
-    output: str
+    output: Text
 
 
 class CoordinateCheckConfig(TrainConfig):
@@ -165,58 +162,66 @@ class EstimateConfig(TrainConfig):
     labels_a_document: Count
 
 
+RunData = dict[str, Any]
+"""What is another now in the data section of a run: its root, where it moved."""
+
+
 class EvaluateConfig(Section):
-    run: str
+    run: Text
+    data: RunData
     split: str
     batch_size: Count
     device: str
-    threads: Count | None
+    threads: Threads | None
 
 
 class AddLabelsConfig(Section):
     """names: file of the new labels' names; null: each is called by its id. negatives: of the run's training data."""
 
-    run: str
-    input: str
-    output: str
-    names: str | None
+    run: Text
+    input: Text
+    output: Text
+    names: Text | None
     text_fields: tuple[str, ...] | None
     text_separator: str | None
     label_field: str | None
-    label_separator: Annotated[str, Field(min_length=1)] | None
+    label_separator: Text | None
     on_error: OnError
-    negatives: Annotated[int, Field(ge=0)]
+    data: RunData
+    negatives: Size
     steps: Count
     batch_size: Count
     lr: Positive
     weight_decay: NonNegative
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
     device: str
-    threads: Count | None
+    threads: Threads | None
 
 
 class CalibrateConfig(Section):
-    run: str
-    k: Count
+    run: Text
+    data: RunData
+    k: Cutoff
     precision: Fraction | None
     per_label: bool
     min_positives: Count
     batch_size: Count
     device: str
-    threads: Count | None
+    threads: Threads | None
 
 
 class ReportConfig(Section):
-    run: str | None
+    run: Text | None
     runs: tuple[str, ...]
+    data: RunData
     split: str
-    output: str | None
+    output: Text | None
     replicates: Count
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
     examples: Count
     batch_size: Count
     device: str
-    threads: Count | None
+    threads: Threads | None
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -239,17 +244,17 @@ def _threshold(value: object) -> object:
 
 
 class PredictConfig(Section):
-    run: str
-    input: str
+    run: Text
+    input: Text
     output: str
     format: Literal["jsonl", "scores", "annif"]
     k: Count | None
     threshold: Annotated[float | Literal["auto"] | None, BeforeValidator(_threshold)]
-    filter: str | None
+    filter: Text | None
     on_error: OnError
     batch_size: Count
     device: str
-    threads: Count | None
+    threads: Threads | None
     text_fields: tuple[str, ...] | None
     text_separator: str | None
     id_field: str | None

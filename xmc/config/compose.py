@@ -1,18 +1,24 @@
 """From `conf/` and overrides to plain values: the door that the command line and Python share."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+import yaml
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from xmc.config.arguments import HYDRA_KEYS, overrides_of, parse_overrides, reading
+from xmc.config.commands import TrainConfig
+from xmc.config.keys import SCHEMAS, data_keys, takes_data
 from xmc.config.parse import near_miss
-from xmc.config.parts import Section
 from xmc.types import XMCError
 
 PATH_KEYS = ("from", "replay", "data.root", "encoder.name")
@@ -24,58 +30,57 @@ def conf_folder() -> Path:
     return installed if (installed := package / "conf").is_dir() else package.parent / "conf"
 
 
-def compose(config_name: str, overrides: Sequence[str]) -> dict[str, Any]:
-    """The values of `conf/<config_name>.yaml` under these overrides, as a command of xmc would see them.
+def compose(config_name: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """The values of `conf/<config_name>.yaml` under these arguments, as a command of xmc would see them.
+
+    It may be called from any thread, and inside an application of Hydra.
 
     Raises:
-        XMCError: an override is malformed or no such key exists, or a value is missing.
+        XMCError: an argument is malformed or no such key exists, or a value is missing.
     """
+    overrides = overrides_of(config_name, arguments)
     check_keys(config_name, overrides)
+    with one_clear_error():
+        return container(_composed(config_name, overrides))
+
+
+@contextmanager
+def one_clear_error() -> Iterator[None]:
+    """What goes wrong in Hydra and below it as an XMCError."""
     try:
-        with hydra.initialize_config_dir(str(conf_folder().absolute()), version_base="1.3"):
-            return container(hydra.compose(config_name, overrides=list(overrides)))
-    except HydraException as error:
-        raise XMCError(str(error)) from None
+        yield
+    except OmegaConfBaseException as error:
+        told = str(error).partition("\n")[0]
+        raise XMCError(
+            f"{error.full_key}: {told}; write \\${{...}} where the characters themselves are meant"
+        ) from None
+    except (HydraException, yaml.YAMLError) as error:
+        told = str(error) or str(error.__cause__)
+        raise XMCError("; ".join(line.strip() for line in told.splitlines() if line.strip())) from None
 
 
-def as_override(key: str, value: object) -> str:
-    """`key=value` as Hydra reads it, from a string, number, boolean, None or list of these."""
-    return f"{key}={_literal(value)}"
-
-
-def expand_home(argument: str) -> str:
-    """`key=~/...` with the home directory, which a shell leaves to us behind a dotted key."""
-    key, equals, value = argument.partition("=")
-    return f"{key}={Path(value).expanduser()}" if equals and re.match("~(/|$)", value) else argument
-
-
-def parse_overrides(arguments: Sequence[str]) -> list[Override]:
-    """The overrides among the arguments of a command. Raises XMCError where one is malformed."""
-    texts = [a for a in arguments if "=" in a and not a.startswith("-")]
-    try:
-        return OverridesParser.create().parse_overrides(texts)
-    except HydraException as error:
-        raise XMCError(f"{error}; write overrides as key=value, quoted where the value has spaces or commas") from None
-
-
-def check_keys(config_name: str, arguments: Sequence[str]) -> None:
+def check_keys(config_name: str, overrides: Sequence[str]) -> None:
     """Name the near miss of a mistyped key or choice before Hydra refuses it."""
-    overrides = parse_overrides(arguments)
-    choices = [override for override in overrides if _is_choice(override)]
+    given = parse_overrides(overrides)
+    groups = {str(path.relative_to(conf_folder())) for path in conf_folder().rglob("*") if path.is_dir()}
+    if not issubclass(SCHEMAS[config_name], TrainConfig):
+        for key in (override.key_or_group for override in given if override.key_or_group in groups):
+            raise XMCError(f"{key}: a run has chosen it; single keys may be others where the command has {key}.*")
+        groups = set()
+    choices = [override for override in given if _is_choice(override)]
     for override in choices:
         group, value = conf_folder() / override.key_or_group, override.value()
         options = [str(path.relative_to(group).with_suffix("")) for path in group.rglob("*.yaml")]
         for chosen in value if isinstance(value, list) else [value]:
             if str(chosen) not in options:
                 raise XMCError(f"{override.key_or_group}: got {chosen!r}{near_miss(str(chosen), options)}")
-    with hydra.initialize_config_dir(str(conf_folder().absolute()), version_base="1.3"):
-        cfg = hydra.compose(config_name, overrides=[o.input_line for o in choices if o.input_line is not None])
-    groups = {str(path.relative_to(conf_folder())) for path in conf_folder().rglob("*") if path.is_dir()}
-    known = sorted(_keys(cfg) | groups)
-    for given in overrides:
-        key = given.key_or_group
-        if not (given.is_add() or given.is_force_add() or key.startswith(("hydra.", "hydra/")) or key in known):
-            raise XMCError(f"{key}: unknown key{near_miss(key, known)}")
+    with one_clear_error():
+        cfg = _composed(config_name, [o.input_line for o in choices if o.input_line is not None])
+    known = _keys(cfg) | groups | (data_keys() if takes_data(config_name) else set())
+    for override in given:
+        key = override.key_or_group
+        if not (override.is_force_add() or key in known or key in HYDRA_KEYS):
+            raise XMCError(f"{key}: unknown key{near_miss(key, sorted(known))}")
 
 
 def container(cfg: DictConfig) -> dict[str, Any]:
@@ -83,11 +88,19 @@ def container(cfg: DictConfig) -> dict[str, Any]:
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise XMCError("a value is missing: give " + " ".join(f"{key}=..." for key in missing))
-    for key in PATH_KEYS:
-        if isinstance(value := OmegaConf.select(cfg, key), str):
-            OmegaConf.update(cfg, key, absolute(value))
-    values = OmegaConf.to_container(cfg, resolve=True)
+    return values_of(cfg)
+
+
+def values_of(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved values, `???` where one is missing."""
+    with one_clear_error():
+        values = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(values, dict)
+    for key in PATH_KEYS:
+        *above, last = key.split(".")
+        section = reduce(lambda found, name: found.get(name, {}), above, values)
+        if isinstance(path := section.get(last), str):
+            section[last] = absolute(path)
     return {str(k): v for k, v in values.items()}
 
 
@@ -96,20 +109,18 @@ def absolute(path: str) -> str:
     return str(Path(path).absolute()) if Path(path).exists() else path
 
 
-def to_yaml(config: Section) -> str:
-    """A checked configuration as YAML, to be kept in a run's folder."""
-    return OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json", by_alias=True)))
-
-
-def _literal(value: object) -> str:
-    match value:
-        case str():
-            return QuotedString(text=value, quote=Quote.single).with_quotes()
-        case list() | tuple():
-            return f"[{','.join(map(_literal, value))}]"
-        case None:
-            return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _composed(config_name: str, overrides: Sequence[str]) -> DictConfig:
+    """Without a trace in Hydra's state, which may be that of the caller's own application."""
+    with reading:
+        outer, base = GlobalHydra.instance(), VersionBase.instance()
+        GlobalHydra.set_instance(type.__call__(GlobalHydra))  # a new one, where calling it gives the one there is
+        VersionBase.set_instance(type.__call__(VersionBase))
+        try:
+            with hydra.initialize_config_dir(str(conf_folder().absolute()), version_base="1.3"):
+                return hydra.compose(config_name, overrides=list(overrides))
+        finally:
+            GlobalHydra.set_instance(outer)
+            VersionBase.set_instance(base)
 
 
 def _is_choice(override: Override) -> bool:

@@ -13,8 +13,8 @@ from xmc.types import XMCError
 S = TypeVar("S", bound=Section)
 
 
-def parse(schema: type[S], values: Mapping[str, Any]) -> S:
-    """Check composed values against a schema.
+def parse(schema: type[S], values: Mapping[str, Any], where: str = "the configuration") -> S:
+    """Check composed values against a schema. where: what has mistakes, if it has.
 
     Raises:
         XMCError: lists every mistake, a line each, with the nearest valid key where one was mistyped.
@@ -23,7 +23,7 @@ def parse(schema: type[S], values: Mapping[str, Any]) -> S:
         return schema.model_validate(values)
     except ValidationError as error:
         lines = [_explain(schema, dict(e)) for e in error.errors(include_url=False)]
-        raise XMCError("the configuration has mistakes:\n" + "\n".join(f"  {line}" for line in lines)) from None
+        raise XMCError(f"{where} has mistakes:\n" + "\n".join(f"  {line}" for line in lines)) from None
 
 
 def near_miss(given: str, known: list[str]) -> str:
@@ -71,14 +71,15 @@ def _walk(schema: type[Section], loc: tuple[int | str, ...]) -> tuple[list[str],
             continue
         keys.append(str(part))
         field = section.model_fields.get(str(part))
-        options = _sections(field.annotation) if field else []
+        options = sections(field.annotation) if field else []
         if len(options) == 1:
             section = options[0]
         candidates = options if len(options) > 1 else []
     return keys, section
 
 
-def _sections(annotation: Any) -> list[type[Section]]:
+def sections(annotation: Any) -> list[type[Section]]:
+    """The sections among the types that an annotation names."""
     if isinstance(annotation, type):
         return [annotation] if issubclass(annotation, Section) else []
-    return [s for arg in get_args(annotation) for s in _sections(arg)]
+    return [s for arg in get_args(annotation) for s in sections(arg)]

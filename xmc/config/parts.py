@@ -4,22 +4,20 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
+from xmc.config.values import Count, Cutoff, Fraction, NonNegative, Positive, Seed, Size, Text, Threads
+
 OnError = Literal["error", "skip"]
 
 
 class Section(BaseModel):
     """A part of the configuration: unknown keys are errors, values are not converted behind the user's back."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
 
 class DataSection(Section):
-    cache_dir: str
-    processes: Count
+    cache_dir: Text
+    processes: Threads
     dev_fraction: Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -35,12 +33,12 @@ class SyntheticData(DataSection):
     num_words: Count
     labels_per_document: Count
     words_per_label: Count
-    noise_words: Annotated[int, Field(ge=0)]
-    seed: Annotated[int, Field(ge=0)]
+    noise_words: Size
+    seed: Seed
 
 
 class FolderData(DataSection):
-    root: str
+    root: Text
     on_error: OnError
 
 
@@ -66,16 +64,27 @@ class BenchmarkData(FolderData):
     benchmark: Benchmark | None
 
 
+class Files(Section):
+    """Of each split; null: the one that is named after it."""
+
+    train: Text | None = None
+    dev: Text | None = None
+    test: Text | None = None
+
+    def given(self) -> dict[str, str]:
+        return self.model_dump(exclude_none=True)
+
+
 class TableData(BenchmarkData):
     kind: Literal["jsonl", "csv", "tsv", "parquet"]
     on_error: OnError = "error"  # where the configuration of an older run has none, nor the next
     benchmark: Benchmark | None = None
-    files: dict[str, str]
+    files: Files = Files()
     text_fields: Annotated[tuple[str, ...], Field(min_length=1)]
     text_separator: str
     id_field: str | None
     label_field: str
-    label_separator: Annotated[str, Field(min_length=1)]
+    label_separator: Text
 
 
 class RepositoryData(BenchmarkData):
@@ -91,12 +100,12 @@ class PecosData(BenchmarkData):
 
 class BowData(FolderData):
     kind: Literal["bow"]
-    files: dict[str, str]
+    files: Files = Files()
 
 
 class AnnifData(FolderData):
     kind: Literal["annif"]
-    files: dict[str, str]
+    files: Files = Files()
     vocabulary: str | None
 
 
@@ -118,10 +127,10 @@ class BagEncoder(EncoderSection):
     width: Count
     vocab_size: Count
     min_frequency: Count
-    bigrams: Annotated[int, Field(ge=0)]
+    bigrams: Size
     min_documents: Count
     term_dropout: Annotated[float, Field(ge=0, lt=1)]
-    mlp_width: Annotated[int, Field(ge=0)]
+    mlp_width: Size
     embedding_lr: Positive
 
 
@@ -133,8 +142,8 @@ class SparseFeaturesEncoder(EncoderSection):
 
 
 class Lexical(Section):
-    width: Annotated[int, Field(ge=0)]
-    bigrams: Annotated[int, Field(ge=0)]
+    width: Size
+    bigrams: Size
     min_documents: Count
     term_dropout: Annotated[float, Field(ge=0, lt=1)]
     embedding_lr: Positive
@@ -142,7 +151,7 @@ class Lexical(Section):
 
 class TransformerEncoder(EncoderSection):
     kind: Literal["transformer"]
-    name: str
+    name: Text
     pooling: Literal["cls", "mean"]
     layers: Count
     backbone_dropout: Annotated[float, Field(ge=0, lt=1)] | None
@@ -268,7 +277,7 @@ class ClustersAuxiliary(Section):
 
 
 class Trainer(Section):
-    epochs: Positive
+    epochs: Annotated[float, Field(gt=0, le=1e6)]
     max_steps: Count | None
     batch_size: Count
     micro_batch_size: Count | None
@@ -277,7 +286,7 @@ class Trainer(Section):
     clip_norm: Positive | None
     precision: Literal["auto", "float32", "bfloat16"]
     device: str
-    threads: Count | None
+    threads: Threads | None
     label_texts: bool = False  # runs from before there was such a key have none
     logit_adjustment: Annotated[float, Field(ge=0, le=1)] = 0.0  # likewise
     log_every: Count
@@ -289,7 +298,7 @@ class Trainer(Section):
 
 
 class Metrics(Section):
-    ks: Annotated[tuple[Count, ...], Field(min_length=1)]
+    ks: Annotated[tuple[Cutoff, ...], Field(min_length=1)]
     propensity_a: Positive
     propensity_b: NonNegative
 

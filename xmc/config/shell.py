@@ -3,7 +3,7 @@
 import re
 import shlex
 
-from xmc.config.compose import as_override
+from xmc.config.arguments import as_override
 
 _NOT_AS_TYPED = re.compile(r"""['"~]|.*\$\{|(null|\?\?\?)?$""", re.DOTALL)
 

@@ -40,8 +40,8 @@ def read_documents(
 
     def document(number: int, given: Record | XMCError) -> tuple[str, str]:
         where, record = f"{name}:{number}", usable(given)
-        id_ = id_of(record, id_field, where) if id_field is not None and id_field in record else str(number)
-        return id_, text_of(record, text_fields, text_separator, where)
+        id_ = id_of(record, id_field, where, "") if id_field is not None and id_field in record else str(number)
+        return id_, text_of(record, text_fields, text_separator, where, "")
 
     documents = (attempt(document, *record) for record in _ids_told(named, id_field, name))
     return settled(documents, name, on_error)
@@ -63,8 +63,8 @@ def read_examples(
 
     def example(number: int, given: Record | XMCError) -> tuple[str, list[str]]:
         where, record = f"{path}:{number}", usable(given)
-        text = text_of(record, text_fields, text_separator, where)
-        return text, labels_of(record, label_field, label_separator, where)
+        text = text_of(record, text_fields, text_separator, where, "")
+        return text, labels_of(record, label_field, label_separator, where, "")
 
     examples = (attempt(example, *record) for record in records(Path(path)))
     for given in settled(examples, str(path), on_error):

@@ -16,20 +16,20 @@ log = logging.getLogger(__name__)
 _SAMPLE = 1000
 
 
-def text_of(record: Record, fields: Sequence[str], separator: str, where: str) -> str:
-    """The text fields that are not empty, joined; XMCError where all are."""
-    text = joined(record, fields, separator, where)
+def text_of(record: Record, fields: Sequence[str], separator: str, where: str, section: str = "data.") -> str:
+    """The text fields that are not empty, joined; XMCError where all are. section: of the settings, for messages."""
+    text = joined(record, fields, separator, where, section)
     if not text:
         names = " and ".join(map(repr, fields))
         raise XMCError(f"{where}: empty text: nothing in {names}{_which(record)}; give it a text or remove it")
     return text
 
 
-def joined(record: Record, fields: Sequence[str], separator: str, where: str) -> str:
+def joined(record: Record, fields: Sequence[str], separator: str, where: str, section: str = "data.") -> str:
     """The text fields that are not empty, joined; one may be a list of texts."""
     parts = []
     for field in fields:
-        value = _value(record, field, where, "data.text_fields")
+        value = _value(record, field, where, f"{section}text_fields")
         for text in value if isinstance(value, list) else [value]:
             if text is not None and not isinstance(text, str):
                 raise XMCError(f"{where}: field {field!r} is {_kind(value)}; expected a text, or a list of texts")
@@ -38,17 +38,17 @@ def joined(record: Record, fields: Sequence[str], separator: str, where: str) ->
     return separator.join(parts)
 
 
-def id_of(record: Record, field: str, where: str) -> str:
+def id_of(record: Record, field: str, where: str, section: str = "data.") -> str:
     """The document id, a text or a whole number."""
-    value = _value(record, field, where, "data.id_field (null numbers the documents)")
+    value = _value(record, field, where, f"{section}id_field (null numbers the documents)")
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise XMCError(f"{where}: field {field!r} is {_kind(value)}; expected an id: a text or a whole number")
     return str(value)
 
 
-def labels_of(record: Record, field: str, separator: str, where: str) -> list[str]:
+def labels_of(record: Record, field: str, separator: str, where: str, section: str = "data.") -> list[str]:
     """The label ids: a list, or a text (see `cell_labels`). An empty one means no labels."""
-    value = _value(record, field, where, "data.label_field")
+    value = _value(record, field, where, f"{section}label_field")
     if isinstance(value, str):
         return cell_labels(value, separator, f"{where}: field {field!r}")
     if not isinstance(value, list):

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, ParamSpec, TypeVar, cast
 
 import pyarrow as pa
 
-from xmc.storage import parse_json
+from xmc.storage import home_expanded, parse_json
 from xmc.types import XMCError
 
 A = TypeVar("A")
@@ -48,7 +48,7 @@ def listing(names: Iterable[str], limit: int = 12) -> str:
 
 def folder(path: str | Path) -> Path:
     """`path` as an existing folder."""
-    given = Path(path).expanduser()
+    given = home_expanded(path)
     if _exists(given):
         if not given.is_dir():
             raise XMCError(f"{given} is a file; expected the folder that holds the data files (data.root)")
@@ -65,7 +65,7 @@ def folder(path: str | Path) -> Path:
 
 def file(path: str | Path) -> Path:
     """`path` as an existing file."""
-    given = Path(path).expanduser()
+    given = home_expanded(path)
     if _exists(given):
         if not given.is_file():
             raise XMCError(f"{given} is {'a folder' if given.is_dir() else 'no regular file'}; expected a file")

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from xmc.data.download import download, sha256_of
 from xmc.data.files import listing
 from xmc.data.unpack import ARCHIVES, unpack
-from xmc.storage import locked, whole_file
+from xmc.storage import home_expanded, locked, whole_file
 from xmc.terminal import without_passwords
 from xmc.types import XMCError
 
@@ -56,7 +56,7 @@ def prepare(root: str | Path, layout: Layout, *, url: str | None, sha256: str | 
 
     Raises XMCError where files lack in the end, naming them, and for whatever cannot be had, checked or written.
     """
-    folder = Path(root).expanduser()
+    folder = home_expanded(root)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if layout.missing(folder):

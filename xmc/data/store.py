@@ -16,7 +16,7 @@ from xmc.data.assemble import OnError, RawSplit
 from xmc.data.cache import arrow_rows, cached, digest
 from xmc.data.corpus import ArrowTexts
 from xmc.data.files import changed
-from xmc.storage import unreadable
+from xmc.storage import home_expanded, unreadable
 from xmc.types import XMCError
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def stored(
             if _content(path) != content:
                 raise changed(path)
 
-    dataset = cached((cache_dir or Path(_HOME).expanduser()) / f"documents-{name}", make, arrow_rows)
+    dataset = cached((cache_dir or home_expanded(_HOME)) / f"documents-{name}", make, arrow_rows)
     kept = _kept(dataset.data.column("error"), source)
     columns = [dataset.data.column(name) for name in _COLUMNS[:-1]]
     if not kept.all():

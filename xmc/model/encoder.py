@@ -55,7 +55,7 @@ class Encoder(nn.Module):
         super().__init__()
         if isinstance(backbone, EmbeddingBag) != (pooling == "none"):
             kind = type(backbone).__name__
-            raise XMCError(f"{kind} does not go with pooling={pooling}; give encoder.name a transformer")
+            raise XMCError(f"{kind} does not go with encoder.pooling={pooling}; give encoder.name a transformer")
         available = 1 if pooling == "none" else int(backbone.config.num_hidden_layers) + 1
         if not 1 <= layers <= available:
             raise XMCError(f"encoder.layers={layers}: the encoder has {available} hidden states; give 1 to {available}")

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
+from xmc.storage import home_expanded
 from xmc.types import XMCError, said
 
 FILES = ("*.json", "*.jsonl", "*.safetensors", "*.txt", "*.model")  # all that a model is read from, and no pickle
@@ -19,7 +20,7 @@ def local_folder(name: str | Path, revision: str | None = None) -> Path:
     Raises:
         XMCError: there is neither, or it cannot be reached.
     """
-    folder = Path(name).expanduser()
+    folder = home_expanded(name)
     if folder.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)):
         return folder
     return download(str(name), revision, FILES)

@@ -54,7 +54,7 @@ class Parallel(nn.Module):
         if many > in_features or not math.isclose(many * (1 - sparsity), 1):
             raise XMCError(
                 f"sparse_ift=parallel has 1 / (1 - sparsity) branches, which is no whole number for {sparsity}; "
-                "take sparsity=0.5, 0.75, 0.8, 0.875 or 0.9"
+                "take sparse_ift.sparsity=0.5, 0.75, 0.8, 0.875 or 0.9"
             )
         fan_ins = [in_features * (j + 1) // many - in_features * j // many for j in range(many)]
         self.branches = nn.ModuleList(

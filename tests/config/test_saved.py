@@ -1,0 +1,90 @@
+"""What is read back from a run is data, or refused in one line."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from xmc.config import TrainConfig, load_run_config, parse, resumed_values, to_yaml
+from xmc.config.arguments import as_override
+from xmc.config.compose import compose
+from xmc.types import XMCError
+
+
+@pytest.fixture(scope="module")
+def config() -> TrainConfig:
+    return parse(TrainConfig, compose("config", ["data=jsonl", "data.root=r", "run=here"]))
+
+
+@pytest.fixture
+def run(tmp_path: Path, config: TrainConfig) -> Path:
+    (tmp_path / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["${oc.env:HOME}", "${", r"\${run}", "1e-3", "null", "007", "é\u2028", "a: b # c", "&a *a", "", "\udcff"],
+)
+def test_every_text_comes_back_as_it_is(run: Path, config: TrainConfig, text: str) -> None:
+    given = config.model_copy(update={"data": config.data.model_copy(update={"id_field": text})})
+    (run / "config.yaml").write_text(to_yaml(given), encoding="utf-8")
+    assert load_run_config(run) == given
+
+
+def test_a_value_from_python_or_a_card_is_no_interpolation() -> None:
+    assert compose("predict", [as_override("run", "${oc.env:HOME}"), "input=i"])["run"] == "${oc.env:HOME}"
+
+
+def test_an_interpolation_is_not_resolved(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "7")
+    path = run / "config.yaml"
+    path.write_text(path.read_text().replace("seed: 0", "seed: ${oc.env:SECRET}"))
+    with pytest.raises(XMCError, match=r"config.yaml has mistakes:\n  seed: got '\$\{oc.env:SECRET\}'"):
+        load_run_config(run)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a: &a [1, 1]\nb: [*a, *a]\n", "an alias, line 2"),
+        ("x: " + "[" * 5000, "nested too deep"),
+        ("x: !!python/object/apply:os.getcwd []\n", "could not determine a constructor"),
+        ("seed: " + "9" * 5000, "Exceeds the limit"),
+        ("a: [\nb: c", "config.yaml cannot be read"),
+        ("- 1\n", "not the configuration of a run"),
+        ("", "not the configuration of a run"),
+        (b"x: \xe9\xff\n", "unacceptable character"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:a\nsize 3\n", "is a Git-LFS pointer"),
+        ("seed: 1\nx: 2\nseed: 3\n", "'seed' stands twice, line 3"),
+        ("x" * (1 << 21), "larger than"),
+    ],
+)
+def test_what_is_no_configuration(run: Path, text: str | bytes, told: str) -> None:
+    (run / "config.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(XMCError) as error:
+        load_run_config(run)
+    assert told in str(error.value) and str(run / "config.yaml") in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_in_its_place(run: Path) -> None:
+    (run / "config.yaml").unlink()
+    os.mkdir(run / "config.yaml")
+    with pytest.raises(XMCError, match="Is a directory"):
+        load_run_config(run)
+
+
+def test_data_that_moved(run: Path) -> None:
+    config = load_run_config(run, {"root": "there", "files": {"dev": "d.jsonl"}})
+    assert config.data.root == "there" and config.data.files.given() == {"dev": "d.jsonl"}
+    with pytest.raises(XMCError, match=r"data.rot: unknown key; did you mean 'data.root'"):
+        load_run_config(run, {"rot": "there"})
+
+
+def test_a_run_goes_on_with_data_that_moved(run: Path) -> None:
+    now = compose("config", [f"run={run}", "data=jsonl", "data.root=there", "data.files.dev=d.jsonl"])
+    values = resumed_values(now, ["run", "data", "data.root", "data.files.dev"])
+    assert values["data"]["root"] == "there" and values["data"]["files"]["dev"] == "d.jsonl" and values["resume"]
+    with pytest.raises(XMCError, match="seed: the run has 0, now given 1"):
+        resumed_values(now | {"seed": 1}, ["seed"])

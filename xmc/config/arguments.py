@@ -1,0 +1,135 @@
+"""What a user types becomes what Hydra reads: texts as they are typed, and of Hydra's own settings a few."""
+
+import re
+import threading
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from xmc.config.keys import is_text, is_texts, takes_data
+from xmc.storage import home_expanded
+from xmc.types import XMCError
+
+FLAGS = {"--help": "-h", "--multirun": "-m", "--cfg": "-c", "--resolve": "", "--package": "-p"}
+"""Of Hydra's flags those that xmc takes, and their short forms."""
+WITH_WORD = ("--cfg", "--package")
+HYDRA_KEYS = ("hydra.sweep.dir", "hydra.sweep.subdir")
+"""Of Hydra's settings likewise. Others run classes by name, read other folders or write elsewhere."""
+SEPARATORS = ("text_separator", "label_separator")
+
+reading = threading.RLock()
+"""Held while Hydra reads or composes: its parser and its state are those of the whole process."""
+
+_ARGUMENT = re.compile(r"(?P<sign>\+{0,2})(?P<key>[^=+~-][^=]*)=(?P<value>.*)", re.DOTALL)
+_ESCAPES = {"n": "\n", "t": "\t", "\\": "\\"}
+
+
+def overrides_of(config_name: str, arguments: Sequence[str]) -> list[str]:
+    """The arguments of a command as Hydra reads them.
+
+    The value of a key that holds a text is that text, whatever characters it has, unless it is quoted, null or, under
+    `--multirun`, a sweep; so is each of a list of texts. `\\n` and `\\t` in a separator are what they stand for.
+
+    Raises:
+        XMCError: an argument is none, or one of Hydra's that xmc does not take.
+    """
+    flags, words = _split(arguments)
+    return [*flags, *(_read(config_name, word, "--multirun" in flags) for word in words)]
+
+
+def parse_overrides(arguments: Iterable[str]) -> list[Override]:
+    """The overrides among arguments that Hydra reads. Raises XMCError where one is malformed."""
+    return [_parsed(argument) for argument in arguments if not argument.startswith("-")]
+
+
+def as_override(key: str, value: object) -> str:
+    """`key=value` as Hydra reads it, from a string, number, boolean, None or list of these: data, no interpolation."""
+    return f"{key}={_literal(value)}"
+
+
+def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Flags, each with the word that belongs to it, and the others."""
+    flags, words, rest = [], [], iter(arguments)
+    long = {short: name for name, short in FLAGS.items() if short}
+    for argument in rest:
+        given, equals, word = argument.partition("=")
+        name = long.get(given, given)
+        if not argument.startswith("-"):
+            words.append(argument)
+        elif name not in FLAGS:
+            raise XMCError(f"{given}: unknown flag; expected one of: {', '.join(FLAGS)}, or key=value")
+        else:
+            flags.append(f"{name}={word if equals else next(rest, '')}" if name in WITH_WORD else name)
+    return flags, words
+
+
+def _read(config_name: str, argument: str, sweeps: bool) -> str:
+    found = _ARGUMENT.fullmatch(argument)
+    if found is None and not argument.startswith("~"):
+        raise XMCError(f"{argument!r:.80} is no key=value")
+    if found is None:
+        return argument
+    sign, key, value = found["sign"], found["key"], found["value"]
+    if re.match(r"hydra[./@]", key) and key not in HYDRA_KEYS:
+        raise XMCError(f"{key}: no setting of xmc; of Hydra's own there are: {', '.join(HYDRA_KEYS)}")
+    if re.match("~(/|$)", value):
+        value = str(home_expanded(value))
+    if sign or (key.startswith("data.") and takes_data(config_name)):
+        sign = "++"  # as a key that may be there already or not
+    if is_text(config_name, key):
+        value = _text(key, value, sweeps)
+    elif is_texts(config_name, key) and re.fullmatch(r"\[[^\]\['\"]+\]", value):
+        value = f"[{','.join(_quoted(item.strip()) for item in value[1:-1].split(','))}]"
+    return f"{sign}{key}={value}"
+
+
+def _text(key: str, value: str, sweeps: bool) -> str:
+    """The text as typed, quoted, where Hydra would read anything else."""
+    if value in ("", "null", "???"):
+        return value
+    given = None
+    if sweeps or value[0] in "'\"":
+        with suppress(XMCError):
+            given = _parsed(f"{key}={value}")
+    if given is not None and given.is_sweep_override():
+        return value
+    if given is not None and isinstance(given.value(), str) and value[0] in "'\"":
+        value = str(given.value())
+    if key.rpartition(".")[2] in SEPARATORS:
+        value = re.sub(r"\\([nt\\])", lambda found: _ESCAPES[found[1]], value)
+    return _quoted(value)
+
+
+def _quoted(text: str) -> str:
+    """Quoted for Hydra; what looks like an interpolation and is none stays as it is."""
+    try:
+        OmegaConf.create({"text": text})
+    except OmegaConfBaseException:
+        return _literal(text)
+    return QuotedString(text=text, quote=Quote.single).with_quotes()
+
+
+def _literal(value: object) -> str:
+    match value:
+        case str():
+            plain = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
+            return QuotedString(text=plain, quote=Quote.single).with_quotes()
+        case list() | tuple():
+            return f"[{','.join(map(_literal, value))}]"
+        case None:
+            return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _parsed(argument: str) -> Override:
+    try:
+        with reading:
+            return OverridesParser.create().parse_override(argument)
+    except (HydraException, ValueError, RecursionError) as error:  # ValueError: a number of thousands of digits
+        told = str(error).partition("\n")[0]
+        raise XMCError(f"{argument!r:.80} cannot be read ({told:.80}); write key=value, texts in quotes") from None

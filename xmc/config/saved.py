@@ -1,0 +1,129 @@
+"""The configuration in a run's folder: written as plain values, and read back as nothing but these."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from xmc.config.commands import FinetuneConfig, TrainConfig
+from xmc.config.parse import parse, run_config_path
+from xmc.config.parts import Section
+from xmc.storage import unreadable
+from xmc.types import XMCError
+
+_LARGEST = 1 << 20  # bytes; a configuration has some 3,000
+
+
+def to_yaml(config: Section) -> str:
+    """A checked configuration as YAML, to be kept in a run's folder."""
+    return yaml.safe_dump(config.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True)
+
+
+def load_run_config(run: str | Path, data: Mapping[str, Any] | None = None) -> TrainConfig:
+    """The configuration a run was trained with. data: what is another now of its data section.
+
+    Raises:
+        XMCError: the folder holds no run, its configuration cannot be read, or the data has no such keys.
+    """
+    values = saved_values(run)
+    config = parse_run(values, str(run_config_path(run)))
+    return parse_run(_merged(values, {"data": data})) if data else config
+
+
+def saved_values(run: str | Path) -> dict[str, Any]:
+    """The values in a run's folder as they stand there: a text with `${` is that text.
+
+    Raises:
+        XMCError: the folder holds no run, or anything but the mapping that `to_yaml` writes.
+    """
+    path = run_config_path(run)
+    try:
+        with open(path, "rb") as stream:
+            text = stream.read(_LARGEST + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        raise XMCError(f"{run} holds no run ({path.name} is missing); give run=<folder of xmc train>") from None
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if len(text) > _LARGEST:
+        raise unreadable(path, f"larger than {_LARGEST:,} bytes")
+    try:
+        values = yaml.load(text, _PlainLoader)
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise unreadable(path, f"{error.problem}{line}") from None
+    except RecursionError:
+        raise unreadable(path, "nested too deep") from None
+    except (yaml.YAMLError, ValueError) as error:  # not UTF-8, or a number of thousands of digits
+        raise unreadable(path, str(error).partition("\n")[0].partition(";")[0]) from None
+    if not isinstance(values, dict) or not isinstance(values.get("data"), dict):
+        raise unreadable(path, "not the configuration of a run")
+    return values
+
+
+def parse_run(values: Mapping[str, Any], where: str = "the configuration") -> TrainConfig:
+    """The checked configuration of a run, or of one that fine-tunes. where: what has mistakes, if it has."""
+    return parse(FinetuneConfig if "from" in values else TrainConfig, values, where)
+
+
+def resumed_values(now: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """The saved values of `now["run"]`, once what is given now, in these keys, agrees with them.
+
+    Where its data lies, and the model that it starts from, may be told anew: a run knows both by their contents.
+
+    Raises:
+        XMCError: there is no such run, or it has other values.
+    """
+    saved, wrong = saved_values(now["run"]), []
+    for key in keys:
+        given, then = _value_at(now, key), _value_at(saved, key)
+        if key == "from" or key.startswith("data."):
+            for name in reversed(key.split(".")):
+                given = {name: given}
+            saved = _merged(saved, given)
+        elif key not in ("run", "resume", "experiment") and _choice(given) != _choice(then):
+            wrong.append(f"  {key}: the run has {_choice(then)!r}, now given {_choice(given)!r}")
+    if wrong:
+        raise XMCError(
+            f"{now['run']} was started with another configuration:\n"
+            + "\n".join(wrong)
+            + "\nresume without these overrides, or start anew in another folder with run=..."
+        )
+    return saved | {"run": now["run"], "resume": True}
+
+
+def _value_at(values: Mapping[str, Any], key: str) -> Any:
+    """The value of a dotted key, None where there is none."""
+    found: Any = values
+    for name in key.split("."):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
+
+
+def _choice(value: Any) -> Any:
+    """Of a group what is chosen; another value is itself."""
+    return value.get("kind") if isinstance(value, Mapping) else value
+
+
+def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """The old values with the new ones, section by section."""
+    both = {k: _merged(old[k], v) for k, v in new.items() if isinstance(v, Mapping) and isinstance(old.get(k), Mapping)}
+    return {**old, **new, **both}
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Of YAML only what `to_yaml` writes: no aliases, whose expansion has no bound, no tags, and no key twice."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, "an alias", self.peek_event().start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        values = super().construct_mapping(node, deep)
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands twice", key.start_mark)
+            seen.add(key.value)
+        return values

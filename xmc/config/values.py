@@ -1,0 +1,17 @@
+"""Numbers and texts of the configuration, within bounds that the parts below can count and allocate by."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+LARGEST = 2**31 - 1  # what int32 counts
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, le=1e30)]
+NonNegative = Annotated[float, Field(ge=0, le=1e30)]
+Count = Annotated[int, Field(ge=1, le=LARGEST)]
+Size = Annotated[int, Field(ge=0, le=LARGEST)]
+Cutoff = Annotated[int, Field(ge=1, le=100_000)]  # of a list of labels
+Threads = Annotated[int, Field(ge=1, le=1024)]
+Seed = Annotated[int, Field(ge=0, lt=2**64)]  # what torch takes
+Text = Annotated[str, Field(min_length=1)]
