@@ -126,6 +126,12 @@ def shards_missing(folder: Path, marker: Path) -> None:
     _sharded(folder, "model-00001-of-00001.safetensors")
 
 
+def tokenizer_without_end(folder: Path, marker: Path) -> None:
+    """A file to read for ever."""
+    (folder / "tokenizer.json").unlink(missing_ok=True)
+    (folder / "tokenizer.json").symlink_to("/dev/zero")
+
+
 def _code(folder: Path, marker: Path) -> None:
     (folder / "evil.py").write_text(f"open({str(marker)!r}, 'w').close()\nclass Evil: pass\n")
 
@@ -137,6 +143,15 @@ def _sharded(folder: Path, file: str) -> None:
 
 SORTS: tuple[Sort, ...] = (
     *(tokenizer_code, tokenizer_code_in_a_list, tokenizer_code_elsewhere, code_of_a_processor, code_of_a_part),
-    *(tokenizer_that_is_a_model, model_code, model_code_of_a_known_type, generation_code, kernel, adapter, quantized),
+    *(
+        tokenizer_without_end,
+        tokenizer_that_is_a_model,
+        model_code,
+        model_code_of_a_known_type,
+        generation_code,
+        kernel,
+        adapter,
+        quantized,
+    ),
     *(pickled_weights, pickled_weights_by_name, shards_in_a_pickle, shards_elsewhere, shards_above, shards_missing),
 )

@@ -152,6 +152,8 @@ def _load(folder: Path, dropout: float | None, spare: Callable[[str], bool], exa
 
 def _configuration(folder: Path, dropout: float | None) -> PretrainedConfig:
     path = folder / "config.json"
+    if special := [entry for entry in folder.iterdir() if not (entry.is_file() or entry.is_dir())]:
+        raise XMCError(f"{special[0]} is no file (but a device, or a link to nowhere); copy the model again")
     values = read_json(path)
     if elsewhere := [key for key in _WEIGHTS_ELSEWHERE if values.get(key) is not None]:
         raise XMCError(f"{path} has {elsewhere[0]}; expected a model whose own weights are in model.safetensors")
