@@ -52,7 +52,7 @@ def test_as_many_multiply_adds_as_the_dense_layer(
 def test_parallel_wants_whole_branches() -> None:
     layer = FAMILIES["parallel"](24, 16, 0.75, nn.ReLU(), index_of)
     assert [m.active for m in layer.modules() if isinstance(m, SparseLinear)] == [6, 6, 6, 6]
-    with pytest.raises(XMCError, match=r"no whole number for 0\.4; take sparsity=0\.5, 0\.75"):
+    with pytest.raises(XMCError, match=r"no whole number for 0\.4; take sparse_ift.sparsity=0\.5, 0\.75"):
         FAMILIES["parallel"](24, 16, 0.4, nn.ReLU(), index_of)
 
 
