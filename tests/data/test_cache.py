@@ -134,6 +134,15 @@ def wanting(together: Barrier, results: Queue, root: Path, cache: Path, folders:
     results.put((read, read_table(root, cache_dir=cache).fingerprint))
 
 
+def test_a_lock_that_a_killed_process_left_goes(tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    cached(folder, written, text_of)
+    for left in (".kept", ".kept.json"):
+        (tmp_path / left).touch()
+    assert cached(folder, written, text_of) == "whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
 @pytest.mark.parametrize(
     ("processes", "rounds"), [(6, 3), pytest.param(20, 12, marks=pytest.mark.slow)], ids=["18 calls", "240 calls"]
 )

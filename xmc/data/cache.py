@@ -12,7 +12,7 @@ import pyarrow as pa
 import xxhash
 from datasets import Dataset, concatenate_datasets
 
-from xmc.storage import locked, read_json, sweep, whole_folder
+from xmc.storage import forget_lock, locked, read_json, sweep, whole_folder
 from xmc.types import XMCError
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,9 @@ def cached(folder: Path, make: Callable[[Path], None], load: Callable[[Path], T]
     """
     try:
         found = _load(folder, load)
-        if found is None:
+        if found is not None:
+            forget_lock(folder.parent, name=folder.name)
+        else:
             with locked(folder.parent, name=folder.name, wait=True):
                 found = _load(folder, load)  # as another process may have made it
                 if found is None:

@@ -1,12 +1,13 @@
 """What lies on disk is whole or refused: files and folders that appear at once, locks, and reading back."""
 
 from xmc.storage.home import home_expanded
-from xmc.storage.lock import locked
+from xmc.storage.lock import forget_lock, locked
 from xmc.storage.private import private_folder, user_cache
 from xmc.storage.read import parse_json, read_json, unreadable
 from xmc.storage.whole import sweep, whole_file, whole_folder
 
 __all__ = [
+    "forget_lock",
     "home_expanded",
     "locked",
     "parse_json",

@@ -55,6 +55,13 @@ def locked(folder: Path, *, name: str = "lock", wait: bool = False) -> Iterator[
                 above.rmdir()
 
 
+def forget_lock(folder: Path, *, name: str = "lock") -> None:
+    """Remove what a holder that was killed left of its lock."""
+    if (folder / f".{name}").exists():
+        with suppress(XMCError, OSError), locked(folder, name=name):
+            pass
+
+
 def _acquire(lock: FileLock, folder: Path, timeout: float) -> None:
     for left in reversed(range(_ATTEMPTS)):
         try:
