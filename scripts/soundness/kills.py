@@ -1,6 +1,7 @@
 """Commands killed at a random moment: what they leave loads or is refused, and the next run makes it whole."""
 
 import random
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -64,6 +65,8 @@ class Kills:
         if rng.random() < TWICE_SHARE:
             yield told(kill(self._way_on(killed, folder), by, rng.random() * reference.seconds), by)
             yield from self._looked_at(killed, reference, folder)
+        if killed.model == "more" and (folder / "more").exists():  # it was done, and is wanted anew
+            shutil.rmtree(folder / "more")
         yield gone_on(run(*self._way_on(killed, folder)))
         yield from self._looked_at(killed, reference, folder, finished=True)
         yield remains(folder, reference.results)
@@ -187,9 +190,9 @@ def told(ended: Ended, by: int) -> Verdict:
 
 
 def gone_on(ended: Ended) -> Verdict:
-    """Whether the command that was given after a kill succeeded, or found that nothing was left to do."""
+    """Whether the command that was given after a kill succeeded."""
     wrong = judge(ended)
-    if wrong is None or "exists already" in wrong.note:
+    if wrong is None:
         return Verdict(Outcome.READ)
     return Verdict(Outcome.DEAD_END, wrong.note) if wrong.outcome == Outcome.REFUSED else wrong
 
