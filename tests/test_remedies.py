@@ -194,7 +194,7 @@ EXCEPTIONS = {
         "xmc.endings",
         "trainer.micro_batch_size",
     ): "or batch_size, which stands beside it",
-    ("xmc.cli", "replay"): "of a run that fine-tunes, as all that is said of replay",
+    ("xmc.config.saved", "replay"): "of a run that fine-tunes, as all that is said of replay",
     ("xmc.commands.forgetting", "replay"): "likewise",
     ("xmc.commands.forgetting", "replay_fraction"): "likewise",
     ("xmc.data.mix", "replay_fraction"): "likewise",

@@ -17,11 +17,9 @@ from xmc.config import (
     AddLabelsConfig,
     CalibrateConfig,
     CoordinateCheckConfig,
-    DataSection,
     EstimateConfig,
     EvaluateConfig,
     FinetuneConfig,
-    FolderData,
     PredictConfig,
     ReportConfig,
     TrainConfig,
@@ -32,9 +30,10 @@ from xmc.config import (
     resumed_values,
     run_config_path,
     to_yaml,
+    with_old_data,
 )
 from xmc.config.arguments import as_override, overrides_of, parse_overrides
-from xmc.config.compose import absolute, check_keys, conf_folder, container, one_clear_error, values_of
+from xmc.config.compose import check_keys, conf_folder, container, one_clear_error, values_of
 from xmc.config.shell import shell_command
 from xmc.endings import AGAIN, interrupted, one_line, stoppable
 from xmc.terminal import encode_everything, guard
@@ -152,7 +151,7 @@ def _train(cfg: DictConfig) -> None:
         values = resumed_values(values_of(cfg), [key.replace("/", ".") for key in given])
     config = parse_run(values)
     if isinstance(config, FinetuneConfig) and not config.resume:
-        config = _with_old_data(config)
+        config = with_old_data(config)
     from xmc import commands
     from xmc.train.loop import Interrupted
 
@@ -224,26 +223,6 @@ def _flops(cfg: DictConfig) -> None:
 def _run_or_model(folder: str, data: Mapping[str, Any] | None = None) -> TrainConfig | None:
     """The configuration of a run; None where the folder holds a model alone."""
     return load_run_config(folder, data) if run_config_path(folder).exists() else None
-
-
-def _with_old_data(config: FinetuneConfig) -> FinetuneConfig:
-    """With how the documents are read that `replay` names or, without, that the source learned from, if it is a run.
-
-    Raises:
-        XMCError: replay is neither a run nor a folder that can hold data as the new is laid out.
-    """
-    folder = Path(config.replay or config.source)
-    old: tuple[DataSection, ...] = ()
-    if runs := [run for run in (folder, folder.parent) if run_config_path(run).is_file()]:
-        trained = load_run_config(runs[0])
-        old = (trained.data,)
-        if isinstance(trained, FinetuneConfig) and trained.replay is not None:
-            old += trained.old_data
-    elif config.replay is not None:
-        if not isinstance(config.data, FolderData) or not folder.is_dir():
-            raise XMCError(f"replay={folder} is neither a run nor a folder of data; give the run that learned from it")
-        old = (config.data.model_copy(update={"root": absolute(config.replay)}),)
-    return config.model_copy(update={"old_data": old})
 
 
 def _inherited(arguments: list[str]) -> list[str]:

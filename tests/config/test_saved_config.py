@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from xmc.config import TrainConfig, load_run_config, parse, resumed_values, to_yaml
+from xmc.config import FinetuneConfig, TrainConfig, load_run_config, parse, resumed_values, to_yaml, with_old_data
 from xmc.config.arguments import as_override
 from xmc.config.compose import compose
 from xmc.types import XMCError
@@ -40,7 +40,7 @@ def test_an_interpolation_is_not_resolved(run: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("SECRET", "7")
     path = run / "config.yaml"
     path.write_text(path.read_text().replace("seed: 0", "seed: ${oc.env:SECRET}"))
-    with pytest.raises(XMCError, match=r"config.yaml has mistakes:\n  seed: got '\$\{oc.env:SECRET\}'"):
+    with pytest.raises(XMCError, match=r"config.yaml: seed: got '\$\{oc.env:SECRET\}'"):
         load_run_config(run)
 
 
@@ -88,3 +88,12 @@ def test_a_run_goes_on_with_data_that_moved(run: Path) -> None:
     assert values["data"]["root"] == "there" and values["data"]["files"]["dev"] == "d.jsonl" and values["resume"]
     with pytest.raises(XMCError, match="seed: the run has 0, now given 1"):
         resumed_values(now | {"seed": 1}, ["seed"])
+
+
+def test_the_counts_of_a_benchmark_are_not_asked_of_old_data(tmp_path: Path) -> None:
+    given = ["data=eurlex-4k", "from=a", f"replay={tmp_path}", "run=r"]
+    config = parse(FinetuneConfig, compose("finetune", given))
+    (old,) = with_old_data(config).old_data
+    assert config.data.benchmark is not None and old == config.data.model_copy(
+        update={"root": str(tmp_path), "benchmark": None}
+    )

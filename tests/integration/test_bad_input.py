@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -95,6 +96,25 @@ def test_a_run_is_not_overwritten(corpus: Path, trained: Path, xmc: Run) -> None
 def test_resume_with_another_value(trained: Path, xmc: Run) -> None:
     error = fails(xmc, "train", f"run={trained}", "resume=true", "classifier.fan_in=9")
     assert "classifier.fan_in: the run has 8, now given 9" in error
+
+
+def test_a_run_goes_on_where_its_data_moved(trained: Path, corpus: Path, tmp_path: Path, xmc: Run) -> None:
+    run, moved = unfinished(trained, tmp_path), shutil.copytree(corpus, tmp_path / "moved corpus")
+    path = run / "config.yaml"
+    path.write_text(path.read_text().replace(str(corpus), str(tmp_path / "gone")))
+    resume = ("train", f"run={run}", "resume=true")
+    assert "gone" in fails(xmc, *resume)
+    assert "data.rot: unknown key; did you mean 'data.root'?" in fails(xmc, *resume, f"data.rot={moved}")
+    xmc(*resume, f"data.root={moved}")
+    assert (run / "model").is_dir()
+
+
+def test_the_working_directory_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    leave = f"cd {tmp_path}/gone; rmdir ../gone; {shlex.join(command('train', 'data=pydoc'))}"
+    done = subprocess.run(["sh", "-c", leave], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "xmc train: the working directory is no longer there; change into another\n"
 
 
 def test_resume_with_another_config_file(trained: Path, tmp_path: Path, xmc: Run) -> None:

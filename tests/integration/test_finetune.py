@@ -263,4 +263,8 @@ def test_where_old_documents_are(
     told = started("none", f"from={sources()}", f"replay={tmp_path / 'nowhere'}", check=False)
     assert "nowhere is neither a run nor a folder of data" in told
     started("again", f"from={tmp_path / 'data'}", f"replay={tmp_path / 'data'}")
+    unreadable = Path(shutil.copytree(sources(), tmp_path / "unreadable"))
+    (unreadable / "config.yaml").write_text("a: [")
+    assert "what the model forgets of its old data is not measured" in started("unread", f"from={unreadable}")
+    assert "config.yaml" in started("refused", f"from={sources()}", f"replay={unreadable}", check=False)
     assert "replay1:" in str(build.load_corpus(load_run_config(str(tmp_path / "again"))).split("train").ids[-1])

@@ -11,6 +11,7 @@ from scipy.sparse import csr_matrix
 from xmc import build
 from xmc.commands.run_folder import write_json
 from xmc.config import FinetuneConfig
+from xmc.config.shell import shell_argument
 from xmc.data import Corpus
 from xmc.evaluate.metrics import CSR, leave_out, ndcg_at_k, precision_at_k
 from xmc.model import XMCModel
@@ -79,8 +80,8 @@ def warn_of_loss(changes: list[Change], config: FinetuneConfig) -> None:
             continue
         name = change.fell[0]
         if config.replay is None:
-            where = config.source if config.old_data else "<folder of the old data>"
-            way_out = f"mix old documents in with replay={where}, a fifth of them with replay_fraction=0.2"
+            folder = shell_argument("replay", config.source) if config.old_data else "replay=<folder of the old data>"
+            way_out = f"mix old documents in with {folder}, a fifth of them with replay_fraction=0.2"
         else:
             way_out = "raise replay_fraction" if config.replay_fraction < 1 else "train longer"
         logger.warning(

@@ -50,7 +50,7 @@ from xmc.config.parts import (
     TopKastSparsity,
     TransformerEncoder,
 )
-from xmc.config.saved import load_run_config, parse_run, resumed_values, to_yaml
+from xmc.config.saved import load_run_config, parse_run, resumed_values, to_yaml, with_old_data
 
 __all__ = [
     "SGD",
@@ -105,4 +105,5 @@ __all__ = [
     "resumed_values",
     "run_config_path",
     "to_yaml",
+    "with_old_data",
 ]

@@ -39,7 +39,9 @@ def overrides_of(config_name: str, arguments: Sequence[str]) -> list[str]:
         XMCError: an argument is none, or one of Hydra's that xmc does not take.
     """
     flags, words = _split(arguments)
-    return [*flags, *(_read(config_name, word, "--multirun" in flags) for word in words)]
+    resumes = any(re.fullmatch(r"\+*resume=true", word, re.IGNORECASE) for word in words)
+    data_anew = resumes or takes_data(config_name)
+    return [*flags, *(_read(config_name, word, "--multirun" in flags, data_anew) for word in words)]
 
 
 def parse_overrides(arguments: Iterable[str]) -> list[Override]:
@@ -68,7 +70,8 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return flags, words
 
 
-def _read(config_name: str, argument: str, sweeps: bool) -> str:
+def _read(config_name: str, argument: str, sweeps: bool, data_anew: bool) -> str:
+    """data_anew: whether the data is that of a run, of any kind, and its keys need not be there."""
     found = _ARGUMENT.fullmatch(argument)
     if found is None and not argument.startswith("~"):
         raise XMCError(f"{argument!r:.80} is no key=value")
@@ -79,7 +82,7 @@ def _read(config_name: str, argument: str, sweeps: bool) -> str:
         raise XMCError(f"{key}: no setting of xmc; of Hydra's own there are: {', '.join(HYDRA_KEYS)}")
     if re.match("~(/|$)", value):
         value = str(home_expanded(value))
-    if sign or (key.startswith("data.") and takes_data(config_name)):
+    if sign or (key.startswith("data.") and data_anew):
         sign = "++"  # as a key that may be there already or not
     if is_text(config_name, key):
         value = _text(key, value, sweeps)

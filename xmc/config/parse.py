@@ -13,17 +13,22 @@ from xmc.types import XMCError
 S = TypeVar("S", bound=Section)
 
 
-def parse(schema: type[S], values: Mapping[str, Any], where: str = "the configuration") -> S:
-    """Check composed values against a schema. where: what has mistakes, if it has.
+def parse(schema: type[S], values: Mapping[str, Any], where: str = "") -> S:
+    """Check composed values against a schema. where: the file that they were read from.
 
     Raises:
-        XMCError: lists every mistake, a line each, with the nearest valid key where one was mistyped.
+        XMCError: tells the mistake, or lists them, a line each, with the nearest valid key where one was mistyped.
     """
     try:
         return schema.model_validate(values)
     except ValidationError as error:
-        lines = [_explain(schema, dict(e)) for e in error.errors(include_url=False)]
-        raise XMCError(f"{where} has mistakes:\n" + "\n".join(f"  {line}" for line in lines)) from None
+        found = error.errors(include_url=False)
+        within = {e["loc"][:length] for e in found for length in range(len(e["loc"]))}
+        lines = [_explain(schema, dict(e)) for e in found if e["loc"] not in within]
+        if len(lines) == 1:
+            raise XMCError(f"{where}: {lines[0]}" if where else lines[0]) from None
+        told = "".join(f"\n  {line}" for line in lines)
+        raise XMCError(f"{where or 'the configuration'} has mistakes:{told}") from None
 
 
 def near_miss(given: str, known: list[str]) -> str:

@@ -1,5 +1,6 @@
 """The configuration in a run's folder: written as plain values, and read back as nothing but these."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,11 @@ import yaml
 
 from xmc.config.commands import FinetuneConfig, TrainConfig
 from xmc.config.parse import parse, run_config_path
-from xmc.config.parts import Section
+from xmc.config.parts import BenchmarkData, DataSection, FolderData, Section
 from xmc.storage import unreadable
 from xmc.types import XMCError
+
+logger = logging.getLogger(__name__)
 
 _LARGEST = 1 << 20  # bytes; a configuration has some 3,000
 
@@ -61,8 +64,8 @@ def saved_values(run: str | Path) -> dict[str, Any]:
     return values
 
 
-def parse_run(values: Mapping[str, Any], where: str = "the configuration") -> TrainConfig:
-    """The checked configuration of a run, or of one that fine-tunes. where: what has mistakes, if it has."""
+def parse_run(values: Mapping[str, Any], where: str = "") -> TrainConfig:
+    """The checked configuration of a run, or of one that fine-tunes. where: the file that they were read from."""
     return parse(FinetuneConfig if "from" in values else TrainConfig, values, where)
 
 
@@ -90,6 +93,33 @@ def resumed_values(now: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any
             + "\nresume without these overrides, or start anew in another folder with run=..."
         )
     return saved | {"run": now["run"], "resume": True}
+
+
+def with_old_data(config: FinetuneConfig) -> FinetuneConfig:
+    """With how the documents are read that `replay` names or, without, that the source learned from, if it is a run.
+
+    Raises:
+        XMCError: replay is neither a run that can be read nor a folder that can hold data as the new is laid out.
+    """
+    folder = Path(config.replay or config.source)
+    old: tuple[DataSection, ...] = ()
+    if runs := [run for run in (folder, folder.parent) if run_config_path(run).is_file()]:
+        try:
+            trained = load_run_config(runs[0])
+        except XMCError as error:
+            if config.replay is not None:
+                raise
+            logger.warning(f"{error}; what the model forgets of its old data is not measured")
+            return config
+        old = (trained.data,)
+        if isinstance(trained, FinetuneConfig) and trained.replay is not None:
+            old += trained.old_data
+    elif config.replay is not None:
+        if not isinstance(config.data, FolderData) or not folder.is_dir():
+            raise XMCError(f"replay={folder} is neither a run nor a folder of data; give the run that learned from it")
+        elsewhere = {"root": config.replay} | ({"benchmark": None} if isinstance(config.data, BenchmarkData) else {})
+        old = (config.data.model_copy(update=elsewhere),)
+    return config.model_copy(update={"old_data": old})
 
 
 def _value_at(values: Mapping[str, Any], key: str) -> Any:

@@ -93,9 +93,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         if not (found is None or (isinstance(found, type) and issubclass(found, PreTrainedTokenizerBase))):
             raise XMCError(f"{folder / file}: tokenizer_class {name!r} is no tokenizer")
     with _closed():
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            folder, trust_remote_code=False, local_files_only=True
-        )
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     names = sorted(tokenizer.vocab_files_names.values())
     if names and not any((folder / name).is_file() for name in names):  # transformers makes one that knows no word
         raise XMCError(f"{folder} has no tokenizer, neither {' nor '.join(names)}; copy the model again")
@@ -125,17 +123,16 @@ def _tokens(tokenizer: PreTrainedTokenizerBase) -> int:
 def _load(folder: Path, dropout: float | None, spare: Callable[[str], bool], exact: bool = False) -> PreTrainedModel:
     """spare: whether the file may lack a tensor. exact: whether it may have no others."""
     config, files = _configuration(folder, dropout), Shards(folder)
+    reading = {
+        "config": config,
+        "use_safetensors": True,
+        "local_files_only": True,
+        "dtype": torch.float32,
+        "ignore_mismatched_sizes": True,  # which are told here, beside those that are missing
+        "output_loading_info": True,
+    }
     with _closed():
-        backbone, found = AutoModel.from_pretrained(
-            *(folder,),
-            config=config,
-            trust_remote_code=False,
-            use_safetensors=True,
-            local_files_only=True,
-            dtype=torch.float32,
-            ignore_mismatched_sizes=True,  # which are told here, beside those that are missing
-            output_loading_info=True,
-        )
+        backbone, found = AutoModel.from_pretrained(folder, trust_remote_code=False, **reading)
     missing = sorted(key for key in found["missing_keys"] if not spare(key))
     unexpected = sorted(found["unexpected_keys"]) if exact else []
     reshaped = sorted(name for name, *_ in found["mismatched_keys"])
