@@ -2,7 +2,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from transformers import AutoTokenizer, BertConfig, BertModel
+
+settings.register_profile("no deadline", deadline=None)  # how long an example takes is the machine's matter
+settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session")

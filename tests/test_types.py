@@ -2,7 +2,7 @@ import random
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from xmc.types import SparseRow, Strings, XMCError, whole_number
@@ -11,7 +11,6 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 entries = st.dictionaries(st.integers(0, 99), st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=20)
 
 
-@settings(deadline=None)
 @given(entries, st.randoms(use_true_random=False))
 def test_a_row_is_what_was_written_in_whatever_order(row: dict[int, float], order: random.Random) -> None:
     pairs = list(row.items())

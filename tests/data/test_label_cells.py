@@ -64,7 +64,7 @@ def test_an_empty_separator() -> None:
         labels("a", "")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda t: t == t.strip() != "")))
 def test_lists_of_python_and_json_are_read_as_written(given: list[str]) -> None:
     assert labels(repr(given)) == given

@@ -82,7 +82,7 @@ def test_bigrams_by_hand() -> None:
     assert frequent_bigrams(*flat(documents), 8, 10, 3).tolist() == []
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.lists(st.integers(1, 5), max_size=9), min_size=1, max_size=12), st.integers(1, 3))
 def test_bigrams_against_brute_force(documents: list[list[int]], minimum: int) -> None:
     counts: dict[int, int] = {}

@@ -65,7 +65,7 @@ def test_groups_are_runs_of_similar_labels() -> None:
     assert np.mean([np.bincount(topic[run]).max() for run in order.reshape(-1, 8)]) > 6
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 90), st.integers(1, 20), st.integers(0, 3))
 def test_an_order_by_group_is_a_permutation(num_labels: int, group_size: int, seed: int) -> None:
     features = csr_matrix(random_array((num_labels, 12), density=0.2, rng=np.random.default_rng(seed)))
@@ -74,7 +74,7 @@ def test_an_order_by_group_is_a_permutation(num_labels: int, group_size: int, se
     assert np.array_equal(order, order_by_group(features, group_size, seed))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 90), st.integers(1, 20), st.integers(0, 3), st.floats(0, 0.3))
 def test_clusters_are_balanced_contiguous_and_reproducible(
     num_labels: int, leaf_size: int, seed: int, density: float

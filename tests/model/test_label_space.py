@@ -43,7 +43,7 @@ def scores(layer: Classifier) -> Tensor:
     ("first", "second"),
     [*((kind, kind) for kind in KINDS), ("head_and_tail", "fixed_fan_in"), ("fixed_fan_in", "head_and_tail")],
 )
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(data=st.data())
 def test_labels_keep_their_scores(first: str, second: str, data: st.DataObject) -> None:
     adjusted = st.sampled_from([0.0, 0.3])

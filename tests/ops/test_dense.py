@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from ops.cases import naive_loss, random_positives
 
@@ -22,7 +22,6 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     density=st.sampled_from([0.0, 0.1, 1.0]),
     seed=st.integers(0, 999),
 )
-@settings(deadline=None)
 def test_equals_autograd(loss: LossName, documents: int, n_labels: int, density: float, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     leaves = [

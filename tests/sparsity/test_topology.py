@@ -46,7 +46,6 @@ def shapes(draw: st.DrawFn) -> tuple[int, int, int, int]:
 
 
 @given(shapes())
-@settings(deadline=None)
 def test_initial_rows_have_k_distinct_columns(shape: tuple[int, int, int, int]) -> None:
     n_labels, fan_in, in_features, seed = shape
     index = init_index(n_labels, fan_in, in_features, seed)
@@ -85,7 +84,7 @@ def test_fan_in_out_of_range(fan_in: int) -> None:
 
 
 @given(shapes(), st.data())
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_rewiring(shape: tuple[int, int, int, int], data: st.DataObject) -> None:
     """Exact counts, the smallest go, the kept stay bit for bit, the new columns were absent and do not repeat."""
     n_labels, fan_in, in_features, seed = shape
@@ -178,7 +177,6 @@ def test_a_group_counts_by_its_mean_magnitude() -> None:
 
 
 @given(shapes(), st.integers(2, 9), st.data())
-@settings(deadline=None)
 def test_a_group_is_rewired_as_one(shape: tuple[int, int, int, int], size: int, data: st.DataObject) -> None:
     n_groups, fan_in, in_features, seed = shape
     n_labels = n_groups * size - data.draw(st.integers(0, size - 1))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from xmc.model import hub
 from xmc.model.calibration import Calibration
+from xmc.model.card import Card
 from xmc.model.classifier import Classifier
 from xmc.model.encoder import Encoder
 from xmc.model.intermediate import Identity, Linear, intermediate_config
@@ -28,7 +29,7 @@ from xmc.model.saved import (
     read_labels,
     sparse_prefix,
 )
-from xmc.model.seal import check_seal, sealed
+from xmc.model.seal import seal_checked, sealed
 from xmc.model.tensor_file import TensorFile, fill
 from xmc.storage import whole_file
 from xmc.types import LossName, TopK, XMCError
@@ -267,6 +268,13 @@ class XMCModel(nn.Module):
         """
         folder = hub.local_folder(folder, revision)
         card = read_card(folder)
+        with seal_checked(folder / CARD):
+            model = cls._assembled(folder, card, device, backend)
+        return model.to(device).eval()
+
+    @classmethod
+    def _assembled(cls, folder: Path, card: Card, device: str, backend: str) -> "XMCModel":
+        """The parts of a model's folder, once they fit together."""
         encoder = Encoder.from_pretrained(folder / "encoder")
         intermediate = empty_intermediate(card.intermediate, encoder.width)
         if intermediate.width != card.classifier.in_features:
@@ -292,5 +300,4 @@ class XMCModel(nn.Module):
         )
         fill({name: value for name, value in model.state_dict().items() if not name.startswith("encoder.")}, head)
         check_connections(model)
-        check_seal(folder / CARD)
-        return model.to(device).eval()
+        return model

@@ -4,7 +4,9 @@ They guard against accidents. Who changes a model on purpose can make them anew,
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +26,22 @@ def sealed(card: dict[str, Any], folder: Path, files: Iterable[Path]) -> dict[st
     return card | {"digest": _digest_of(card)}
 
 
-def check_seal(path: Path) -> None:
-    """Raise XMCError where the card at `path`, or a file that it names, is not what was saved.
+@contextmanager
+def seal_checked(path: Path) -> Iterator[None]:
+    """Look, beside the body that reads these files, whether the card at `path` and all that it names are as saved.
 
     A card without digests, as it was before there were any, is not checked.
+
+    Raises:
+        XMCError: a file is not what was saved; raised after the body.
     """
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        checked = pool.submit(_check, path)
+        yield
+        checked.result()
+
+
+def _check(path: Path) -> None:
     card = read_json(path)
     files = card.get("files", {})
     if missing := [name for name in files if not (path.parent / name).is_file()]:

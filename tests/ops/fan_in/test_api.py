@@ -112,7 +112,7 @@ def assert_outputs(actual: StepOutput, expected: StepOutput, tolerance: float) -
 @backends
 @losses
 @given(problem=problems())
-@settings(max_examples=examples(60), deadline=None)
+@settings(max_examples=examples(60))
 def test_loss_equals_autograd_of_the_dense_formula(backend: str, loss: LossName, problem: Problem) -> None:
     layer, positives = problem.layer(dtype_of(backend)), problem.positives()
     exact = autograd(*double(layer), positives, loss)
@@ -125,7 +125,7 @@ def test_loss_equals_autograd_of_the_dense_formula(backend: str, loss: LossName,
 @pytest.mark.parametrize("backend", [b for b in SERVING if b != "reference"])
 @losses
 @given(problem=problems())
-@settings(max_examples=examples(30), deadline=None)
+@settings(max_examples=examples(30))
 def test_error_in_single_precision_is_that_of_the_reference(backend: str, loss: LossName, problem: Problem) -> None:
     layer, positives = problem.layer(torch.float32), problem.positives()
     exact = autograd(*double(layer), positives, loss)
@@ -141,7 +141,7 @@ def test_error_in_single_precision_is_that_of_the_reference(backend: str, loss: 
 @backends
 @losses
 @given(problem=problems(), weight_decay=st.sampled_from([0.0, 0.1]))
-@settings(max_examples=examples(30), deadline=None)
+@settings(max_examples=examples(30))
 def test_sgd_step_is_the_gradient_applied(backend: str, loss: LossName, problem: Problem, weight_decay: float) -> None:
     features, weight, index, bias = problem.layer(dtype_of(backend))
     positives, tolerance = problem.positives(), tolerance_of(backend)
@@ -203,7 +203,7 @@ def test_nan_in_is_a_nan_loss(backend: str, loss: LossName, where: str) -> None:
 
 @backends
 @given(problem=problems())
-@settings(max_examples=examples(40), deadline=None)
+@settings(max_examples=examples(40))
 def test_linear_has_the_gradients_of_the_dense_formula(backend: str, problem: Problem) -> None:
     features, weight, index, bias = problem.layer(dtype_of(backend))
     leaves = [t.requires_grad_() for t in (features, weight, bias)]
@@ -286,7 +286,7 @@ def test_extreme_logits_stay_finite(backend: str, loss: LossName) -> None:
 
 @backends
 @given(problem=problems(), k=st.sampled_from([1, 4, 200]))
-@settings(max_examples=examples(30), deadline=None)
+@settings(max_examples=examples(30))
 def test_topk_equals_a_stable_sort(backend: str, problem: Problem, k: int) -> None:
     features, weight, index, bias = problem.layer(dtype_of(backend))
     # Small integers: exact sums, many ties.
