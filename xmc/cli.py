@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +130,9 @@ def _one_clear_error(command: str, task: Task) -> Task:
 
 
 def _way_on(command: str, cfg: DictConfig) -> str:
-    if command in ("train", "finetune") and run_config_path(cfg.run).is_file():
-        return f"go on with: {shell_command('train', run=cfg.run, resume=True)}"
+    with suppress(OSError):  # no folder could have such a name
+        if command in ("train", "finetune") and run_config_path(cfg.run).is_file():
+            return f"go on with: {shell_command('train', run=cfg.run, resume=True)}"
     return AGAIN
 
 
@@ -232,7 +234,7 @@ def _inherited(arguments: list[str]) -> list[str]:
         XMCError: an override contradicts them.
     """
     given = {override.key_or_group: override for override in parse_overrides(arguments)}
-    if "from" not in given or "resume" in given:
+    if "from" not in given or ("resume" in given and given["resume"].value() is True):
         return []
     from xmc import build
 

@@ -85,9 +85,10 @@ MEMORY_LIMIT = 1500  # MiB that a command on data of a few KB may take beyond th
 
 
 def error_lines(stderr: str) -> list[str]:
-    """The lines of the error that a command ended with, which begins with the command's name."""
+    """The lines of the error that a command ended with, which begins with the command's name, and what Hydra adds."""
+    added = re.findall(r"^Error executing job.*", stderr, re.MULTILINE)
     starts = [match.start() for match in re.finditer(r"^xmc [a-z-]+: ", stderr, re.MULTILINE)]
-    return stderr[starts[-1] :].splitlines() if starts else []
+    return added + (stderr[starts[-1] :].splitlines() if starts else [])
 
 
 def compared(now: dict[str, bytes], *references: dict[str, bytes]) -> Verdict:

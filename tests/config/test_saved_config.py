@@ -80,6 +80,9 @@ def test_data_that_moved(run: Path) -> None:
     assert config.data.root == "there" and config.data.files.given() == {"dev": "d.jsonl"}
     with pytest.raises(XMCError, match=r"data.rot: unknown key; did you mean 'data.root'"):
         load_run_config(run, {"rot": "there"})
+    for key, value in {"dev_fraction": 0.9, "id_field": None, "kind": "csv"}.items():
+        with pytest.raises(XMCError, match=rf"another configuration \(data.{key}: the run has "):
+            load_run_config(run, {key: value})
 
 
 def test_a_run_goes_on_with_data_that_moved(run: Path) -> None:
@@ -88,6 +91,8 @@ def test_a_run_goes_on_with_data_that_moved(run: Path) -> None:
     assert values["data"]["root"] == "there" and values["data"]["files"]["dev"] == "d.jsonl" and values["resume"]
     with pytest.raises(XMCError, match="seed: the run has 0, now given 1"):
         resumed_values(now | {"seed": 1}, ["seed"])
+    with pytest.raises(XMCError, match=r"data.dev_fraction: the run has 0.1, now given 0.5"):
+        resumed_values(now | {"data": now["data"] | {"dev_fraction": 0.5}}, ["data.dev_fraction"])
 
 
 def test_the_counts_of_a_benchmark_are_not_asked_of_old_data(tmp_path: Path) -> None:

@@ -152,8 +152,8 @@ def test_two_at_once(prepared: Callable[..., dict[str, bytes]], site: Site) -> N
 
 
 def test_what_a_killed_process_left_is_swept(prepared: Callable[..., dict[str, bytes]], root: Path) -> None:
-    (root / ".unpack-1234").mkdir(parents=True)
-    (root / ".unpack-1234" / "X.trn.txt").write_text("half")
+    (root / ".unpack-1234_abc").mkdir(parents=True)
+    (root / ".unpack-1234_abc" / "X.trn.txt").write_text("half")
     assert prepared() == PECOS_FILES | EXTRA | {"set.tar.gz.sha256": RECORD.encode()}
 
 

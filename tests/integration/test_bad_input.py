@@ -121,7 +121,7 @@ def test_resume_with_another_config_file(trained: Path, tmp_path: Path, xmc: Run
     run = unfinished(trained, tmp_path)
     config = run / "config.yaml"
     config.write_text(config.read_text().replace("fan_in: 8", "fan_in: 9"))
-    assert "written by a run with another configuration" in fails(xmc, "train", f"run={run}", "resume=true")
+    assert "was written with another configuration" in fails(xmc, "train", f"run={run}", "resume=true")
 
 
 def test_resume_from_a_damaged_checkpoint(trained: Path, tmp_path: Path, xmc: Run) -> None:

@@ -147,7 +147,7 @@ def test_a_sample(kind: str, trials: int, tmp_path: Path) -> None:
         "--seed",
         str(seed),
         "--json",
-        str(told),
+        str(found),
     ]
     done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, f"seed {seed}\n{done.stdout}\n{done.stderr[-2000:]}"

@@ -116,21 +116,24 @@ def _write_for_ever(place: Path, started: "multiprocessing.synchronize.Event") -
 
 def test_only_what_killed_writers_left_is_swept(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
+    (tmp_path / ".my.project.tmp").mkdir()
+    (tmp_path / ".notes.2024.tmp").touch()
+    strangers = leftovers(tmp_path)
     started = context.Event()
     writer = context.Process(target=_write_for_ever, args=(tmp_path / "a[1]", started))
     writer.start()
     assert started.wait(60)
     sweep(tmp_path)
-    assert len(leftovers(tmp_path)) == 2, "a living writer keeps its work"
+    assert len(leftovers(tmp_path)) == 4, "a living writer keeps its work"
     writer.kill()
     writer.join()
     sweep(tmp_path, "another")
-    assert len(leftovers(tmp_path)) == 2
+    assert len(leftovers(tmp_path)) == 4
     with whole_folder(tmp_path / "a[1]"):
         pass
     with whole_file(tmp_path / "a[1].txt"):
         pass
-    assert not leftovers(tmp_path), "the next writer of a place sweeps it"
+    assert leftovers(tmp_path) == strangers, "the next writer of a place sweeps it, and nothing else"
 
 
 @pytest.mark.parametrize("whole", [whole_file, whole_folder])

@@ -37,6 +37,7 @@ def evaluate_run(config: EvaluateConfig, trained: TrainConfig) -> None:
     Of a calibrated model also `<run>/decisions-<split>.json`: what its thresholds give, and calibration errors.
     """
     run = Path(config.run)
+    build.model_folder(run)
     device = build.prepare_machine(config.device, config.threads)
     with held_if_writable(run):
         model = load_model(run, device)

@@ -85,7 +85,8 @@ def check_keys(config_name: str, overrides: Sequence[str]) -> None:
 
 def container(cfg: DictConfig) -> dict[str, Any]:
     """The resolved values of a composed configuration. Raises XMCError where one is missing."""
-    missing = sorted(OmegaConf.missing_keys(cfg))
+    with one_clear_error():
+        missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise XMCError("a value is missing: give " + " ".join(f"{key}=..." for key in missing))
     return values_of(cfg)

@@ -15,6 +15,11 @@ from xmc.types import XMCError
 
 logger = logging.getLogger(__name__)
 
+_WHERE = (
+    *("root", "files", "vocabulary", "benchmark", "on_error", "cache_dir", "processes"),
+    *("text_fields", "text_separator", "label_field", "label_separator"),
+)
+_OF_THE_COMMAND = ("run", "resume", "experiment", "from")
 _LARGEST = 1 << 20  # bytes; a configuration has some 3,000
 
 
@@ -31,7 +36,13 @@ def load_run_config(run: str | Path, data: Mapping[str, Any] | None = None) -> T
     """
     values = saved_values(run)
     config = parse_run(values, str(run_config_path(run)))
-    return parse_run(_merged(values, {"data": data})) if data else config
+    if not data:
+        return config
+    now = parse_run(_merged(values, {"data": data}))
+    _check_agreement(
+        run, config.model_dump(by_alias=True), now.model_dump(by_alias=True), [f"data.{key}" for key in data]
+    )
+    return now
 
 
 def saved_values(run: str | Path) -> dict[str, Any]:
@@ -77,22 +88,36 @@ def resumed_values(now: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any
     Raises:
         XMCError: there is no such run, or it has other values.
     """
-    saved, wrong = saved_values(now["run"]), []
+    saved = values = saved_values(now["run"])
     for key in keys:
-        given, then = _value_at(now, key), _value_at(saved, key)
         if key == "from" or key.startswith("data."):
+            given = _value_at(now, key)
             for name in reversed(key.split(".")):
                 given = {name: given}
-            saved = _merged(saved, given)
-        elif key not in ("run", "resume", "experiment") and _choice(given) != _choice(then):
-            wrong.append(f"  {key}: the run has {_choice(then)!r}, now given {_choice(given)!r}")
+            values = _merged(values, given)
+    parse_run(values)
+    _check_agreement(now["run"], saved, now, [key for key in keys if key not in _OF_THE_COMMAND])
+    return values | {"run": now["run"], "resume": True}
+
+
+def _check_agreement(run: str | Path, saved: Mapping[str, Any], now: Mapping[str, Any], keys: Sequence[str]) -> None:
+    """Raise XMCError where one of these keys, and none that says where the data lies, has another value now."""
+    wrong = []
+    for key in keys:
+        then, given = _choice(_value_at(saved, key)), _choice(_value_at(now, key))
+        if not _may_change(key) and given != then:
+            wrong.append(f"{key}: the run has {then!r}, now given {given!r}")
     if wrong:
         raise XMCError(
-            f"{now['run']} was started with another configuration:\n"
-            + "\n".join(wrong)
-            + "\nresume without these overrides, or start anew in another folder with run=..."
+            f"{run} was started with another configuration ({'; '.join(wrong)}); leave these out, or train anew in "
+            "another folder with run=..."
         )
-    return saved | {"run": now["run"], "resume": True}
+
+
+def _may_change(key: str) -> bool:
+    """Whether a key of the data says where it lies, or how its files name things: the documents stay the same."""
+    section, _, rest = key.partition(".")
+    return section == "data" and rest.partition(".")[0] in _WHERE
 
 
 def with_old_data(config: FinetuneConfig) -> FinetuneConfig:

@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -10,7 +9,7 @@ from urllib.parse import urlsplit
 
 from xmc.data.download import download, sha256_of
 from xmc.data.files import listing
-from xmc.data.unpack import ARCHIVES, unpack
+from xmc.data.unpack import ARCHIVES, is_leftover, temporary_folder, unpack
 from xmc.storage import home_expanded, locked, whole_file
 from xmc.terminal import without_passwords
 from xmc.types import XMCError
@@ -61,7 +60,7 @@ def prepare(root: str | Path, layout: Layout, *, url: str | None, sha256: str | 
         folder.mkdir(parents=True, exist_ok=True)
         if layout.missing(folder):
             with locked(folder, wait=True):
-                for left in folder.glob(".unpack-*"):  # of a process that was killed
+                for left in filter(is_leftover, folder.iterdir()):  # of a process that was killed
                     shutil.rmtree(left)
                 if layout.missing(folder):
                     _fill(folder, layout, url, sha256, home)
@@ -84,7 +83,7 @@ def _fill(folder: Path, layout: Layout, url: str | None, sha256: str | None, hom
         download(url, downloaded, sha256 or _recorded(downloaded))
         archives = [downloaded]
     found = {archive: _checked(archive, sha256) for archive in archives}
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".unpack-") as temporary:
+    with temporary_folder(folder) as temporary:
         unpacked = Path(temporary)
         for archive in archives:
             log.info("unpacking %s", archive)

@@ -4,6 +4,7 @@ import errno
 import gzip
 import lzma
 import os
+import re
 import stat
 import struct
 import tarfile
@@ -34,6 +35,16 @@ _DAMAGED = (
 )
 
 
+def temporary_folder(folder: Path) -> "tempfile.TemporaryDirectory[str]":
+    """Within `folder`, for what is not whole yet."""
+    return tempfile.TemporaryDirectory(dir=folder, prefix=".unpack-")
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether it is a `temporary_folder`, by its name."""
+    return re.fullmatch(r"\.unpack-[a-z0-9_]{8}", path.name) is not None and path.is_dir() and not path.is_symlink()
+
+
 def unpack(archive: Path, folder: Path, names: Collection[str]) -> None:
     """The files of a .tar.gz, .tgz or .zip that have one of these names, wherever they lie in it, as files of `folder`.
 
@@ -43,7 +54,7 @@ def unpack(archive: Path, folder: Path, names: Collection[str]) -> None:
     Raises XMCError for an archive that has any other member or one of the names twice, that unpacks to more than any
     set has, and for a damaged one.
     """
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".unpack-") as temporary:
+    with temporary_folder(folder) as temporary:
         found: dict[str, str] = {}
         budget = _Budget(archive)
         try:

@@ -9,12 +9,12 @@ import ctypes
 import errno
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from glob import escape
 from pathlib import Path
 from typing import IO, Any
 
@@ -92,7 +92,8 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
 
 def sweep(folder: Path, name: str | None = None) -> None:
     """Remove what killed writers of the file or folder `name`, or of any, left in `folder`."""
-    for left in folder.glob(f".{'*' if name is None else escape(_short(name))}.*.tmp"):
+    wanted = re.compile(rf"\.{'.+' if name is None else re.escape(_short(name))}\.[0-9a-f]{{16}}\.tmp", re.DOTALL)
+    for left in [path for path in folder.glob(".*.tmp") if wanted.fullmatch(path.name)]:
         if left.is_symlink() or not (left.is_file() or left.is_dir()):
             continue
         with suppress(OSError):  # held by a living writer, or not ours to remove

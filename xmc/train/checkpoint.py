@@ -105,8 +105,8 @@ class Checkpoints:
         state = _verified_state(folder)
         if state["config_hash"] != self.config_hash:
             raise XMCError(
-                f"{folder} was written by a run with another configuration than {self.folder.parent / 'config.yaml'}; "
-                "restore that file, delete this folder if it came from another run, or start anew with another run=..."
+                f"{folder} was written with another configuration than {self.folder.parent / 'config.yaml'} has now, "
+                "or with other data; restore that file and the data, or start anew with another run=..."
             )
         return {file.removesuffix(".safetensors"): TensorFile(folder / file) for file in state["files"]}, state
 
