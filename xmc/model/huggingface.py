@@ -126,13 +126,12 @@ def _load(folder: Path, dropout: float | None, spare: Callable[[str], bool], exa
     reading = {
         "config": config,
         "use_safetensors": True,
-        "local_files_only": True,
         "dtype": torch.float32,
         "ignore_mismatched_sizes": True,  # which are told here, beside those that are missing
         "output_loading_info": True,
     }
     with _closed():
-        backbone, found = AutoModel.from_pretrained(folder, trust_remote_code=False, **reading)
+        backbone, found = AutoModel.from_pretrained(folder, trust_remote_code=False, local_files_only=True, **reading)
     missing = sorted(key for key in found["missing_keys"] if not spare(key))
     unexpected = sorted(found["unexpected_keys"]) if exact else []
     reshaped = sorted(name for name, *_ in found["mismatched_keys"])

@@ -26,9 +26,12 @@ from xmc.ops.random import rounded
 from xmc.types import LossName, Positives, StepOutput
 
 
+INTERPRETED = bool(os.environ.get("TRITON_INTERPRET"))
+
+
 def examples(number: int) -> int:
     """Fewer where Triton's interpreter, a thousand times slower, is on."""
-    return max(1, number // 8) if os.environ.get("TRITON_INTERPRET") else number
+    return max(1, number // 16) if INTERPRETED else number
 
 
 backends = pytest.mark.parametrize("backend", SERVING)
@@ -324,7 +327,7 @@ def test_wide_features_take_a_32_bit_index(backend: str) -> None:
 
 @pytest.mark.parametrize("backend", [b for b in SERVING if b != "reference"])
 @losses
-@pytest.mark.parametrize(("documents", "fan_in"), [(32, 8), (33, 48), (9, 5)])
+@pytest.mark.parametrize(("documents", "fan_in"), [(32, 8), (9, 5), *([] if INTERPRETED else [(33, 48)])])
 @pytest.mark.parametrize("group_size", [1, 16])
 def test_same_bits_run_after_run_and_for_any_number_of_threads(
     backend: str, loss: LossName, documents: int, fan_in: int, group_size: int, monkeypatch: pytest.MonkeyPatch
