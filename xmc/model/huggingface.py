@@ -123,15 +123,12 @@ def _tokens(tokenizer: PreTrainedTokenizerBase) -> int:
 def _load(folder: Path, dropout: float | None, spare: Callable[[str], bool], exact: bool = False) -> PreTrainedModel:
     """spare: whether the file may lack a tensor. exact: whether it may have no others."""
     config, files = _configuration(folder, dropout), Shards(folder)
-    reading = {
-        "config": config,
-        "use_safetensors": True,
-        "dtype": torch.float32,
-        "ignore_mismatched_sizes": True,  # which are told here, beside those that are missing
-        "output_loading_info": True,
-    }
+    quietly = {"ignore_mismatched_sizes": True, "output_loading_info": True}  # what is amiss is told here
+    settings = {"config": config, "dtype": torch.float32} | quietly
     with _closed():
-        backbone, found = AutoModel.from_pretrained(folder, trust_remote_code=False, local_files_only=True, **reading)
+        backbone, found = AutoModel.from_pretrained(
+            folder, trust_remote_code=False, use_safetensors=True, local_files_only=True, **settings
+        )
     missing = sorted(key for key in found["missing_keys"] if not spare(key))
     unexpected = sorted(found["unexpected_keys"]) if exact else []
     reshaped = sorted(name for name, *_ in found["mismatched_keys"])

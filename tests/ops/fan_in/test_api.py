@@ -25,7 +25,6 @@ from xmc.ops.losses import LOSSES
 from xmc.ops.random import rounded
 from xmc.types import LossName, Positives, StepOutput
 
-
 INTERPRETED = bool(os.environ.get("TRITON_INTERPRET"))
 
 
