@@ -27,8 +27,8 @@ from xmc.config.parts import (
     TransformerEncoder,
     WandbTracking,
 )
-from xmc.config.values import Count, Cutoff, Fraction, NonNegative, Positive, Seed, Size, Text, Threads
 from xmc.types import LossName
+from xmc.values import Count, Cutoff, Fraction, NonNegative, Positive, Seed, Size, Text, Threads
 
 
 class TrainConfig(Section):

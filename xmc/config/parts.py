@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from xmc.config.values import Count, Cutoff, Fraction, NonNegative, Positive, Seed, Size, Text, Threads
+from xmc.values import Count, Cutoff, Fraction, NonNegative, Positive, Seed, Size, Text, Threads
 
 OnError = Literal["error", "skip"]
 

@@ -8,9 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from xmc.model.sparse_ift import Family, SparseIFT
 from xmc.storage import read_json
 from xmc.types import LossName, XMCError
+from xmc.values import Count, Cutoff, Fraction, Number, Positive
 
-Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
 Pooling = Literal["cls", "mean", "none"]
 P = TypeVar("P", bound="Part")
 
@@ -37,7 +36,7 @@ class EncoderCard(Part):
     pooling: Pooling
     max_length: Count
     layers: Count = 1
-    dropout: Share = 0.0
+    dropout: Fraction = 0.0
     transformation: Transformation | None = None
     lexical: bool = False
 
@@ -52,7 +51,7 @@ class LinearCard(Part):
     kind: Literal["linear"]
     width: Count
     activation: Literal["relu", "gelu", "silu", "tanh"]
-    dropout: Share = 0.0
+    dropout: Fraction = 0.0
     transformation: Transformation | None = None
 
 
@@ -64,10 +63,10 @@ class ClassifierCard(Part):
 class CalibrationCard(Part):
     """A `Calibration`. own: the file of the labels' thresholds; true, of older formats: `thresholds.safetensors`."""
 
-    scale: Annotated[float, Field(gt=0)]
-    shift: float
-    k: Count
-    threshold: Share
+    scale: Positive
+    shift: Number
+    k: Cutoff
+    threshold: Fraction
     own: Annotated[str, Field(pattern=r"^thresholds[\w-]*\.safetensors$")] | bool
 
 
@@ -76,7 +75,7 @@ class Card(Part):
 
     format_version: Count
     loss: LossName
-    logit_adjustment: float = 0.0
+    logit_adjustment: Number = 0.0
     intermediate: Annotated[IdentityCard | LinearCard, Field(discriminator="kind")]
     classifier: ClassifierCard
     calibration: CalibrationCard | None = None

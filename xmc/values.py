@@ -1,4 +1,4 @@
-"""Numbers and texts of the configuration, within bounds that the parts below can count and allocate by."""
+"""Numbers and texts that are read, within bounds that the parts below can count and allocate by."""
 
 from typing import Annotated
 
@@ -7,6 +7,7 @@ from pydantic import Field
 LARGEST = 2**31 - 1  # what int32 counts
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Number = Annotated[float, Field(ge=-1e30, le=1e30)]
 Positive = Annotated[float, Field(gt=0, le=1e30)]
 NonNegative = Annotated[float, Field(ge=0, le=1e30)]
 Count = Annotated[int, Field(ge=1, le=LARGEST)]
