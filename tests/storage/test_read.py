@@ -26,9 +26,14 @@ def test_a_file_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     path = tmp_path / "xmc.json"
     with pytest.raises(XMCError, match=r"xmc.json cannot be read \(No such file or directory\)"):
         read_json(path)
-    path.write_text("[1]")
-    with pytest.raises(XMCError, match=r"xmc.json: holds \[1\]; expected a JSON object"):
-        read_json(path)
+    for half, told in {
+        "": "malformed JSON, Expecting value",
+        '{"a": [1, ': "malformed JSON",
+        "[1]": r"holds \[1\]",
+    }.items():
+        path.write_text(half)
+        with pytest.raises(XMCError, match=rf"xmc.json: {told}.*; is it complete\? Copy it again, or make it anew$"):
+            read_json(path)
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
     with pytest.raises(XMCError, match=r"is a Git-LFS pointer .* `git lfs pull`"):
         read_json(path)

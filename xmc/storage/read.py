@@ -8,6 +8,7 @@ from typing import Any
 from xmc.types import XMCError
 
 _DEEPEST = 100
+_AGAIN = "is it complete? Copy it again, or make it anew"
 _LFS = b"version https://git-lfs.github.com/spec/"
 
 
@@ -54,9 +55,13 @@ def read_json(path: Path, kind: type = dict) -> Any:
         raise unreadable(path, error) from None
     if text.startswith(_LFS):
         raise unreadable(path, "")
-    value = parse_json(text, str(path))
+    try:
+        value = parse_json(text, str(path))
+    except XMCError as error:
+        raise XMCError(f"{error}; {_AGAIN}") from None
     if not isinstance(value, kind):
-        raise XMCError(f"{path}: holds {value!r:.40}; expected a JSON {'object' if kind is dict else 'array'}")
+        expected = "object" if kind is dict else "array"
+        raise XMCError(f"{path}: holds {value!r:.40}; expected a JSON {expected}; {_AGAIN}")
     return value
 
 
@@ -71,7 +76,7 @@ def unreadable(path: Path, reason: object) -> XMCError:
         return XMCError(f"{path} is a Git-LFS pointer and not the file itself; fetch it with `git lfs pull`")
     if isinstance(reason, OSError):
         reason = reason.strerror or reason
-    return XMCError(f"{path} cannot be read ({reason}); is it complete? Copy it again, or make it anew")
+    return XMCError(f"{path} cannot be read ({reason}); {_AGAIN}")
 
 
 def _too_deep(where: str) -> XMCError:
