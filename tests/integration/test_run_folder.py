@@ -87,6 +87,20 @@ def test_a_run_is_finished_once_its_model_is_whole(trained: Path, tmp_path: Path
     assert {"step-foo", "step-1"} < left and not [name for name in left if name.startswith(".")]
 
 
+def test_a_damaged_model_is_not_finished(trained: Path, tmp_path: Path, xmc: Run) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    (run / "model" / "xmc.json").write_text("{}")
+    for command in (["train", "resume=true"], ["evaluate"]):
+        told = xmc(*command, f"run={run}", check=False)
+        assert told.returncode == 1
+        assert "model/xmc.json: format_version: Field required" in told.stderr.splitlines()[-1]
+    told = xmc("train", f"run={run}", "resume=true", check=False)
+    assert f"or delete {run / 'model'}, and save it anew with: xmc train run={run} resume=true" in told.stderr
+    shutil.rmtree(run / "model")
+    xmc("train", f"run={run}", "resume=true")
+    assert content(run / "model") == content(trained / "model")
+
+
 def test_a_calibration_and_its_figures_are_of_one_kind(
     trained: Path, tmp_path: Path, xmc: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

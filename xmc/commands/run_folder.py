@@ -12,10 +12,11 @@ import torch
 
 from xmc import build
 from xmc.config import FinetuneConfig, TrainConfig, run_config_path
+from xmc.config.shell import shell_command
 from xmc.data import Corpus
 from xmc.data.files import listing
 from xmc.model import XMCModel
-from xmc.model.saved import CARD
+from xmc.model.saved import CARD, read_card
 from xmc.storage import locked, sweep, whole_file, whole_folder
 from xmc.types import Strings, XMCError
 
@@ -54,8 +55,20 @@ def check_run_folder(run: Path, resume: bool) -> None:
 
 
 def is_finished(run: Path) -> bool:
-    """A run ends with its model, which appears whole; the card is what makes a folder one."""
-    return (run / "model" / CARD).is_file()
+    """A run ends with its model, which appears whole; the card is what makes a folder one.
+
+    Raises:
+        XMCError: there is a card, but of no whole model.
+    """
+    model = run / "model"
+    if not (model / CARD).exists():
+        return False
+    try:
+        read_card(model)
+    except XMCError as error:
+        go_on = shell_command("train", run=str(run), resume=True)
+        raise XMCError(f"{error}; or delete {model}, and save it anew with: {go_on}") from None
+    return True
 
 
 def load_model(run: Path, device: torch.device) -> XMCModel:
