@@ -6,6 +6,7 @@ import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from test_huggingface import save_encoder
 from test_model import TEXTS, make_model
 
 from xmc.model import XMCModel
+from xmc.model.bag import BagConfig, BagModel, train_tokenizer
 from xmc.model.calibration import Calibration
 from xmc.model.classifier import Dense, FixedFanIn
 from xmc.model.encoder import Encoder
@@ -75,8 +77,38 @@ def calibration(**values: object) -> Edit:
     return edit
 
 
+def tokenizer(do: Callable[[dict[str, Any]], object]) -> Edit:
+    def edit(folder: Path) -> None:
+        path = folder / "encoder" / "tokenizer.json"
+        saved = json.loads(path.read_text())
+        do(saved)
+        path.write_text(json.dumps(saved))
+
+    return edit
+
+
+def surrounded(by: int) -> Edit:
+    """Each text begins with a token of this id, which the vocabulary need not have."""
+    token = {"id": "[CLS]", "ids": [by], "tokens": ["[CLS]"]}
+    single = [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
+    template = {"type": "TemplateProcessing", "single": single, "pair": single, "special_tokens": {"[CLS]": token}}
+    return tokenizer(lambda saved: saved.update(post_processor=template))
+
+
 def pooling(**values: object) -> Edit:
     return lambda folder: change(folder / "encoder" / "pooling.json", **values)
+
+
+def config(**values: object) -> Edit:
+    return lambda folder: change(folder / "encoder" / "config.json", **values)
+
+
+def wide(width: int) -> Edit:
+    def edit(folder: Path) -> None:
+        saved = json.loads((folder / "xmc.json").read_text())
+        change(folder / "xmc.json", intermediate=saved["intermediate"] | {"width": width})
+
+    return edit
 
 
 def put(value: float) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -110,18 +142,28 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "encoder is cut": (content(ENCODER, lambda b: b[:-1]), "encoder/model.safetensors cannot be read"),
     "encoder is empty": (content(ENCODER, b""), "encoder/model.safetensors cannot be read"),
     "encoder config is cut": (content("encoder/config.json", lambda b: b[:-9]), "config.json: malformed JSON"),
-    "encoder config is wrong": (lambda f: change(f / "encoder/config.json", hidden_size="8"), "encoder"),
-    "encoder is narrower": (lambda f: change(f / "encoder/config.json", hidden_size=7), "encoder"),
+    "encoder config is wrong": (config(hidden_size="8"), "encoder"),
+    "encoder is narrower": (config(hidden_size=7), "encoder"),
     "tokenizer is a pointer": (content("encoder/tokenizer.json", POINTER), "encoder"),
     "tokenizer config is a list": (content("encoder/tokenizer_config.json", b"[]"), "tokenizer_config.json: holds"),
     "tokenizer ids": (
         content("encoder/tokenizer.json", lambda b: b.replace(b'"the": 2', b'"the": 99')),
         "the tokenizer has ids up to 99, the model 12 rows",
     ),
+    "tokens around a text": (surrounded(12), "the tokenizer has ids up to 12, the model 12 rows"),
+    "unknown token lacks": (tokenizer(lambda t: t["model"]["vocab"].pop("[UNK]")), "Missing .UNK. token"),
+    "unknown token renamed": (tokenizer(lambda t: t["model"].update(unk_token="[OOV]")), "Missing .UNK. token"),
+    "idf is below 0": (tensors(ENCODER, idf=put(-1.0)), "encoder: idf has a number that is not from 0 to 100"),
+    "idf overflows": (tensors(ENCODER, idf=put(3e38)), "encoder: idf has a number that is not from 0 to 100"),
+    "encoder of many labels": (config(num_labels=10**9), "num_labels is 1000000000; expected at most 1000000"),
+    "encoder of many layers": (config(num_hidden_layers=10**9), "num_hidden_layers is 1000000000; expected at most"),
+    "encoder is wide": (config(hidden_size=10**9), r"too few for table, float32 \[12, 1000000000\]"),
+    "encoder has many words": (config(vocab_size=10**12), r"too few for table, float32 \[1000000000000, 8\]"),
     "pooling is a list": (content("encoder/pooling.json", b"[1]"), "pooling.json: holds"),
     "pooling unknown": (pooling(pooling="max"), "pooling.json: pooling: Input should be"),
     "pooling of a transformer": (pooling(pooling="mean"), "BagModel does not go with encoder.pooling=mean"),
     "pooling length": (pooling(max_length="16"), "pooling.json: max_length: .*not '16'"),
+    "pooling length beyond": (pooling(max_length=10**30), "pooling.json: max_length: .*less than or equal"),
     "pooling layers": (pooling(layers=0), "pooling.json: layers"),
     "pooling dropout": (pooling(dropout=1.5), "pooling.json: dropout"),
     "pooling has more": (pooling(more=1), "pooling.json: more: Extra inputs"),
@@ -180,11 +222,17 @@ EDITS: dict[str, tuple[Edit, str]] = {
         "classifier.weight is float32",
     ),
     "unknown intermediate": (card(intermediate={"kind": "conv"}), "xmc.json: intermediate"),
+    "intermediate is wide": (
+        wide(10**9),
+        r"head.safetensors has \d+ bytes, too few for body.0.weight, float32 \[1000000000, 8\]",
+    ),
     "adjustment": (card(logit_adjustment="much"), "xmc.json: logit_adjustment"),
     "scale": (calibration(scale=-1.0), "xmc.json: calibration.scale"),
     "scale is no number": (calibration(scale=float("nan")), "xmc.json: calibration.scale"),
     "shift": (calibration(shift=None), "xmc.json: calibration.shift"),
     "threshold": (calibration(threshold=1.5), "xmc.json: calibration.threshold"),
+    "k beyond": (calibration(k=10**12), "xmc.json: calibration.k: .*less than or equal to 100000"),
+    "shift beyond": (calibration(shift=1e300), "xmc.json: calibration.shift"),
     "k": (calibration(k=0), "xmc.json: calibration.k"),
     "thresholds elsewhere": (calibration(own="../head.safetensors"), "xmc.json: calibration.own"),
     "thresholds missing": (calibration(own="thresholds-0.safetensors"), "thresholds-0.safetensors cannot be read"),
@@ -211,6 +259,31 @@ def test_a_model_is_whole_or_refused(edit: str, saved: Path, tmp_path: Path) -> 
     with pytest.raises(XMCError, match=said) as refused:
         XMCModel.from_pretrained(tmp_path / "model")
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("bigrams", [[-1, 5], [5, 144], [5, 5]])
+def test_bigrams_are_of_words(bigrams: list[int], tmp_path: Path) -> None:
+    words = train_tokenizer(TEXTS, 50)
+    bag = BagModel(BagConfig(len(words), 2, hidden_size=8))
+    Encoder(bag, words, pooling="none", max_length=16).save_pretrained(tmp_path)
+    Encoder.from_pretrained(tmp_path)
+    tensors("model.safetensors", bigrams=lambda _: torch.tensor(bigrams))(tmp_path)
+    with pytest.raises(XMCError, match=r"the bigrams do not ascend from 0 to 143"):
+        Encoder.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(("file", "name"), [(ENCODER, "table"), (ENCODER, "norm_weight"), (HEAD, "classifier_weight")])
+@pytest.mark.parametrize("loss", ["bce", "squared_hinge"])
+def test_what_overflows_is_no_prediction(file: str, name: str, loss: str, saved: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(saved, tmp_path / "model"))
+    change(folder / "xmc.json", loss=loss, files=None, digest=None)
+    XMCModel.from_pretrained(folder).predict(TEXTS)
+    tensors(file, **{name: lambda t: torch.full_like(t, 3e38)})(folder)
+    model = XMCModel.from_pretrained(folder)
+    with pytest.raises(XMCError, match="best score of a document is not finite"):
+        model.predict(TEXTS)
+    with pytest.raises(XMCError, match="best score of a document is not finite"):
+        model.topk(*model.encoder.tokenize(TEXTS)[:2], k=3)
 
 
 def head_and_tail() -> XMCModel:

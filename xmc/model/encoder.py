@@ -17,7 +17,7 @@ from xmc.model.embedding_bag import EmbeddingBag
 from xmc.model.huggingface import check_tokens, empty_backbone, load_tokenizer, saved_backbone, told
 from xmc.model.sparse_features import SparseFeaturesModel
 from xmc.model.sparse_ift import SparseIFT, no_connections, sparsify_feed_forward_
-from xmc.model.tensor_file import Shards, fill
+from xmc.model.tensor_file import Shards, check_size, fill
 from xmc.storage import whole_file
 from xmc.types import XMCError
 
@@ -151,12 +151,7 @@ class Encoder(nn.Module):
         card = read_part(folder / "pooling.json", EncoderCard)
         transformation = None if card.transformation is None else card.transformation.build()
         with told(str(folder), "copy the model again, or save it anew"):
-            if transformation is None:
-                backbone = saved_backbone(folder)
-            else:
-                backbone = empty_backbone(folder)
-                sparsify_feed_forward_(backbone, transformation, no_connections, keep=False)
-                fill(backbone.state_dict(), Shards(folder))
+            backbone = saved_backbone(folder) if transformation is None else _transformed(folder, transformation)
             lexical = saved_backbone(folder / _LEXICAL) if card.lexical else None
             if not isinstance(lexical, BagModel | None):
                 raise XMCError(f"{folder / _LEXICAL} is no bag; copy the model again, or save it anew")
@@ -174,6 +169,21 @@ class Encoder(nn.Module):
                 transformation=transformation,
                 lexical=lexical,
             )
+
+
+def _transformed(folder: Path, transformation: SparseIFT) -> PreTrainedModel:
+    """What was saved of a backbone whose feed-forward blocks were transformed."""
+
+    def make() -> PreTrainedModel:
+        backbone = empty_backbone(folder)
+        sparsify_feed_forward_(backbone, transformation, no_connections, keep=False)
+        return backbone
+
+    saved = Shards(folder)
+    check_size(make, saved)
+    backbone = make()
+    fill(backbone.state_dict(), saved)
+    return backbone
 
 
 def fitting_length(backbone: PreTrainedModel, max_length: int) -> int:

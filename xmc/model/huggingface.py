@@ -9,6 +9,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -28,7 +29,7 @@ from transformers.utils import logging as transformers_logging
 from xmc.model import hub
 from xmc.model.bag import BagConfig, BagModel
 from xmc.model.sparse_features import SparseFeaturesConfig, SparseFeaturesModel, SparseFeaturesTokenizer
-from xmc.model.tensor_file import SHARDS, Shards, check_finite, few
+from xmc.model.tensor_file import ANEW, SHARDS, Shards, check_finite, check_size, few
 from xmc.storage import read_json
 from xmc.types import XMCError, said
 
@@ -43,6 +44,9 @@ _FILES = ("config.json", "model*.safetensors", SHARDS, *_TOKENIZER_FILES)  # of 
 _HUB_ID = re.compile(r"([\w.-]+/)?[\w.-]+")
 _WEIGHTS_ELSEWHERE = ("quantization_config", "transformers_weights")
 _WAY_OUT = "give a Hugging Face hub id or a folder with config.json, model.safetensors and a tokenizer"
+_MOST = dict.fromkeys(("num_hidden_layers", "num_layers", "n_layers", "n_layer"), 1_000) | {"num_labels": 1_000_000}
+_UNKNOWN = "\N{CYRILLIC LETTER MULTIOCULAR O}" * 8  # letters, but no word
+_RAREST = 100  # idf of a term: a logarithm of a number of documents
 _ONE_AT_A_TIME = threading.RLock()
 
 
@@ -79,7 +83,10 @@ def saved_backbone(folder: Path) -> PreTrainedModel:
 
 def empty_backbone(folder: Path, dropout: float | None = None) -> PreTrainedModel:
     """A model of the folder's configuration, without its weights."""
-    config = _configuration(folder, dropout)
+    return _of_configuration(_configuration(folder, dropout))
+
+
+def _of_configuration(config: PretrainedConfig) -> PreTrainedModel:
     with _closed():
         backbone: PreTrainedModel = AutoModel.from_config(config, trust_remote_code=False, dtype=torch.float32)
     return backbone
@@ -101,13 +108,18 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def check_tokens(tokenizer: PreTrainedTokenizerBase, backbone: PreTrainedModel, folder: Path) -> None:
-    """Raise XMCError where a token has no row in the table of the model, which was read from the folder."""
+    """Raise XMCError where a token has no row in the table of the model, which was read from the folder.
+
+    Whatever the tokenizer raises where it has no token for an unknown word comes through.
+    """
     if isinstance(tokenizer, SparseFeaturesTokenizer) or isinstance(backbone, SparseFeaturesModel):
         tokens, rows = len(tokenizer), getattr(backbone.config, "num_features", 0)
     elif isinstance(backbone, BagModel):
         tokens, rows = _tokens(tokenizer), backbone.config.vocab_size
-        if (backbone.bigrams.diff() <= 0).any():
-            raise XMCError(f"{folder}: the bigrams are not in ascending order; copy the model again, or train it anew")
+        if (backbone.bigrams.diff(prepend=torch.tensor([-1]), append=torch.tensor([rows**2])) <= 0).any():
+            raise XMCError(f"{folder}: the bigrams do not ascend from 0 to {rows**2 - 1}; {ANEW}")
+        if not ((backbone.idf >= 0) & (backbone.idf <= _RAREST)).all():
+            raise XMCError(f"{folder}: idf has a number that is not from 0 to {_RAREST}; {ANEW}")
     else:
         tokens, rows = _tokens(tokenizer), backbone.get_input_embeddings().num_embeddings
     if tokens > rows:
@@ -117,12 +129,14 @@ def check_tokens(tokenizer: PreTrainedTokenizerBase, backbone: PreTrainedModel, 
 
 
 def _tokens(tokenizer: PreTrainedTokenizerBase) -> int:
-    return max(tokenizer.get_vocab().values(), default=-1) + 1
+    """One more than the largest id that a text can get: in the vocabulary, unknown, or put around each text."""
+    return max([*tokenizer.get_vocab().values(), *tokenizer(_UNKNOWN)["input_ids"]], default=-1) + 1
 
 
 def _load(folder: Path, dropout: float | None, spare: Callable[[str], bool], exact: bool = False) -> PreTrainedModel:
     """spare: whether the file may lack a tensor. exact: whether it may have no others."""
     config, files = _configuration(folder, dropout), Shards(folder)
+    check_size(partial(_of_configuration, config), files)
     quietly = {"ignore_mismatched_sizes": True, "output_loading_info": True}  # what is amiss is told here
     settings = {"config": config, "dtype": torch.float32} | quietly
     with _closed():
@@ -150,6 +164,10 @@ def _configuration(folder: Path, dropout: float | None) -> PretrainedConfig:
     values = read_json(path)
     if elsewhere := [key for key in _WEIGHTS_ELSEWHERE if values.get(key) is not None]:
         raise XMCError(f"{path} has {elsewhere[0]}; expected a model whose own weights are in model.safetensors")
+    for part in (values, *(value for value in values.values() if isinstance(value, dict))):
+        for key, most in _MOST.items():  # of which transformers make as many objects at once
+            if isinstance(part.get(key), int) and part[key] > most:
+                raise XMCError(f"{path}: {key} is {part[key]}; expected at most {most}: copy the model again")
     if (folder / "adapter_config.json").exists():
         raise XMCError(f"{folder} has an adapter; merge it into its model by PEFT's merge_and_unload, and save that")
     with _closed():

@@ -30,7 +30,7 @@ from xmc.model.saved import (
     sparse_prefix,
 )
 from xmc.model.seal import seal_checked, sealed
-from xmc.model.tensor_file import TensorFile, fill
+from xmc.model.tensor_file import ANEW, TensorFile, fill
 from xmc.storage import whole_file
 from xmc.types import LossName, TopK, XMCError
 
@@ -95,8 +95,15 @@ class XMCModel(nn.Module):
 
     @torch.no_grad()
     def topk(self, input_ids_BT: Tensor, attention_mask_BT: Tensor, k: int, values_BT: Tensor | None = None) -> TopK:
-        """The k best labels of each document."""
-        return self.classifier.topk(self.features(input_ids_BT, attention_mask_BT, values_BT), k)
+        """The k best labels of each document. Raises XMCError where the best score is not finite."""
+        return self._ranked(self.features(input_ids_BT, attention_mask_BT, values_BT), k)
+
+    def _ranked(self, features_BD: Tensor, k: int) -> TopK:
+        """Raises XMCError where a document's best logit is not finite: some step on the way to it has overflowed."""
+        top = self.classifier.topk(features_BD, k)
+        if not top.scores[:, :1].isfinite().all():  # a NaN counts as -inf
+            raise XMCError(f"the model's best score of a document is not finite: its weights are too large; {ANEW}")
+        return top
 
     def probability(self, logits: Tensor) -> Tensor:
         """Calibrated probability or, without a calibration, the one that the loss ties to a logit."""
@@ -119,8 +126,8 @@ class XMCModel(nn.Module):
         `threshold="auto"`, as many as the thresholds were chosen among.
 
         Raises:
-            XMCError: a text is not a string or is empty, a row has a feature that there is not, or the model has no
-                thresholds for `auto`.
+            XMCError: a text is not a string or is empty, a row has a feature that there is not, the model has no
+                thresholds for `auto`, or its weights are so large that the best score of a text is not finite.
         """
         if isinstance(texts, str):
             raise XMCError("predict takes a list of texts; wrap a single one: predict([text])")
@@ -161,7 +168,7 @@ class XMCModel(nn.Module):
         return self.features(ids.to(self.device), mask.to(self.device), on_device)
 
     def _predict_batch(self, texts: list[str], k: int, threshold: Threshold) -> Iterator[list[Prediction]]:
-        top = self.classifier.topk(self._encode_batch(texts), k)
+        top = self._ranked(self._encode_batch(texts), k)
         probabilities = self.probability(top.scores)
         suggested = (top.labels >= 0) & self._reaches(probabilities, top.labels, threshold)
         logits = top.scores if self.calibration is None else self.calibration.logits(top.scores)
@@ -276,13 +283,13 @@ class XMCModel(nn.Module):
     def _assembled(cls, folder: Path, card: Card, device: str, backend: str) -> "XMCModel":
         """The parts of a model's folder, once they fit together."""
         encoder = Encoder.from_pretrained(folder / "encoder")
-        intermediate = empty_intermediate(card.intermediate, encoder.width)
+        head = TensorFile(folder / HEAD)
+        intermediate = empty_intermediate(card.intermediate, encoder.width, head)
         if intermediate.width != card.classifier.in_features:
             raise XMCError(
                 f"{folder}: the classifier reads {card.classifier.in_features} features, the layers before it give "
-                f"{intermediate.width}; copy the model again, or train it anew"
+                f"{intermediate.width}; {ANEW}"
             )
-        head = TensorFile(folder / HEAD)
         classifier = empty_classifier(card.classifier, head, backend, device)
         label_ids, label_names = read_labels(folder / LABELS, classifier.num_labels)
         calibration = None

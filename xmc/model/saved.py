@@ -1,5 +1,6 @@
 """The folder of a saved model: its card, its labels, and layers of the shapes that were saved."""
 
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from xmc.model.head_and_tail import HeadAndTail
 from xmc.model.intermediate import Identity, Linear
 from xmc.model.sparse_ift import no_connections
 from xmc.model.sparse_linear import SparseLinear
-from xmc.model.tensor_file import TensorFile, form
+from xmc.model.tensor_file import ANEW, TensorFile, check_size, form
 from xmc.ops.blocks import group_size
 from xmc.ops.fan_in import check_distinct_columns, index_dtype, resolve_backend
 from xmc.types import Strings, XMCError, said
@@ -27,7 +28,6 @@ LABELS = "labels.jsonl"
 _FILES = (HEAD, LABELS, "encoder/config.json", "encoder/pooling.json")  # and the weights' shards
 _LONGEST_LINE = 1 << 24  # of labels.jsonl, in bytes
 _WEIGHT_TYPES = (torch.float32, torch.bfloat16)
-_ANEW = "copy the model again, or train it anew"
 
 
 def read_card(folder: Path) -> Card:
@@ -75,12 +75,18 @@ def _twice(values: pa.ChunkedArray) -> str:
     return first
 
 
-def empty_intermediate(card: IdentityCard | LinearCard, in_features: int) -> Linear | Identity:
-    """An intermediate layer of the saved one's shape."""
+def empty_intermediate(card: IdentityCard | LinearCard, in_features: int, head: TensorFile) -> Linear | Identity:
+    """An intermediate layer of the saved one's shape.
+
+    Raises:
+        XMCError: the file is too small for it.
+    """
     if isinstance(card, IdentityCard):
         return Identity(in_features)
     transformation = None if card.transformation is None else card.transformation.build()
-    return Linear(in_features, card.width, card.activation, card.dropout, transformation, no_connections)
+    make = partial(Linear, in_features, card.width, card.activation, card.dropout, transformation, no_connections)
+    check_size(make, head)
+    return make()
 
 
 def empty_classifier(card: ClassifierCard, head: TensorFile, backend: str, device: str) -> Classifier:
@@ -106,7 +112,7 @@ def _classifier_of_kind(card: ClassifierCard, head: TensorFile, backend: str, de
     order = _permutation(head, f"{prefix}order", len(weight)) if f"{prefix}order" in head else None
     rows = {-(-len(weight) // size) for size in ([1] if order is None else [group_size(len(weight), len(index))])}
     if {len(index)} != rows or index.shape[1] > in_features or weight.dtype not in _WEIGHT_TYPES:
-        raise XMCError(f"{head.path}: {prefix}weight is {form(weight)}, {prefix}index {form(index)}; {_ANEW}")
+        raise XMCError(f"{head.path}: {prefix}weight is {form(weight)}, {prefix}index {form(index)}; {ANEW}")
     sparse = FixedFanIn(
         in_features,
         torch.empty(index.shape, dtype=index_dtype(in_features)),
@@ -124,7 +130,7 @@ def _matrix(head: TensorFile, name: str, columns: int | None = None) -> Tensor:
     """A tensor that is there and has rows, of so many columns where that is known."""
     tensor = head.required(name)
     if tensor.dim() != 2 or not tensor.numel() or columns not in (None, tensor.shape[1]):
-        raise XMCError(f"{head.path}: {name} is {form(tensor)}, expected [any, {columns or 'any'}]; {_ANEW}")
+        raise XMCError(f"{head.path}: {name} is {form(tensor)}, expected [any, {columns or 'any'}]; {ANEW}")
     return tensor
 
 
@@ -132,7 +138,7 @@ def _permutation(head: TensorFile, name: str, size: int) -> Tensor:
     order = head.required(name)
     numbers = torch.arange(size)
     if order.dtype != numbers.dtype or not torch.equal(order.sort().values, numbers):
-        raise XMCError(f"{head.path}: {name} is {form(order)}, expected each number from 0 to {size - 1}; {_ANEW}")
+        raise XMCError(f"{head.path}: {name} is {form(order)}, expected each number from 0 to {size - 1}; {ANEW}")
     return order.clone()
 
 
@@ -143,7 +149,7 @@ def check_connections(model: nn.Module) -> None:
             try:
                 check_distinct_columns(layer.index, layer.in_features)
             except ValueError as error:
-                raise XMCError(f"{name}.{error}; {_ANEW}") from None
+                raise XMCError(f"{name}.{error}; {ANEW}") from None
 
 
 def sparse_prefix(kind: str) -> str:

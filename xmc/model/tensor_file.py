@@ -5,12 +5,12 @@ A file mapped as a whole stays in memory until its last tensor is gone: a second
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from xmc.ops.blocks import label_slices
 from xmc.storage import read_json, unreadable
@@ -21,7 +21,7 @@ _SHARD = re.compile(r"[\w.-]+\.safetensors")  # beside its index
 _MAPPED = 64 << 20  # bytes of a file in memory at a time
 _CHECKED = 1 << 20  # bytes looked at while they are still in the cache
 _NAMED = 3  # tensors in an error
-_ANEW = "copy the model again, or train it anew"
+ANEW = "copy the model again, or train it anew"
 
 
 class TensorFile(Mapping[str, Tensor]):
@@ -38,6 +38,7 @@ class TensorFile(Mapping[str, Tensor]):
                 self._names = frozenset(file.keys())
         except (OSError, SafetensorError) as error:
             raise unreadable(path, error) from None
+        self.nbytes = path.stat().st_size
 
     def __len__(self) -> int:
         return len(self._names)
@@ -58,7 +59,7 @@ class TensorFile(Mapping[str, Tensor]):
     def required(self, name: str) -> Tensor:
         """Raises XMCError where there is no such tensor."""
         if name not in self._names:
-            raise XMCError(f"{self.path}: {name} is missing; {_ANEW}")
+            raise XMCError(f"{self.path}: {name} is missing; {ANEW}")
         return self[name]
 
 
@@ -72,7 +73,8 @@ class Shards(Mapping[str, Tensor]):
     def __init__(self, folder: Path) -> None:
         self.path = folder / WEIGHTS
         if self.path.is_file():
-            self._file_of = dict.fromkeys(names := TensorFile(self.path), names)
+            self._file_of = dict.fromkeys(file := TensorFile(self.path), file)
+            self.nbytes = file.nbytes
             return
         self.path = folder / SHARDS
         if not self.path.is_file():
@@ -80,6 +82,7 @@ class Shards(Mapping[str, Tensor]):
         file_of = _index(self.path)
         files = {name: TensorFile(folder / name) for name in sorted(set(file_of.values()))}
         self._file_of = {name: file for file in files.values() for name in file}
+        self.nbytes = sum(file.nbytes for file in files.values())
         found = {name: file.path.name for name, file in self._file_of.items()}
         if wrong := {name for name, _ in found.items() ^ file_of.items()}:
             raise XMCError(
@@ -109,6 +112,17 @@ def _index(path: Path) -> dict[str, str]:
     return file_of
 
 
+def check_size(make: Callable[[], nn.Module], saved: TensorFile | Shards) -> None:
+    """Raise XMCError where what `make` makes has a tensor of more numbers than the saved ones have bytes.
+
+    So a number in a JSON file takes no memory before the tensors that it tells of are compared.
+    """
+    with torch.device("meta"):
+        for name, tensor in make().state_dict().items():
+            if tensor.numel() > saved.nbytes:
+                raise XMCError(f"{saved.path} has {saved.nbytes} bytes, too few for {name}, {form(tensor)}; {ANEW}")
+
+
 @torch.no_grad()
 def fill(tensors: Mapping[str, Tensor], saved: Mapping[str, Tensor], *, finite: bool = True) -> None:
     """Copy saved tensors into those of the same names, some rows after the other. finite: whether all numbers must be.
@@ -118,11 +132,11 @@ def fill(tensors: Mapping[str, Tensor], saved: Mapping[str, Tensor], *, finite: 
     where = f"{saved.path}: " if isinstance(saved, TensorFile | Shards) else ""
     missing, unexpected = sorted(tensors.keys() - saved.keys()), sorted(saved.keys() - tensors.keys())
     if missing or unexpected:
-        raise XMCError(f"{where}missing {few(missing)}, unexpected {few(unexpected)}; {_ANEW}")
+        raise XMCError(f"{where}missing {few(missing)}, unexpected {few(unexpected)}; {ANEW}")
     for name, tensor in tensors.items():
         have = saved[name]
         if have.shape != tensor.shape or have.dtype != tensor.dtype:
-            raise XMCError(f"{where}{name} is {form(have)}, expected {form(tensor)}; {_ANEW}")
+            raise XMCError(f"{where}{name} is {form(have)}, expected {form(tensor)}; {ANEW}")
         own = torch.atleast_1d(tensor)
         for rows in label_slices(len(own), max(1, _MAPPED // max(1, own[:1].nbytes))):
             mapped = torch.atleast_1d(saved[name])[rows]  # anew: what was copied is let go
@@ -149,7 +163,7 @@ def _check(part: Tensor, name: str) -> None:
     if not part.is_floating_point() or math.isfinite(part.sum().item()):
         return
     if not torch.isfinite(part).all():  # a sum of finite numbers may overflow
-        raise XMCError(f"{name} has a number that is not finite; {_ANEW}")
+        raise XMCError(f"{name} has a number that is not finite; {ANEW}")
 
 
 def form(tensor: Tensor) -> str:
