@@ -321,6 +321,13 @@ def test_an_encoder_is_whole_or_refused(kind: str, wrong: str, bert_folder: Path
         Encoder.from_pretrained(tmp_path)
 
 
+def test_an_encoder_without_room_for_text_is_refused(bert_folder: Path, tmp_path: Path) -> None:
+    save_encoder("transformer", bert_folder, tmp_path)
+    change(tmp_path / "pooling.json", max_length=2)
+    with pytest.raises(XMCError, match="max_length 2 has no room for text beside 2 special tokens"):
+        Encoder.from_pretrained(tmp_path)
+
+
 def test_an_encoder_without_its_tokenizer_is_refused(bert_folder: Path, tmp_path: Path) -> None:
     save_encoder("transformer", bert_folder, tmp_path)
     (tmp_path / "tokenizer.json").unlink()

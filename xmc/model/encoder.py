@@ -156,6 +156,11 @@ class Encoder(nn.Module):
             if not isinstance(lexical, BagModel | None):
                 raise XMCError(f"{folder / _LEXICAL} is no bag; copy the model again, or save it anew")
             tokenizer = load_tokenizer(folder)
+            if card.max_length <= (special := tokenizer.num_special_tokens_to_add()):  # which would never be cut off
+                raise XMCError(
+                    f"{folder}: max_length {card.max_length} has no room for text beside {special} special tokens; "
+                    "copy the model again, or save it anew"
+                )
             for model in (backbone, lexical):
                 if model is not None:
                     check_tokens(tokenizer, model, folder)
