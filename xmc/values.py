@@ -1,8 +1,10 @@
 """Numbers and texts that are read, within bounds that the parts below can count and allocate by."""
 
+from itertools import pairwise
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 LARGEST = 2**31 - 1  # what int32 counts
 
@@ -16,3 +18,15 @@ Cutoff = Annotated[int, Field(ge=1, le=100_000)]  # of a list of labels
 Threads = Annotated[int, Field(ge=1, le=1024)]
 Seed = Annotated[int, Field(ge=0, lt=2**64)]  # what torch takes
 Text = Annotated[str, Field(min_length=1)]
+
+
+def _ascending(ks: tuple[int, ...]) -> tuple[int, ...]:
+    if any(right <= left for left, right in pairwise(ks)):
+        raise PydanticCustomError("unsorted", "cut-offs should ascend, each standing once")
+    return ks
+
+
+OneOrMore = BeforeValidator(lambda given: [given] if isinstance(given, str | int) and given != "" else given)
+"""Of a list: what stands alone is a list of one."""
+Texts = Annotated[tuple[str, ...], OneOrMore]
+Cutoffs = Annotated[tuple[Cutoff, ...], Field(min_length=1), OneOrMore, AfterValidator(_ascending)]

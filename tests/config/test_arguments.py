@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from xmc.config import EvaluateConfig, TrainConfig, parse
+from xmc.config import EvaluateConfig, PredictConfig, ReportConfig, TrainConfig, parse
+from xmc.config.arguments import overrides_of
 from xmc.config.compose import compose
 from xmc.types import XMCError
 
@@ -35,6 +36,33 @@ def test_lists_of_texts() -> None:
     assert compose("predict", [*PREDICT, "text_fields=['a,b',c]"])["text_fields"] == ["a,b", "c"]
 
 
+@pytest.mark.parametrize("given", ["body", "Título (a=1), b", "'body'", "[body]"])
+def test_one_text_is_a_list_of_one(given: str) -> None:
+    text = given.strip("'[]")
+    assert parse(PredictConfig, compose("predict", [*PREDICT, f"text_fields={given}"])).text_fields == (text,)
+    assert parse(ReportConfig, compose("report", [f"runs={given}"])).runs == (text,)
+    for_training = compose("config", ["data=csv", "data.root=r", f"data.text_fields={given}"])
+    assert parse(TrainConfig, for_training).data.text_fields == (text,)
+
+
+def test_a_sweep_over_lists_of_one() -> None:
+    swept = ["--multirun", "data=csv", "data.text_fields=title,text"]
+    assert overrides_of("config", swept) == swept
+
+
+@pytest.mark.parametrize("given", ["", "null"])
+def test_what_is_no_list_is_refused(given: str) -> None:
+    with pytest.raises(XMCError, match=r"^data.packages: got .*; expected a list: data.packages=\[...\]$"):
+        parse(TrainConfig, compose("config", [f"data.packages={given}"]))
+
+
+@pytest.mark.parametrize("given", ["[5,1]", "[1,1]", "[1,3,2]"])
+def test_cut_offs_ascend(given: str) -> None:
+    with pytest.raises(XMCError, match=r"^metrics.ks: got \[.*\]; cut-offs should ascend, each standing once$"):
+        parse(TrainConfig, compose("config", [f"metrics.ks={given}"]))
+    assert parse(TrainConfig, compose("config", ["metrics.ks=5"])).metrics.ks == (5,)
+
+
 @pytest.mark.parametrize("given", [r"\n", r'"\n"', r"'\n'"])
 def test_a_separator_may_be_escaped(given: str) -> None:
     assert compose("predict", [*PREDICT, f"text_separator={given}"])["text_separator"] == "\n"
@@ -53,6 +81,9 @@ def test_a_separator_may_be_escaped(given: str) -> None:
         ("--config-d=/tmp", "--config-d: unknown flag"),
         ("-cp", "-cp: unknown flag"),
         ("--experimental-rerun=x.pickle", "--experimental-rerun: unknown flag"),
+        ("--cfg=x", "--cfg: got 'x'; expected one of: job, hydra, all"),
+        ("-c", "--cfg: got ''; expected one of: job, hydra, all"),
+        ("--resolve", "--resolve belongs to --cfg; add --cfg job"),
         ("foo", "'foo' is no key=value"),
         ("=foo", "'=foo' is no key=value"),
         ("k=((", r"'k=((' cannot be read"),

@@ -32,6 +32,12 @@ def test_prediction_names_documents_by_the_quoted_id_column(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("tabs", [False, True])
+def test_spaces_around_the_names_of_columns(tabs: bool) -> None:
+    content = " id, text ,labels \n1,x,a b\n".replace(",", "\t" if tabs else ",")
+    assert read(content, tabs=tabs) == [{"id": "1", "text": "x", "labels": "a b"}]
+
+
+@pytest.mark.parametrize("tabs", [False, True])
 def test_a_column_that_stands_twice(tabs: bool) -> None:
     content = "id,text,labels,labels\n1,x,a,b\n".replace(",", "\t" if tabs else ",")
     with pytest.raises(XMCError, match=r"t:1: the column 'labels' stands twice among id, labels, labels, text; rename"):

@@ -64,6 +64,8 @@ def test_without_dev_data_the_last_model_is_kept(corpus: Path, tmp_path: Path, x
     xmc("evaluate", f"run={run}", "split=test")
     assert json.loads((run / "metrics-test.json").read_text())["metrics"]["P@1"] > 0.9
     assert "dev" in xmc("evaluate", f"run={run}", "split=dev", check=False).stderr
+    told = xmc("report", f"run={run}", "split=dev", check=False).stderr
+    assert told.endswith("has no dev split; split=... takes train or test\n") and not list(run.glob("*.html"))
 
 
 def test_evaluate(trained: Path, xmc: Run) -> None:

@@ -92,13 +92,17 @@ def test_several_runs_and_parts_that_are_missing(trained: Path, corpus: Path, tm
     assert "dense \u2212 trained" in page
     for sentence in ("dense: The classifier is dense", "half has no finished model"):
         assert sentence in page
-    xmc("report", f"run={run}", "split=unheard", "replicates=50")
-    assert "has no unheard split; split=... takes train or dev or test." in (run / "report-unheard.html").read_text()
 
 
 @pytest.mark.parametrize(
     ("given", "told"),
-    [([], "give run=<folder of xmc train>"), (["run=a", "runs=[b]"], "runs=[a,b]"), (["runs=[a,a]"], "stands twice")],
+    [
+        ([], "give run=<folder of xmc train>"),
+        (["run=a", "runs=[b]"], "runs=[a,b]"),
+        (["runs=[a,a]"], "stands twice"),
+        (["run=a", "split=tset"], "split: got 'tset'; did you mean 'test'?"),
+        (["run=a", "split=../../x"], "split: got '../../x'; expected one of: dev, test, train"),
+    ],
     ids=str,
 )
 def test_mistakes(xmc: Run, given: list[str], told: str) -> None:

@@ -91,6 +91,9 @@ def report_runs(config: ReportConfig, trained: list[TrainConfig]) -> None:
     if len(set(names)) < len(names):
         names = [str(folder) for folder in folders]
     runs = [_facts(*run, config, device) for run in zip(names, folders, trained, strict=True)]
+    missing = [run.measured.reason for run in runs if isinstance(run.measured, Missing)]
+    if len(missing) == len(runs) and all(map(is_finished, folders)):
+        raise XMCError(missing[0].removesuffix("."))
     file = f"{'report' if len(runs) == 1 else 'comparison'}-{config.split}.html"
     output = Path(config.output) if config.output else folders[0] / file
     with whole_file(output) as out:

@@ -18,6 +18,8 @@ from xmc.types import XMCError
 FLAGS = {"--help": "-h", "--multirun": "-m", "--cfg": "-c", "--resolve": "", "--package": "-p"}
 """Of Hydra's flags those that xmc takes, and their short forms."""
 WITH_WORD = ("--cfg", "--package")
+SHOWN = ("job", "hydra", "all")
+"""What `--cfg` shows."""
 HYDRA_KEYS = ("hydra.sweep.dir", "hydra.sweep.subdir")
 """Of Hydra's settings likewise. Others run classes by name, read other folders or write elsewhere."""
 SEPARATORS = ("text_separator", "label_separator")
@@ -33,7 +35,8 @@ def overrides_of(config_name: str, arguments: Sequence[str]) -> list[str]:
     """The arguments of a command as Hydra reads them.
 
     The value of a key that holds a text is that text, whatever characters it has, unless it is quoted, null or, under
-    `--multirun`, a sweep; so is each of a list of texts. `\\n` and `\\t` in a separator are what they stand for.
+    `--multirun`, a sweep; so is each of a list of texts, and one that stands for such a list. `\\n` and `\\t` in a
+    separator are what they stand for.
 
     Raises:
         XMCError: an argument is none, or one of Hydra's that xmc does not take.
@@ -65,9 +68,23 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             words.append(argument)
         elif name not in FLAGS:
             raise XMCError(f"{given}: unknown flag; expected one of: {', '.join(FLAGS)}, or key=value")
+        elif name in WITH_WORD:
+            word = word if equals else next(rest, "")
+            if name == "--cfg" and word not in SHOWN:
+                raise XMCError(f"--cfg: got {word!r}; expected one of: {', '.join(SHOWN)}")
+            flags.append(f"{name}={word}")
         else:
-            flags.append(f"{name}={word if equals else next(rest, '')}" if name in WITH_WORD else name)
+            flags.append(name)
+    _check_together([flag.partition("=")[0] for flag in flags])
     return flags, words
+
+
+def _check_together(flags: Sequence[str]) -> None:
+    """Raise XMCError for flags that Hydra does not take together, or not alone."""
+    if "--resolve" in flags and not {"--cfg", "--help"} & set(flags):
+        raise XMCError("--resolve belongs to --cfg; add --cfg job")
+    if {"--multirun", "--cfg"} <= set(flags):
+        raise XMCError("--cfg shows one configuration, and --multirun runs several; leave one of them out")
 
 
 def _read(config_name: str, argument: str, sweeps: bool, data_anew: bool) -> str:
@@ -84,9 +101,10 @@ def _read(config_name: str, argument: str, sweeps: bool, data_anew: bool) -> str
         value = str(home_expanded(value))
     if sign or (key.startswith("data.") and data_anew):
         sign = "++"  # as a key that may be there already or not
-    if is_text(config_name, key):
+    listed = is_texts(config_name, key)
+    if is_text(config_name, key) or (listed and not value.startswith("[")):
         value = _text(key, value, sweeps)
-    elif is_texts(config_name, key) and re.fullmatch(r"\[[^\]\['\"]+\]", value):
+    elif listed and re.fullmatch(r"\[[^\]\['\"]+\]", value):
         value = f"[{','.join(_quoted(item.strip()) for item in value[1:-1].split(','))}]"
     return f"{sign}{key}={value}"
 

@@ -28,7 +28,7 @@ from xmc.config.parts import (
     WandbTracking,
 )
 from xmc.types import LossName
-from xmc.values import Count, Cutoff, Fraction, NonNegative, Positive, Seed, Size, Text, Threads
+from xmc.values import Count, Cutoff, Fraction, NonNegative, OneOrMore, Positive, Seed, Size, Text, Texts, Threads
 
 
 class TrainConfig(Section):
@@ -145,7 +145,7 @@ class FinetuneConfig(TrainConfig):
 
 class CoordinateCheck(Section):
     fan_ins: Annotated[tuple[Count, ...], Field(min_length=2)]
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1), OneOrMore]
     steps: Count
     labels: Count
     output: Text
@@ -169,7 +169,7 @@ RunData = dict[str, Any]
 class EvaluateConfig(Section):
     run: Text
     data: RunData
-    split: str
+    split: Literal["train", "dev", "test"]
     batch_size: Count
     device: str
     threads: Threads | None
@@ -182,7 +182,7 @@ class AddLabelsConfig(Section):
     input: Text
     output: Text
     names: Text | None
-    text_fields: tuple[str, ...] | None
+    text_fields: Texts | None
     text_separator: str | None
     label_field: str | None
     label_separator: Text | None
@@ -212,9 +212,9 @@ class CalibrateConfig(Section):
 
 class ReportConfig(Section):
     run: Text | None
-    runs: tuple[str, ...]
+    runs: Texts
     data: RunData
-    split: str
+    split: Literal["train", "dev", "test"]
     output: Text | None
     replicates: Count
     seed: Seed
@@ -255,6 +255,6 @@ class PredictConfig(Section):
     batch_size: Count
     device: str
     threads: Threads | None
-    text_fields: tuple[str, ...] | None
+    text_fields: Texts | None
     text_separator: str | None
     id_field: str | None

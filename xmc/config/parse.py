@@ -57,6 +57,8 @@ def _explain(schema: type[Section], error: dict[str, Any]) -> str:
             return f"{key}: is missing; give it as {key}=..."
         case "value_error":
             return str(error["ctx"]["error"])
+        case "tuple_type":
+            return f"{key}: got {error['input']!r}; expected a list: {key}=[...]"
         case "literal_error":
             known = [str(v) for v in get_args(section.model_fields[keys[-1]].annotation)]
             return f"{key}: got {error['input']!r}{near_miss(str(error['input']), known)}"

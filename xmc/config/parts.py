@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from xmc.values import Count, Cutoff, Fraction, NonNegative, Positive, Seed, Size, Text, Threads
+from xmc.values import Count, Cutoffs, Fraction, NonNegative, OneOrMore, Positive, Seed, Size, Text, Texts, Threads
 
 OnError = Literal["error", "skip"]
 
@@ -23,7 +23,7 @@ class DataSection(Section):
 
 class PydocData(DataSection):
     kind: Literal["pydoc"]
-    packages: tuple[str, ...]
+    packages: Texts
 
 
 class SyntheticData(DataSection):
@@ -80,7 +80,7 @@ class TableData(BenchmarkData):
     on_error: OnError = "error"  # where the configuration of an older run has none, nor the next
     benchmark: Benchmark | None = None
     files: Files = Files()
-    text_fields: Annotated[tuple[str, ...], Field(min_length=1)]
+    text_fields: Annotated[Texts, Field(min_length=1)]
     text_separator: str
     id_field: str | None
     label_field: str
@@ -89,7 +89,7 @@ class TableData(BenchmarkData):
 
 class RepositoryData(BenchmarkData):
     kind: Literal["repository"]
-    text_fields: Annotated[tuple[str, ...], Field(min_length=1)]
+    text_fields: Annotated[Texts, Field(min_length=1)]
     text_separator: str
     id_field: str | None
 
@@ -261,7 +261,7 @@ class NoSparseIFT(Section):
 class SparseIFT(Section):
     kind: Literal["wide", "parallel", "factorized", "doped"]
     sparsity: Annotated[float, Field(ge=0, lt=1)]
-    layers: Annotated[tuple[Literal["intermediate", "encoder"], ...], Field(min_length=1)]
+    layers: Annotated[tuple[Literal["intermediate", "encoder"], ...], Field(min_length=1), OneOrMore]
 
 
 class NoAuxiliary(Section):
@@ -298,7 +298,7 @@ class Trainer(Section):
 
 
 class Metrics(Section):
-    ks: Annotated[tuple[Cutoff, ...], Field(min_length=1)]
+    ks: Cutoffs
     propensity_a: Positive
     propensity_b: NonNegative
 

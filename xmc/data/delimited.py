@@ -25,7 +25,7 @@ def delimited(stream: Iterable[bytes], name: str, *, tabs: bool) -> Iterator[tup
     for number, row in rows:
         where = f"{name}:{number}"
         if not header:
-            header = row
+            header = [name.strip() for name in row]
             _check_header(header, where, tabs)
         elif len(row) != len(header):
             yield number, XMCError(f"{where}: {_miscounted(row, header, tabs)}")

@@ -29,7 +29,7 @@ def joined(record: Record, fields: Sequence[str], separator: str, where: str, se
     """The text fields that are not empty, joined; one may be a list of texts."""
     parts = []
     for field in fields:
-        value = _value(record, field, where, f"{section}text_fields")
+        value = _value(record, field, where, f"{section}text_fields=<field>, or =[<field>,<field>]")
         for text in value if isinstance(value, list) else [value]:
             if text is not None and not isinstance(text, str):
                 raise XMCError(f"{where}: field {field!r} is {_kind(value)}; expected a text, or a list of texts")
@@ -48,7 +48,7 @@ def id_of(record: Record, field: str, where: str, section: str = "data.") -> str
 
 def labels_of(record: Record, field: str, separator: str, where: str, section: str = "data.") -> list[str]:
     """The label ids: a list, or a text (see `cell_labels`). An empty one means no labels."""
-    value = _value(record, field, where, f"{section}label_field")
+    value = _value(record, field, where, f"{section}label_field=<field>")
     if isinstance(value, str):
         return cell_labels(value, separator, f"{where}: field {field!r}")
     if not isinstance(value, list):
