@@ -195,6 +195,12 @@ def test_a_subject_that_the_vocabulary_lacks_is_left_out_under_skip(
         ("yso.tsv", "<u:1>\tOne\n", "data.vocabulary=yso.tsv"),
         ("yso.txt", "u:1\tOne\n", "data.vocabulary=yso.txt"),
         ("yso-skos.ttl", "@prefix", "yso-skos.ttl is not read: write its names as `<uri><TAB>label` lines in"),
+        (
+            "vocab.csv",
+            "uri,label_en\nu:1,One\n",
+            "vocab.csv is not read: write its names as `<uri><TAB>label` lines in",
+        ),
+        ("more.csv", "text,subject_uris\none,u:1\n", None),
         ("validate.tsv", "one\t<u:1>\n", None),
         ("notes.txt", "one\n", None),
         ("empty.tsv", "", None),
@@ -212,3 +218,6 @@ def test_a_vocabulary_of_another_name_is_told(
         caplog.clear()
         remedied = read_annif(folder, vocabulary=told.partition("=")[2], cache_dir=tmp_path)
         assert (remedied.label_names, caplog.text) == (["One"], "")
+    elif told:
+        with pytest.raises(XMCError, match=f"{name} is not read as a vocabulary; write its names as"):
+            read_annif(folder, vocabulary=name, cache_dir=tmp_path)

@@ -102,6 +102,15 @@ def test_malformed_csv(content: str | bytes, told: str) -> None:
 
 
 @pytest.mark.parametrize("tabs", [False, True])
+def test_line_ends_of_old_macs(tabs: bool) -> None:
+    content = 'id,text\r1,"a, b"\r2,c\r'
+    assert read(content.replace(",", "\t") if tabs else content, tabs=tabs) == [
+        *({"id": "1", "text": "a\t b" if tabs else "a, b"}, {"id": "2", "text": "c"})
+    ]
+    assert read('text\r"a\rb"\r') == [{"text": "a\rb"}]
+
+
+@pytest.mark.parametrize("tabs", [False, True])
 def test_nul_bytes(tabs: bool) -> None:
     bad, good = read("id,text\n1,x\0\n2,y\n".replace(",", "\t" if tabs else ","), tabs=tabs)
     assert str(bad) == "t:2: a NUL byte; is the file damaged, or in UTF-16? Expected UTF-8"

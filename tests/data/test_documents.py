@@ -45,7 +45,10 @@ def test_one_document_is_read_at_a_time() -> None:
         (b'{"text": 5}', r"<stdin>:2: field 'text' is 5; expected a text"),
         (rb'{"text": "\ud83d"}', r"<stdin>:2: malformed JSON, half of a surrogate pair"),
         (b'{"text": "\xff"}', r"<stdin>:2: not UTF-8"),
-        (b'{"id": null, "text": "b"}', r"<stdin>:2: field 'id' is null; expected an id"),
+        (
+            b'{"id": null, "text": "b"}',
+            r"<stdin>:2: field 'id' is null; expected an id.* id_field= numbers the documents",
+        ),
         (b'{"id": 1.0, "text": "b"}', r"<stdin>:2: field 'id' is 1.0; expected an id"),
         (b'{"text": "b", "text": "c"}', r"<stdin>:2: the key 'text' stands twice in an object; rename or remove one"),
         (b'{"a": {"b": 1, "b": 1}, "text": "b"}', r"<stdin>:2: the key 'b' stands twice in an object"),

@@ -23,6 +23,20 @@ def labels(cell: str, separator: str = ";") -> list[str]:
         (" ['a', 'b c'] ", ["a", "b c"]),
         ('["a", "b;c"]', ["a", "b;c"]),
         ("['a' 'b'\n 'c']", ["a", "b", "c"]),
+        ("{'alps', 'sea'}", ["alps", "sea"]),
+        ("('alps', 'sea')", ["alps", "sea"]),
+        ("('alps',)", ["alps"]),
+        ("frozenset({'alps', 'sea'})", ["alps", "sea"]),
+        ("set()", []),
+        ("()", []),
+        ("[u'a', u'b c']", ["a", "b c"]),
+        ("[np.str_('a'), np.str_(\"it's\")]", ["a", "it's"]),
+        ("[np.int64(1), np.int64(22)]", ["1", "22"]),
+        ("{1, 22}", ["1", "22"]),
+        ("(2019)", ["(2019)"]),
+        ("(old) a;{b}", ["(old) a", "{b}"]),
+        ("[d'Artagnan]", ["[d'Artagnan]"]),
+        ("{", ["{"]),
         ("[1, 22]", ["1", "22"]),
         ("[1 007]", ["1", "007"]),
         ("[" + "9" * 5000 + "]", ["9" * 5000]),
@@ -48,6 +62,15 @@ def test_labels_of_a_text(cell: str, expected: list[str]) -> None:
         "['a''b']",
         '["a": 1]',
         "['a', ['b']]",
+        "[['a'], 'b']",
+        "[('a', 'b')]",
+        "[b'a', b'b']",
+        "[u'a', b]",
+        "{'a', 'b'",
+        "{'a': 1}",
+        "('a')",
+        "[np.str_('a']",
+        "array(['a', 'b'], dtype=object)",
         "['a', None]",
         r"['\ud800']",
         "['a', " + "[" * 100_000,
@@ -67,7 +90,8 @@ def test_an_empty_separator() -> None:
 @settings(max_examples=60)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda t: t == t.strip() != "")))
 def test_lists_of_python_and_json_are_read_as_written(given: list[str]) -> None:
-    assert labels(repr(given)) == given
+    assert labels(repr(given)) == labels(repr(tuple(given))) == given
+    assert set(labels(repr(set(given)))) == set(given)
     assert labels(json.dumps(given)) == given
     assert labels(json.dumps(given, ensure_ascii=False)) == given
 
@@ -104,5 +128,6 @@ def test_another_separator_is_proposed_where_it_fits_far_better(
 
 
 def test_lists_without_quotes_are_told() -> None:
-    told = advice(["[a, b]", "[b, c]"], ";", "data.label_separator")
-    assert told is not None and "brackets and all" in told
+    for cells in (["[a, b]", "[b, c]"], ["{a,b}", "{b,c}"]):
+        told = advice(cells, ";", "data.label_separator")
+        assert told is not None and "brackets and all" in told

@@ -95,6 +95,14 @@ def test_predict_through_pipes(trained: Path, xmc: Run) -> None:
     assert prediction["labels"][0]["label"] == "topic3"
 
 
+def test_ids_that_are_none_have_a_way_out(trained: Path, xmc: Run) -> None:
+    given = ("predict", f"run={trained}", "input=-", "k=1")
+    documents = '{"id": null, "text": "word3a"}\n{"id": 1.5, "text": "word3b"}\n'
+    assert "id_field= numbers the documents" in xmc(*given, check=False, input=documents).stderr
+    told = xmc(*given, "id_field=", input=documents).stdout
+    assert [json.loads(line)["id"] for line in told.splitlines()] == ["1", "2"]
+
+
 def test_predict_in_python(trained: Path) -> None:
     model = XMCModel.from_pretrained(trained / "model")
     (ranked,) = model.predict(["word5a word5b word5c"], k=2)

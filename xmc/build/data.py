@@ -133,7 +133,7 @@ def _read(data: c.DataSection) -> Corpus:
 
 @dataclass(frozen=True)
 class Fields:
-    """Where a document of a table has its text, its id and its labels."""
+    """Where a document of a table has its text, its id (empty: nowhere) and its labels."""
 
     text: tuple[str, ...] = ("text",)
     text_separator: str = "\n"

@@ -49,7 +49,7 @@ def _documents(
         return read_rows(source, len(model.encoder.tokenizer), config.on_error)
     given = {"text": config.text_fields, "text_separator": config.text_separator, "id": config.id_field}
     fields = build.fields_of(trained).but(**given)
-    return read_documents(source, fields.text, fields.id, fields.text_separator, config.on_error)
+    return read_documents(source, fields.text, fields.id or None, fields.text_separator, config.on_error)
 
 
 def add_labels(config: AddLabelsConfig, trained: TrainConfig | None) -> None:

@@ -22,7 +22,8 @@ FORMATS = ("tsv", "csv")
 
 _URI = re.compile(r"<\S*>|[A-Za-z][A-Za-z0-9+.-]*:\S+")
 _SAMPLE = 1000
-_OTHER_VOCABULARIES = ("ttl", "rdf", "nt", "skos")
+_OTHER_VOCABULARIES = ("ttl", "rdf", "nt", "n3", "jsonld", "skos")
+_WRITE_IT = "write its names as `<uri><TAB>label` lines in"
 
 
 def read_annif(
@@ -52,6 +53,8 @@ def read_annif(
         split: stored_in_order(_documents, paths, split, cache, on_error=on_error) for split, paths in found.items()
     }
     vocabulary_file = folder / (vocabulary or "vocabulary.tsv")
+    if vocabulary_file.is_file() and format_of(vocabulary_file, ("csv", *_OTHER_VOCABULARIES)):
+        raise XMCError(f"{vocabulary_file} is not read as a vocabulary; {_WRITE_IT} {folder / 'vocabulary.tsv'}")
     names = read_vocabulary(vocabulary_file) if vocabulary or vocabulary_file.is_file() else None
     if names is None:
         _advise_on_vocabulary(folder, {path for paths in found.values() for path in paths})
@@ -121,20 +124,29 @@ def _advise_on_vocabulary(folder: Path, documents: Collection[Path]) -> None:
             "data.vocabulary=%s",
             *(folder, " or ".join(found), found[0]),
         )
-    elif found := [path.name for path in beside if format_of(path, _OTHER_VOCABULARIES)]:
+    elif found := [path.name for path in beside if format_of(path, _OTHER_VOCABULARIES) or _is_csv_vocabulary(path)]:
         log.warning(
-            "%s: subjects are called by their URIs; %s is not read: write its names as `<uri><TAB>label` lines in %s",
-            *(folder, found[0], folder / "vocabulary.tsv"),
+            "%s: subjects are called by their URIs; %s is not read: %s %s",
+            *(folder, found[0], _WRITE_IT, folder / "vocabulary.tsv"),
         )
 
 
 def _is_vocabulary(path: Path) -> bool:
     """Whether the first line has a URI and a name behind it; in a corpus the URIs are last."""
-    if format_of(path, ("tsv", "txt")) is None:
-        return False
-    try:
-        _, line = next(inputs.text_lines(path), (1, ""))
-    except XMCError:
-        return False
-    uri, tab, _ = line.partition("\t")
+    uri, tab, _ = _first_line(path, "tsv", "txt").partition("\t")
     return bool(tab and _URI.fullmatch(uri))
+
+
+def _is_csv_vocabulary(path: Path) -> bool:
+    """Whether the header is that of a vocabulary of Annif, such as `uri,label_en`."""
+    return "uri" in re.split(r"\W+", _first_line(path, "csv"))
+
+
+def _first_line(path: Path, *formats: str) -> str:
+    """Of a file of these formats; empty where there is none."""
+    if format_of(path, formats) is None:
+        return ""
+    try:
+        return next(inputs.text_lines(path), (1, ""))[1]
+    except XMCError:
+        return ""

@@ -40,9 +40,12 @@ def joined(record: Record, fields: Sequence[str], separator: str, where: str, se
 
 def id_of(record: Record, field: str, where: str, section: str = "data.") -> str:
     """The document id, a text or a whole number."""
-    value = _value(record, field, where, f"{section}id_field (null numbers the documents)")
+    numbers = f"{section}id_field{'=null' if section else '='} numbers the documents"
+    value = _value(record, field, where, f"{section}id_field=<field>; {numbers}")
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise XMCError(f"{where}: field {field!r} is {_kind(value)}; expected an id: a text or a whole number")
+        raise XMCError(
+            f"{where}: field {field!r} is {_kind(value)}; expected an id: a text or a whole number. {numbers}"
+        )
     return str(value)
 
 

@@ -172,14 +172,21 @@ def side_by_side(left: Iterable[A], right: Iterable[B], names: tuple[object, obj
 def numbered_lines(stream: Iterable[bytes], name: str) -> Iterator[tuple[int, bytes]]:
     """Line number, from 1, and bytes of each line of a file that may turn out to be damaged, or to have no lines."""
     number = 0
-    lines = iter(partial(stream.readline, _LONGEST + 1), b"") if isinstance(stream, io.IOBase) else stream
     try:
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(_lines(stream), 1):
             if len(line) > _LONGEST:
                 raise XMCError(f"{name}:{number}: a line of more than {_LONGEST:,} bytes; expected a document a line")
             yield number, line
     except DAMAGED as error:
         raise XMCError(f"{name}: cannot be read beyond line {number} ({_reason(error)}); is it complete?") from None
+
+
+def _lines(stream: Iterable[bytes]) -> Iterator[bytes]:
+    """Of a file without a single line feed those that carriage returns end, as on old Macs."""
+    lines = iter(partial(stream.readline, _LONGEST + 1), b"") if isinstance(stream, io.IOBase) else iter(stream)
+    first = next(lines, b"")
+    yield from [first] if first.endswith(b"\n") or len(first) > _LONGEST else first.splitlines(keepends=True)
+    yield from lines
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:

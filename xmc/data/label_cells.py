@@ -1,4 +1,4 @@
-"""Labels that stand in one text: divided by a separator, or as the list that a program printed."""
+"""Labels that stand in one text: divided by a separator, or as the list or set that a program printed."""
 
 import ast
 import json
@@ -8,12 +8,18 @@ from contextlib import suppress
 
 from xmc.types import XMCError
 
-_ITEM = re.compile(r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|-?[0-9]+)(?=[\s,]|\Z)""", re.DOTALL)
+_ITEM = re.compile(
+    r"""(np\.\w+\()?(?P<item>u?(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|-?[0-9]+)(?(1)\))(?=[\s,]|\Z)""", re.DOTALL
+)
+_SET = re.compile(r"(?:frozen)?set\((.*)\)", re.DOTALL)
+_BEGINS = re.compile(r"""(?:\w+\()?[\[({][\s\[({]*(?:[ub]|np\.\w+\()?['"]""")
+_ENDS = {"[": "]", "{": "}", "(": ")"}
 _SEPARATORS = (",", ";", "|", " ")
 
 
 def cell_labels(cell: str, separator: str, where: str) -> list[str]:
-    """The labels of a text. A list of JSON, Python or numpy (`["a", "b"]`, `['a' 'b']`, `[1, 2]`) is one anywhere.
+    """The labels of a text. A list of JSON, Python or numpy (`["a", "b"]`, `['a' 'b']`, `[1, 2]`) is one anywhere,
+    and so are tuples, sets, and lists of `u'a'` or `np.str_('a')`.
 
     Raises XMCError for what begins as such a list, `["`, and is none, and for an empty separator.
     """
@@ -33,7 +39,7 @@ def advice(cells: Iterable[str], separator: str, option: str) -> str | None:
     split = [text for cell in cells if (text := cell.strip()) and not _meant_as_list(text)]
     if len(split) < 2:
         return None
-    bracketed = [cell for cell in split if cell.startswith("[") and cell.endswith("]")]
+    bracketed = [cell for cell in split if cell[0] + cell[-1] in ("[]", "{}")]
     if 2 * len(bracketed) > len(split):
         return (
             f"texts such as {bracketed[0]!r:.60} are divided at {separator!r}, brackets and all; "
@@ -58,14 +64,14 @@ def advice(cells: Iterable[str], separator: str, option: str) -> str | None:
 
 
 def _listed(cell: str, where: str) -> list[str] | None:
-    """The items of a list; None where it is none."""
-    if not cell.startswith("["):
-        return None
-    inside = cell.removeprefix("[").removesuffix("]").strip()
-    if cell.endswith("]") and not _ITEM.sub("", inside).strip(" ,\t\r\n"):
-        with suppress(ValueError, SyntaxError):
-            return [_item(item) for item in _ITEM.findall(inside)]
-    if inside.startswith(("'", '"')):
+    """The items of a list, tuple or set; None where it is none."""
+    literal = (found[1] or "{}") if (found := _SET.fullmatch(cell)) else cell
+    opening, inside, closing = literal[:1], literal[1:-1].strip(), literal[1:][-1:]
+    if _ENDS.get(opening) == closing and not _ITEM.sub("", inside).strip(" ,\t\r\n"):
+        if opening != "(" or "," in inside or not inside:
+            with suppress(ValueError, SyntaxError):
+                return [_item(item["item"]) for item in _ITEM.finditer(inside)]
+    if _BEGINS.match(cell):
         raise XMCError(f'{where} is no list: {cell!r:.60}; expected one of texts or whole numbers, such as ["a", "b"]')
     return None
 
@@ -78,8 +84,9 @@ def _meant_as_list(cell: str) -> bool:
 
 
 def _item(item: str) -> str:
-    if item[0] not in "\"'":
+    if item[0] not in "u\"'":
         return item
+    item = item.removeprefix("u")
     text = item[1:-1]
     if "\\" in text:
         text = _unescaped(item)
