@@ -1,7 +1,9 @@
 import io
 import json
 import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from tqdm import tqdm
@@ -84,6 +86,22 @@ def test_only_terminals_are_guarded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert os.read(master, 100) == b"\\u001b[2J\r\n"
         sys.stdout.detach()  # type: ignore[attr-defined]
     os.close(master)
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams(closed: str, tmp_path: Path) -> None:
+    """What is opened later never takes their place."""
+    told = tmp_path / "told"
+    code = (
+        "import os, sys; from xmc.terminal import encode_everything, guard, open_standard_streams as first; first();"
+        "encode_everything(); guard(); print('out'); print('error', file=sys.stderr);"
+        f"file = open({str(told)!r}, 'w'); file.write(f'{{file.fileno() > 2}} {{sys.stdin is None}}')"
+    )
+    shell = ["sh", "-c", f'"$0" -c "$1" {closed}', sys.executable, code]
+    done = subprocess.run(shell, capture_output=True, text=True)
+    assert (done.returncode, told.read_text()) == (0, f"True {'<&-' in closed}")
+    assert done.stdout == ("" if " >&-" in f" {closed}" else "out\n")
+    assert done.stderr == ("" if "2>&-" in closed else "error\n")
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])

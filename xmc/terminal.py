@@ -3,6 +3,7 @@
 import codecs
 import io
 import logging
+import os
 import re
 import sys
 from typing import TextIO
@@ -24,6 +25,19 @@ def escaped(text: str) -> str:
 def without_passwords(text: str) -> str:
     """The text with `***` for the password of each address `scheme://user:password@host`."""
     return _PASSWORD.sub(r"\1:***@", text)
+
+
+def open_standard_streams() -> None:
+    """Lead standard output and error, where they are closed, to nowhere, and let no other file take their descriptors.
+
+    `sys.stdin` stays None where it is closed.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)  # the lowest descriptor that is free
+            os.set_inheritable(nowhere, True)
+            if number:
+                setattr(sys, name, open(nowhere, "w", closefd=False))
 
 
 def encode_everything() -> None:

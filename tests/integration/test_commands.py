@@ -9,7 +9,10 @@ import torch
 from harness import Run, small
 from transformers import BertModel
 
-from xmc import XMCModel
+from xmc import XMCError, XMCModel
+from xmc.commands import predict_run
+from xmc.config import PredictConfig, parse
+from xmc.config.compose import compose
 
 
 def lines(path: Path) -> list[dict]:
@@ -93,6 +96,13 @@ def test_predict_through_pipes(trained: Path, xmc: Run) -> None:
     (prediction,) = map(json.loads, done.stdout.splitlines())
     assert prediction["id"] == "1"
     assert prediction["labels"][0]["label"] == "topic3"
+
+
+def test_a_standard_input_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = parse(PredictConfig, compose("predict", ["run=r", "input=-"]))
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(XMCError, match="input=-: standard input is closed"):
+        predict_run(config, None)
 
 
 def test_ids_that_are_none_have_a_way_out(trained: Path, xmc: Run) -> None:

@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 def predict_run(config: PredictConfig, trained: TrainConfig | None) -> None:
     """Write the best labels of new documents. trained: as the run was; None of a model without its run."""
+    if config.input == "-" and sys.stdin is None:
+        raise XMCError("input=-: standard input is closed; give it documents, or a file as input")
     check_output(config.output, config.format, config.input, config.filter)
     device = build.prepare_machine(config.device, config.threads)
     model = load_model(Path(config.run), device)
