@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "endings": {"types", "terminal"},
     "cli": {"types", "terminal", "storage", "config", "commands", "build", "train", "endings"},
     "__init__": {"types", "model", "estimator"},
-    "__main__": {"cli", "endings"},
+    "__main__": {"cli", "endings", "terminal"},
 }
 HYDRA_ROOMS = {"cli", "config", "build"}
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -37,7 +37,7 @@ def open_standard_streams() -> None:
             nowhere = os.open(os.devnull, os.O_RDWR)  # the lowest descriptor that is free
             os.set_inheritable(nowhere, True)
             if number:
-                setattr(sys, name, open(nowhere, "w", closefd=False))
+                setattr(sys, name, open(nowhere, "w", closefd=False))  # noqa: SIM115
 
 
 def encode_everything() -> None:

@@ -195,11 +195,7 @@ def test_a_subject_that_the_vocabulary_lacks_is_left_out_under_skip(
         ("yso.tsv", "<u:1>\tOne\n", "data.vocabulary=yso.tsv"),
         ("yso.txt", "u:1\tOne\n", "data.vocabulary=yso.txt"),
         ("yso-skos.ttl", "@prefix", "yso-skos.ttl is not read: write its names as `<uri><TAB>label` lines in"),
-        (
-            "vocab.csv",
-            "uri,label_en\nu:1,One\n",
-            "vocab.csv is not read: write its names as `<uri><TAB>label` lines in",
-        ),
+        ("vocab.csv", "uri,label_en\nu:1,One\n", "vocab.csv is not read: write its names as `<uri><TAB>label`"),
         ("more.csv", "text,subject_uris\none,u:1\n", None),
         ("validate.tsv", "one\t<u:1>\n", None),
         ("notes.txt", "one\n", None),

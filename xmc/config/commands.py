@@ -28,7 +28,19 @@ from xmc.config.parts import (
     WandbTracking,
 )
 from xmc.types import LossName
-from xmc.values import Count, Cutoff, Fraction, NonNegative, OneOrMore, Positive, Seed, Size, Text, Texts, Threads
+from xmc.values import (
+    Count,
+    Cutoff,
+    Fraction,
+    NonNegative,
+    OneOrMore,
+    Positive,
+    Seed,
+    Size,
+    Text,
+    Texts,
+    Threads,
+)
 
 
 class TrainConfig(Section):

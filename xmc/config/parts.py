@@ -4,7 +4,19 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from xmc.values import Count, Cutoffs, Fraction, NonNegative, OneOrMore, Positive, Seed, Size, Text, Texts, Threads
+from xmc.values import (
+    Count,
+    Cutoffs,
+    Fraction,
+    NonNegative,
+    OneOrMore,
+    Positive,
+    Seed,
+    Size,
+    Text,
+    Texts,
+    Threads,
+)
 
 OnError = Literal["error", "skip"]
 

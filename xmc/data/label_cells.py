@@ -67,10 +67,10 @@ def _listed(cell: str, where: str) -> list[str] | None:
     """The items of a list, tuple or set; None where it is none."""
     literal = (found[1] or "{}") if (found := _SET.fullmatch(cell)) else cell
     opening, inside, closing = literal[:1], literal[1:-1].strip(), literal[1:][-1:]
-    if _ENDS.get(opening) == closing and not _ITEM.sub("", inside).strip(" ,\t\r\n"):
-        if opening != "(" or "," in inside or not inside:
-            with suppress(ValueError, SyntaxError):
-                return [_item(item["item"]) for item in _ITEM.finditer(inside)]
+    of_items = _ENDS.get(opening) == closing and not _ITEM.sub("", inside).strip(" ,\t\r\n")
+    if of_items and (opening != "(" or "," in inside or not inside):  # `(1)` is no tuple
+        with suppress(ValueError, SyntaxError):
+            return [_item(item["item"]) for item in _ITEM.finditer(inside)]
     if _BEGINS.match(cell):
         raise XMCError(f'{where} is no list: {cell!r:.60}; expected one of texts or whole numbers, such as ["a", "b"]')
     return None
