@@ -7,14 +7,15 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "xmc"
 MAY_IMPORT = {
-    "types": set(),
+    "errors": set(),
+    "types": {"errors"},
     "terminal": set(),
     "values": set(),
     "storage": {"types", "terminal"},
     "ops": {"types", "storage"},
     "model": {"types", "values", "storage", "ops"},
     "sparsity": {"types", "storage", "ops", "model"},
-    "train": {"types", "storage", "ops", "model", "sparsity"},
+    "train": {"errors", "types", "storage", "ops", "model", "sparsity"},
     "data": {"types", "storage", "terminal"},
     "evaluate": {"types"},
     "config": {"types", "values", "storage"},
@@ -29,13 +30,13 @@ MAY_IMPORT = {
     "estimate": {"types", "storage", "config", "build", "data", "model", "ops"},
     "commands": {
         *("types", "storage", "config", "build", "data", "evaluate", "model", "train", "predict"),
-        *("add_labels", "calibrate", "coordinate_check", "estimate", "flops", "run_report"),
+        *("endings", "add_labels", "calibrate", "coordinate_check", "estimate", "flops", "run_report"),
     },
     "label_lists": {"types"},
     "estimator": {"types", "storage", "config", "build", "commands", "evaluate", "label_lists", "model", "train"},
-    "endings": {"types", "terminal"},
+    "endings": {"errors", "terminal"},
     "cli": {"types", "terminal", "storage", "config", "commands", "build", "train", "endings"},
-    "__init__": {"types", "model", "estimator"},
+    "__init__": {"errors", "model", "estimator"},
     "__main__": {"cli", "endings", "terminal"},
 }
 HYDRA_ROOMS = {"cli", "config", "build"}

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from xmc.config.arguments import as_override
 from xmc.config.shell import shell_command
 from xmc.endings import Stopped, one_line, stoppable
-from xmc.types import STOP_SIGNALS, XMCError
+from xmc.errors import STOP_SIGNALS, XMCError
 
 
 class OutOfMemoryError(RuntimeError):
@@ -81,6 +81,39 @@ def test_signals(capsys: pytest.CaptureFixture[str]) -> None:
     assert [signal.getsignal(number) for number in STOP_SIGNALS] == before
 
 
+@pytest.mark.parametrize(
+    ("module", "number"), [("hydra", signal.SIGINT), ("hydra", signal.SIGHUP), ("torch", signal.SIGTERM)]
+)
+def test_signals_wait_while_modules_are_imported(module: str, number: signal.Signals, tmp_path: Path) -> None:
+    """A library may swallow all that is raised meanwhile, and what comes of that may be an error."""
+    (tmp_path / f"{module}.py").write_text(
+        f"import os\ntry:\n    os.kill(os.getpid(), {number})\nexcept BaseException:\n    pass\nopen('done', 'w')\n"
+    )
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parent.parent)])
+    stopped = subprocess.run(
+        [sys.executable, "-m", "xmc", "flops", "data=synthetic"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert (stopped.returncode, stopped.stderr) == (128 + number, "interrupted; give the command again\n")
+    assert (tmp_path / "done").exists()
+
+
+def test_an_error_in_the_place_of_a_signal(capsys: pytest.CaptureFixture[str]) -> None:
+    """As OmegaConf makes it of what comes while it composes a configuration."""
+    with pytest.raises(XMCError) as error:
+        try:
+            try:
+                raise Stopped(signal.SIGTERM)
+            finally:
+                raise AttributeError("'NoneType' object has no attribute 'flags'")
+        except AttributeError:
+            raise XMCError("the configuration cannot be read") from None
+    assert ending(error.value, capsys) == (128 + signal.SIGTERM, "interrupted; give the command again")
+
+
 def test_what_is_ignored_stays_ignored() -> None:
     """As under nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -127,7 +160,7 @@ def test_a_printed_command_can_be_pasted(run: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "slow"), [("xmc.endings", "hydra pydantic torch"), ("xmc.cli", "torch transformers")]
+    ("module", "slow"), [("xmc.endings", "numpy pyarrow hydra pydantic torch"), ("xmc.cli", "torch transformers")]
 )
 def test_nothing_slow_is_imported_before_it_is_needed(module: str, slow: str) -> None:
     """So that a signal finds xmc listening, and `--help` answers at once."""

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 if TYPE_CHECKING:
     from xmc.estimator import XMCClassifier

@@ -1,6 +1,6 @@
 """Entry point of the `xmc` command, which listens to signals before it imports what takes long."""
 
-from xmc.endings import AGAIN, one_line, stoppable
+from xmc.endings import AGAIN, one_line, stoppable, undisturbed
 from xmc.terminal import open_standard_streams
 
 
@@ -8,7 +8,8 @@ from xmc.terminal import open_standard_streams
 def main() -> None:
     open_standard_streams()
     with one_line("", lambda: AGAIN):
-        from xmc.cli import main as run
+        with undisturbed():
+            from xmc.cli import main as run
 
         run()
 

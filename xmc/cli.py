@@ -36,7 +36,7 @@ from xmc.config import (
 from xmc.config.arguments import as_override, overrides_of, parse_overrides
 from xmc.config.compose import check_keys, conf_folder, container, one_clear_error, values_of
 from xmc.config.shell import shell_command
-from xmc.endings import AGAIN, interrupted, one_line, stoppable
+from xmc.endings import AGAIN, interrupted, one_line, stoppable, undisturbed
 from xmc.terminal import encode_everything, guard
 from xmc.types import XMCError
 
@@ -236,7 +236,8 @@ def _inherited(arguments: list[str]) -> list[str]:
     given = {override.key_or_group: override for override in parse_overrides(arguments)}
     if "from" not in given or ("resume" in given and given["resume"].value() is True):
         return []
-    from xmc import build
+    with undisturbed():
+        from xmc import build
 
     settings = build.inherited_settings(str(given["from"].value()))
     values = {key: override.value() for key, override in given.items() if key in settings}

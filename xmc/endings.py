@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
+from xmc.errors import STOP_SIGNALS, XMCError
 from xmc.terminal import without_passwords
-from xmc.types import STOP_SIGNALS, XMCError
 
 AGAIN = "give the command again"
 
@@ -55,16 +55,44 @@ def stoppable() -> Iterator[None]:
             os.kill(os.getpid(), number)
         raise Stopped(number)
 
+    with _answered_by(stop):
+        yield
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Inside, the first signal to stop of each kind waits until the end; the second acts as it did before.
+
+    It is for imports: libraries swallow what is raised while they are imported, or wrap it in an error of their own.
+    """
+    waiting: list[int] = []
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+
+    def wait(number: int, frame: FrameType | None) -> None:
+        waiting.append(number)
+        signal.signal(number, before[signal.Signals(number)])
+
+    try:
+        with _answered_by(wait):
+            yield
+    finally:
+        for number in waiting:
+            signal.raise_signal(number)
+
+
+@contextmanager
+def _answered_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Inside, the handler gets the signals to stop that the process does not ignore; not in a thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    heard = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-    previous = {number: signal.signal(number, stop) for number in heard}
+    heard = [number for number in STOP_SIGNALS if signal.getsignal(number) not in (signal.SIG_IGN, None)]
+    previous = {number: signal.signal(number, handler) for number in heard}
     try:
         yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for number, before in previous.items():
+            signal.signal(number, before)
 
 
 @contextmanager
@@ -72,13 +100,13 @@ def one_line(command: str, way_on: Callable[[], str]) -> Iterator[None]:
     """What ends a command early leaves as SystemExit, told in one line; a fault of xmc's own stays as it is."""
     try:
         yield
-    except XMCError as error:
-        sys.exit(without_passwords(f"xmc {command}: {error}"))
     except BrokenPipeError:
         _reader_has_gone()
-    except KeyboardInterrupt as stop:
-        interrupted(way_on(), stop.signal_number if isinstance(stop, Stopped) else signal.SIGINT)
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
+        if stop := _stop_behind(error):
+            interrupted(way_on(), stop.signal_number if isinstance(stop, Stopped) else signal.SIGINT)
+        if isinstance(error, XMCError):
+            sys.exit(without_passwords(f"xmc {command}: {error}"))
         if (told := _refused(error)) is None:
             raise
         sys.exit(without_passwords(f"xmc {command}: {told}, then {way_on()}"))
@@ -87,6 +115,14 @@ def one_line(command: str, way_on: Callable[[], str]) -> Iterator[None]:
 def interrupted(way_on: str, number: int) -> NoReturn:
     print(f"interrupted; {way_on}", file=sys.stderr)
     sys.exit(128 + number)
+
+
+def _stop_behind(error: BaseException) -> KeyboardInterrupt | None:
+    """The signal that the error is, or that came first: a library may raise an error of its own in its place."""
+    behind: BaseException | None = error
+    while behind is not None and not isinstance(behind, KeyboardInterrupt):
+        behind = behind.__cause__ or behind.__context__
+    return behind
 
 
 def _reader_has_gone() -> NoReturn:

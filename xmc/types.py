@@ -12,7 +12,6 @@ Tensor names end in their shape where it helps (`features_BD`):
 from __future__ import annotations
 
 import re
-import signal
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,20 +21,17 @@ from typing import TYPE_CHECKING, Literal, overload
 import numpy as np
 import pyarrow as pa
 
+from xmc.errors import XMCError
+
 if TYPE_CHECKING:  # torch takes seconds to import, and `xmc --help` needs none
     import torch
     from torch import Tensor
 
 LossName = Literal["bce", "squared_hinge"]
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _LARGEST = float(np.finfo(np.float32).max)
 _CHUNK = 1 << 16  # strings
 _WHOLE = re.compile("-?[0-9]{1,18}")
-
-
-class XMCError(Exception):
-    """A mistake in the user's input, told in one message: what was given, what was expected, the way out."""
 
 
 def said(error: object) -> str:

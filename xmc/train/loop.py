@@ -14,6 +14,7 @@ from typing import Protocol, Self
 
 import torch
 
+from xmc.errors import STOP_SIGNALS, XMCError
 from xmc.model import XMCModel
 from xmc.model.sparse_linear import SparseLinear
 from xmc.sparsity import Rewire, cosine_decay
@@ -22,7 +23,7 @@ from xmc.train.schedule import ScheduleKind, learning_rate_multiplier
 from xmc.train.state import SparsePart, TrainState
 from xmc.train.step import Outcome, clip_gradients, compute_gradients, gradient_norms
 from xmc.train.tracking import Record, Tracker
-from xmc.types import STOP_SIGNALS, Batch, Evidence, InnerEvidence, XMCError
+from xmc.types import Batch, Evidence, InnerEvidence
 
 logger = logging.getLogger(__name__)
 
