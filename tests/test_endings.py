@@ -81,6 +81,21 @@ def test_signals(capsys: pytest.CaptureFixture[str]) -> None:
     assert [signal.getsignal(number) for number in STOP_SIGNALS] == before
 
 
+class Stubborn:
+    """What comes while it goes away is dropped by Python."""
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_signal_within_a_destructor_is_not_lost() -> None:
+    before = sys.unraisablehook
+    with pytest.raises(Stopped), stoppable():
+        Stubborn()
+        time.sleep(10)
+    assert sys.unraisablehook is before
+
+
 @pytest.mark.parametrize(
     ("module", "number"), [("hydra", signal.SIGINT), ("hydra", signal.SIGHUP), ("torch", signal.SIGTERM)]
 )

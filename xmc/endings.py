@@ -46,8 +46,11 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Inside, each signal to stop that the process does not ignore raises `Stopped`, in this process alone."""
-    owner = os.getpid()
+    """Inside, each signal to stop that the process does not ignore raises `Stopped`, in this process alone.
+
+    Where Python drops what is raised, as in a destructor, the signal comes once more.
+    """
+    owner, drop = os.getpid(), sys.unraisablehook
 
     def stop(number: int, frame: FrameType | None) -> None:
         if os.getpid() != owner:  # a worker that was forked: it ends as it would have
@@ -55,8 +58,18 @@ def stoppable() -> Iterator[None]:
             os.kill(os.getpid(), number)
         raise Stopped(number)
 
-    with _answered_by(stop):
-        yield
+    def come_again(dropped: "sys.UnraisableHookArgs") -> None:
+        if isinstance(dropped.exc_value, Stopped):
+            threading.Timer(0.1, os.kill, (owner, dropped.exc_value.signal_number)).start()
+        else:
+            drop(dropped)
+
+    sys.unraisablehook = come_again
+    try:
+        with _answered_by(stop):
+            yield
+    finally:
+        sys.unraisablehook = drop
 
 
 @contextmanager
