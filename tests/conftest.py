@@ -1,3 +1,4 @@
+import signal
 from pathlib import Path
 
 import pytest
@@ -5,6 +6,8 @@ import torch
 from hypothesis import settings
 from transformers import AutoTokenizer, BertConfig, BertModel
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal: nohup and the background ignore signals
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 settings.register_profile("no deadline", deadline=None)  # how long an example takes is the machine's matter
 settings.load_profile("no deadline")
 

@@ -170,7 +170,7 @@ def refused(command: str, key: str, value: str) -> str | None:
         try:
             TypeAdapter(
                 Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
-            ).validate_python(yaml.safe_load(value.rstrip(".")))
+            ).validate_python("-" if value == "-" else yaml.safe_load(value.rstrip(".")))
             return None
         except ValidationError as error:
             told = str(error).splitlines()[2].strip()
