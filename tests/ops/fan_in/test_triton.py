@@ -26,7 +26,7 @@ def test_numerics_through_the_interpreter() -> None:
     assert "passed" in told
 
 
-@pytest.mark.parametrize("capability", [80, 89, 90])
+@pytest.mark.parametrize("capability", [90, *(pytest.param(c, marks=pytest.mark.slow) for c in (80, 89))])
 def test_kernels_build_and_do_not_spill(capability: int) -> None:
     table = run("scripts/compile_kernels.py", *f"--capability {capability} --group 1 32 --batch 128".split())
     rows = [line for line in table.splitlines() if line.startswith(f"| {capability} |")]
