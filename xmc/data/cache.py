@@ -1,6 +1,5 @@
 """What is made once and kept: folders that are whole and proved so each time they are read, or made anew."""
 
-import hashlib
 import json
 import logging
 import os
@@ -9,10 +8,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
-import xxhash
 from datasets import Dataset, concatenate_datasets
 
-from xmc.storage import forget_lock, locked, read_json, sweep, whole_folder
+from xmc.storage import digest, forget_lock, locked, read_json, sweep, whole_folder
 from xmc.types import XMCError
 
 log = logging.getLogger(__name__)
@@ -53,12 +51,6 @@ def cached(folder: Path, make: Callable[[Path], None], load: Callable[[Path], T]
 def arrow_rows(folder: Path) -> Dataset:
     """The rows of the Arrow files of a folder, one file after another, memory-mapped."""
     return concatenate_datasets([Dataset.from_file(str(path)) for path in sorted(folder.glob("*.arrow"))])
-
-
-def digest(path: Path) -> str:
-    """Of a file's content. It is no proof against malice, and as fast as the file can be read."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, xxhash.xxh3_128).hexdigest()
 
 
 def _made(folder: Path, make: Callable[[Path], None], load: Callable[[Path], T]) -> T | None:

@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from xmc.data.assemble import OnError, RawSplit
-from xmc.data.cache import arrow_rows, cached, digest
+from xmc.data.cache import arrow_rows, cached
 from xmc.data.corpus import ArrowTexts
 from xmc.data.files import changed
-from xmc.storage import home_expanded, unreadable
+from xmc.storage import digest, home_expanded
 from xmc.types import XMCError
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def stored(
     Raises XMCError for files that change while they are read.
     """
     source = str(files[0]) if files else "generated"
-    contents = [_content(path) for path in files]
+    contents = [digest(path) for path in files]
     skip = on_error == "skip"
     how = (read.__module__, read.__qualname__, sorted(arguments.items()), label_type, skip)
     recipe = (_FORMAT, how, [str(path.absolute()) for path in files], contents)
@@ -59,7 +59,7 @@ def stored(
     def make(folder: Path) -> None:
         _write(folder / "documents.arrow", _rows(read(files, **arguments), skip, source), label_type)
         for path, content in zip(files, contents, strict=True):
-            if _content(path) != content:
+            if digest(path) != content:
                 raise changed(path)
 
     dataset = cached((cache_dir or home_expanded(_HOME)) / f"documents-{name}", make, arrow_rows)
@@ -72,13 +72,6 @@ def stored(
     split = RawSplit(ids.to_pylist(), ArrowTexts(dataset), labels, lambda row: f"{source}:{lines[row]}", kept)
     _report_empty(split, texts)
     return split
-
-
-def _content(path: Path) -> str:
-    try:
-        return digest(path)
-    except OSError as error:
-        raise unreadable(path, error) from None
 
 
 def _rows(documents: Iterable[Document | XMCError], skip: bool, source: str) -> Iterator[dict[str, Any]]:

@@ -12,17 +12,16 @@ from typing import Any
 
 import xxhash
 
-from xmc.storage import read_json, unreadable
+from xmc.storage import digest, read_json
 from xmc.types import XMCError
 
-_BLOCK = 1 << 18  # bytes, which stay in the cache of a core
 _SEAL = ("files", "digest")
 
 
 def sealed(card: dict[str, Any], folder: Path, files: Iterable[Path]) -> dict[str, Any]:
     """The card with the digests of these files of the folder, and of itself."""
     card = {key: value for key, value in card.items() if key not in _SEAL}
-    card["files"] = {path.relative_to(folder).as_posix(): _digest(path) for path in sorted(files)}
+    card["files"] = {path.relative_to(folder).as_posix(): digest(path) for path in sorted(files)}
     return card | {"digest": _digest_of(card)}
 
 
@@ -47,23 +46,12 @@ def _check(path: Path) -> None:
     if missing := [name for name in files if not (path.parent / name).is_file()]:
         raise XMCError(f"{path.parent} is not whole: {', '.join(missing)} is missing; copy the model again")
     changed = [] if card.get("digest") in (None, _digest_of(card)) else [path]
-    changed += [path.parent / name for name, digest in files.items() if _digest(path.parent / name) != digest]
+    changed += [path.parent / name for name, saved in files.items() if digest(path.parent / name) != saved]
     if changed:
         raise XMCError(
             f"{changed[0]} is not what was saved: it is damaged, or was changed since; copy the model again, or take "
             f'"files" and "digest" out of {path} to use it as it is'
         )
-
-
-def _digest(path: Path) -> str:
-    digest = xxhash.xxh3_128()
-    try:
-        with open(path, "rb") as stream:
-            while block := stream.read(_BLOCK):
-                digest.update(block)
-    except OSError as error:
-        raise unreadable(path, error) from None
-    return digest.hexdigest()
 
 
 def _digest_of(card: dict[str, Any]) -> str:

@@ -3,10 +3,11 @@
 from xmc.storage.home import home_expanded
 from xmc.storage.lock import forget_lock, locked
 from xmc.storage.private import private_folder, user_cache
-from xmc.storage.read import parse_json, read_json, unreadable
+from xmc.storage.read import digest, parse_json, read_json, unreadable
 from xmc.storage.whole import sweep, whole_file, whole_folder
 
 __all__ = [
+    "digest",
     "forget_lock",
     "home_expanded",
     "locked",
