@@ -122,7 +122,12 @@ def test_the_number_of_threads_may_change(
     corpus: Path, tmp_path: Path, xmc: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
-    overrides = ["trainer.max_steps=30", "trainer.log_every=1", "trainer.checkpoint_every=100", "trainer.eval_every=100"]
+    overrides = [
+        "trainer.max_steps=30",
+        "trainer.log_every=1",
+        "trainer.checkpoint_every=100",
+        "trainer.eval_every=100",
+    ]
     real = LocalLog.log
 
     def log_and_stop(self: LocalLog, record: Record) -> None:

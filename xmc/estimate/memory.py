@@ -116,8 +116,8 @@ def estimate(config: EstimateConfig, counts: Counts) -> Estimate:
         beside = [Part("interpreter and libraries", CUDA_HOST), *host, *preparing.parts]
         unknown.append("figures for a GPU: never measured")
         return Estimate("GPU", tuple(_there([runtime, *model])), moments, tuple(_there(beside)), tuple(unknown))
-    fixed = isinstance(config.classifier, FixedFanInClassifier)
-    runtime = Part("interpreter and libraries", INTERPRETER + KERNELS * fixed)
+    compiled = isinstance(config.classifier, FixedFanInClassifier) or counts.terms is not None
+    runtime = Part("interpreter and libraries", INTERPRETER + KERNELS * compiled)
     always = [runtime, *host, *model]
     return Estimate("CPU", tuple(_there(always)), (*moments, _before(preparing, model)), (), tuple(unknown))
 
