@@ -1,6 +1,8 @@
 """The bag op against the dense product in float64; both back ends; the same bits with any number of threads."""
 
+import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -34,6 +36,17 @@ def problems(draw: st.DrawFn) -> tuple[Tensor, Bags, Tensor]:
     return table, Bags.of(bags, entries, weights, size), of_sums
 
 
+@st.composite
+def documents(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor, int, int]:
+    """What `count_terms` takes; ids below 2 are no words."""
+    size, length, vocab = draw(st.integers(0, 40)), draw(st.integers(1, 30)), draw(st.integers(3, 20))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
+    ids = torch.randint(vocab, (size, length), generator=generator)
+    mask = torch.arange(length) < torch.randint(length + 1, (size, 1), generator=generator)
+    bigrams = torch.randperm(vocab**2, generator=generator)[: draw(st.integers(0, vocab**2))].sort().values
+    return ids, mask.long(), bigrams, 2, vocab
+
+
 def matrix_of(bags: Bags, rows: int) -> Tensor:
     """The bags as a dense matrix [B, R] in float64."""
     documents = torch.arange(len(bags)).repeat_interleave(bags.offsets.diff())
@@ -48,6 +61,22 @@ def with_threads(number: int, call: Callable[[], Tensor]) -> Tensor:
         return call()
     finally:
         torch.set_num_threads(before)
+
+
+@given(documents())
+@settings(max_examples=60, deadline=None)
+def test_terms_are_those_of_a_counter(problem: tuple[Tensor, Tensor, Tensor, int, int]) -> None:
+    ids, mask, bigrams, first_word, vocab = problem
+    places = {key: vocab + place for place, key in enumerate(bigrams.tolist())}
+    expected = []
+    for number, (row, length) in enumerate(zip(ids.tolist(), mask.sum(1).tolist(), strict=True)):
+        row = row[:length]
+        keys = [a * vocab + b for a, b in itertools.pairwise(row) if min(a, b) >= first_word]
+        found = Counter([word for word in row if word >= first_word] + [places[key] for key in keys if key in places])
+        expected += [(number, term, count) for term, count in sorted(found.items())]
+    for threads in THREADS:
+        terms = with_threads(threads, lambda: torch.stack(api._serving(ids).count_terms(*problem)))
+        assert list(map(tuple, terms.T.tolist())) == expected
 
 
 @given(problems())

@@ -1,5 +1,5 @@
-"""Sums of a table's rows, one a bag, and the gradient of the table, which is never formed as a whole."""
+"""Terms of documents, sums of their rows in a table, and the table's gradient, which is never formed as a whole."""
 
-from xmc.ops.bag.api import Bags, TableGradient, bag_sums
+from xmc.ops.bag.api import Bags, TableGradient, bag_sums, count_terms
 
-__all__ = ["Bags", "TableGradient", "bag_sums"]
+__all__ = ["Bags", "TableGradient", "bag_sums", "count_terms"]

@@ -46,6 +46,21 @@ class Bags:
         return rows, Bags(F.pad(counts.cumsum(0), (1, 0)), bags[order], self.weights[order])
 
 
+def count_terms(
+    ids_BT: Tensor, mask_BT: Tensor, bigrams: Tensor, first_word: int, vocab_size: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Distinct terms of each document: its words, and those pairs of neighbours that are bigrams.
+
+    ids_BT, mask_BT: int64 [B, T]. bigrams: keys first * vocab_size + second, int64, ascending. first_word: lower ids
+    are no words. Returns documents int64 [E], terms int64 [E] (a word's id, or vocab_size + a bigram's place) and
+    counts int64 [E], sorted by document, term.
+    """
+    found: tuple[Tensor, Tensor, Tensor] = _module("numba" if ids_BT.device.type == "cpu" else "torch").count_terms(
+        ids_BT.contiguous(), mask_BT.contiguous(), bigrams, first_word, vocab_size
+    )
+    return found
+
+
 @torch.no_grad()
 def bag_sums(table_RD: Tensor, bags: Bags) -> Tensor:
     """The weighted sum of each bag's rows, [B, D]. On the CPU the same bits with any number of threads.

@@ -1,7 +1,7 @@
-"""The numba kernels: ranges of bags; see `numba.py`.
+"""The numba kernels: ranges of documents or bags; see `numba.py`.
 
-table float32 [R, D]; offsets int64 [B + 1], rows int64 [E] and weights float32 [E] are those of `Bags`. Each returns
-False, and ends, where a row lies outside the table.
+table float32 [R, D]; offsets int64 [B + 1], rows int64 [E] and weights float32 [E] are those of `Bags`. What
+reads a table returns False, and ends, where a row lies outside it.
 """
 
 import numpy as np
@@ -10,6 +10,38 @@ from numba.extending import register_jitable
 from xmc.ops.compiled import kernel
 
 _kernel = kernel(__file__)
+
+
+@_kernel
+def term_range(ids, mask, bigrams, first_word, vocab_size, first, last, entries):
+    """Documents, distinct terms and counts of the documents [first, last), to `entries` [3, n]. Returns how many."""
+    documents, terms, counts = entries
+    found = np.empty(2 * ids.shape[1], np.int64)
+    end = 0
+    for document in range(first, last):
+        n, before = 0, -1
+        for place in range(ids.shape[1]):
+            word = ids[document, place]
+            if mask[document, place] <= 0 or word < first_word:
+                before = -1
+                continue
+            found[n] = word
+            n += 1
+            if before >= 0:
+                key = before * vocab_size + word
+                slot = np.searchsorted(bigrams, key)
+                if slot < len(bigrams) and bigrams[slot] == key:
+                    found[n] = vocab_size + slot
+                    n += 1
+            before = word
+        found[:n].sort()
+        for i in range(n):
+            if i and found[i] == found[i - 1]:
+                counts[end - 1] += 1
+            else:
+                documents[end], terms[end], counts[end] = document, found[i], 1
+                end += 1
+    return end
 
 
 @register_jitable
@@ -42,14 +74,15 @@ def sum_range(table, offsets, rows, weights, first, last, sums):
 
 
 @_kernel
-def square_range(table, offsets, rows, weights, first, last, squares):
-    """Adds the squares of the sums of the bags [first, last) to `squares` [D]."""
+def square_range(table, offsets, rows, weights, first, last, squares, at_one_place):
+    """Adds the squares of the sums of the bags [first, last) to `squares` [n, D], so many bags to a row."""
     total = np.empty(table.shape[1], np.float32)
     for bag in range(first, last):
         if not _sum(table, rows, weights, offsets[bag], offsets[bag + 1], total):
             return False
+        place = squares[bag // at_one_place]
         for d in range(len(total)):
-            squares[d] += total[d] * total[d]
+            place[d] += total[d] * total[d]
     return True
 
 

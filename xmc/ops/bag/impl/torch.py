@@ -7,6 +7,25 @@ from torch.nn import functional as F
 from xmc.ops.bag.api import Bags
 
 
+def count_terms(
+    ids: Tensor, mask: Tensor, bigrams: Tensor, first_word: int, vocab_size: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """See `xmc.ops.bag.count_terms`."""
+    rows = vocab_size + len(bigrams)
+    known = (mask > 0) & (ids >= first_word)
+    offset = torch.arange(len(ids), device=ids.device)[:, None] * rows
+    found = [(ids + offset)[known]]
+    if len(bigrams):
+        both = known[:, :-1] & known[:, 1:]
+        keys = (ids[:, :-1] * vocab_size + ids[:, 1:])[both]
+        slot = torch.searchsorted(bigrams, keys).clamp_(max=len(bigrams) - 1)
+        hit = bigrams[slot] == keys
+        found.append((slot + vocab_size)[hit] + offset.expand_as(both)[both][hit])
+    entries, counts = torch.cat(found).unique(return_counts=True)
+    documents = entries.div(rows, rounding_mode="floor")
+    return documents, entries - documents * rows, counts
+
+
 def sums(table: Tensor, bags: Bags) -> Tensor:
     """See `xmc.ops.bag.bag_sums`."""
     return F.embedding_bag(
