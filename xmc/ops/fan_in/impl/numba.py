@@ -1,8 +1,9 @@
 """The CPU: one pass over the labels, a row of the batch at a time in vector registers.
 
-The features are transposed once, so that a connection meets B contiguous floats. The labels are cut into a fixed number
-of ranges, each with a buffer of its own for the gradient of the features; threads take ranges, and the buffers are
-added in order, so the result depends on no number of threads. Kernels are compiled on first use and cached on disk.
+The features are transposed once, so that a connection meets B contiguous floats. The labels are cut into ranges, so many
+as their number asks for, each with a buffer of its own for the gradient of the features; threads take ranges, and the
+buffers are added in order, so the result depends on no number of threads. Kernels are compiled on first use and cached
+on disk.
 """
 
 import math
@@ -24,6 +25,7 @@ from xmc.types import LossName, Positives, StepOutput, TopK
 CHECKS_COLUMNS = True  # while `linear` and `topk` read them
 
 _RANGES = 16
+_CONNECTIONS = 16  # of a feature in a range, at least: fewer take less time than the range's buffer
 _LINE = 64  # bytes of a cache line
 _BUFFER_BYTES = 64 << 20  # of all ranges' feature gradients
 _TILE_BYTES = 4 << 20  # of the table, where the tokens of a transformer are the batch
@@ -64,7 +66,7 @@ def linear_backward(gradient: Tensor, features: Tensor, weight: Tensor, index: T
     table = _table(features)
     grad_weight, grad_bias = torch.zeros_like(weight), torch.empty(len(weight))
     gradients, size = gradient.T.contiguous().numpy(), group_size(len(weight), len(index))
-    ranges = ranges_of(len(weight), kernels.block_of(size), _buffers(table))
+    ranges = ranges_of(len(weight), kernels.block_of(size), _buffers(table, weight))
     buffers = _aligned(len(ranges), *table.shape)
     arrays = (index.numpy(), weight.numpy())
 
@@ -150,7 +152,7 @@ def _pass(
     targets = _by_label(positives, label_offset, len(weight))
     scale = np.zeros(table.shape[1], np.float32)
     scale[:batch] = 1 / batch
-    ranges = ranges_of(len(weight), size, _buffers(table))
+    ranges = ranges_of(len(weight), size, _buffers(table, weight))
     buffers = _aligned(len(ranges), *table.shape)
     losses = np.zeros((len(ranges), table.shape[1]))
 
@@ -202,8 +204,10 @@ def _by_label(positives: Positives, label_offset: int, n_labels: int) -> tuple[N
     return pairs // batch, pairs % batch
 
 
-def _buffers(table: NDArray[np.float32]) -> int:
-    return int(min(_RANGES, max(1, _BUFFER_BYTES // table.nbytes)))
+def _buffers(table: NDArray[np.float32], weight: Tensor) -> int:
+    """How many buffers as large as the table fit, and pay."""
+    pay = weight.numel() // (_CONNECTIONS * len(table))
+    return int(max(1, min(_RANGES, _BUFFER_BYTES // table.nbytes, pay)))
 
 
 def _gather(buffers: NDArray[np.float32], batch: int) -> Tensor:
