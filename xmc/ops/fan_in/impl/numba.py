@@ -1,9 +1,9 @@
 """The CPU: one pass over the labels, a row of the batch at a time in vector registers.
 
-The features are transposed once, so that a connection meets B contiguous floats. The labels are cut into ranges, so many
-as their number asks for, each with a buffer of its own for the gradient of the features; threads take ranges, and the
-buffers are added in order, so the result depends on no number of threads. Kernels are compiled on first use and cached
-on disk.
+The features are transposed once, so that a connection meets B contiguous floats. The labels are cut into ranges, as
+many as their number asks for, each with a buffer of its own for the gradient of the features; threads take ranges, and
+the buffers are added in order, so the result depends on no number of threads. Kernels are compiled on first use and
+cached on disk.
 """
 
 import math
