@@ -11,6 +11,7 @@ MAY_IMPORT = {
     "types": {"errors"},
     "terminal": set(),
     "values": set(),
+    "threads": set(),
     "storage": {"types", "terminal"},
     "ops": {"types", "storage"},
     "model": {"types", "values", "storage", "ops"},
@@ -22,7 +23,10 @@ MAY_IMPORT = {
     "predict": {"types", "storage", "model"},
     "calibrate": {"types", "storage", "data", "evaluate", "model"},
     "parametrization": set(),
-    "build": {"types", "storage", "config", "ops", "model", "parametrization", "sparsity", "train", "data", "evaluate"},
+    "build": {
+        *("types", "threads", "storage", "config", "ops", "model", "parametrization", "sparsity", "train", "data"),
+        "evaluate",
+    },
     "coordinate_check": {"types", "storage", "config", "build", "data", "model", "ops", "train"},
     "flops": {"types", "storage", "config", "build", "data", "model", "ops"},
     "add_labels": {"types", "storage", "config", "build", "data", "model", "train"},
@@ -36,7 +40,7 @@ MAY_IMPORT = {
     "estimator": {"types", "storage", "config", "build", "commands", "evaluate", "label_lists", "model", "train"},
     "endings": {"errors", "terminal"},
     "cli": {"types", "terminal", "storage", "config", "commands", "build", "train", "endings"},
-    "__init__": {"errors", "model", "estimator"},
+    "__init__": {"errors", "threads", "model", "estimator"},
     "__main__": {"cli", "endings", "terminal"},
 }
 HYDRA_ROOMS = {"cli", "config", "build"}

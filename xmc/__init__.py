@@ -1,8 +1,12 @@
-"""Extreme multi-label text classification with fixed fan-in sparse layers."""
+"""Extreme multi-label text classification with fixed fan-in sparse layers.
+
+Import it before torch, if you import torch yourself: how OpenMP's threads wait is decided then (`xmc.threads`).
+"""
 
 from typing import TYPE_CHECKING, Any
 
 from xmc.errors import XMCError
+from xmc.threads import wait_briefly
 
 if TYPE_CHECKING:
     from xmc.estimator import XMCClassifier
@@ -10,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["XMCClassifier", "XMCError", "XMCModel"]
 __version__ = "0.1.0"
+
+wait_briefly()
 
 
 def __getattr__(name: str) -> Any:

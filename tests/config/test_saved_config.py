@@ -102,3 +102,11 @@ def test_the_counts_of_a_benchmark_are_not_asked_of_old_data(tmp_path: Path) -> 
     assert config.data.benchmark is not None and old == config.data.model_copy(
         update={"root": str(tmp_path), "benchmark": None}
     )
+
+
+def test_a_run_goes_on_with_other_threads(run: Path) -> None:
+    now = compose("config", [f"run={run}", "trainer.threads=3", "trainer.batch_size=3"])
+    assert resumed_values(now, ["trainer.threads"])["trainer"]["threads"] == 3
+    assert resumed_values(now, ["run"])["trainer"]["threads"] is None
+    with pytest.raises(XMCError, match=r"trainer.batch_size: the run has 64, now given 3"):
+        resumed_values(now, ["trainer.threads", "trainer.batch_size"])

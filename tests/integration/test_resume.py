@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from harness import Run, command, small, write_bow
 
 from xmc.train.tracking import LocalLog, Record
@@ -115,6 +116,36 @@ def test_a_stopped_run_says_how_to_go_on(
     assert list((run / "checkpoints").glob("step-*"))
     xmc("train", f"run={run}", "resume=true")
     assert model_bytes(run) == model_bytes(undisturbed)
+
+
+def test_the_number_of_threads_may_change(
+    corpus: Path, tmp_path: Path, xmc: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    overrides = [
+        "trainer.max_steps=30",
+        "trainer.log_every=1",
+        "trainer.checkpoint_every=100",
+        "trainer.eval_every=100",
+    ]
+    real = LocalLog.log
+
+    def log_and_stop(self: LocalLog, record: Record) -> None:
+        real(self, record)
+        if record["step"] in (10, 20):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(LocalLog, "log", log_and_stop)
+    threads = torch.get_num_threads()
+    try:
+        xmc("train", *small(corpus, f"run={run}", *overrides), check=False)
+        changed = xmc("train", f"run={run}", "resume=true", "trainer.threads=2", check=False).stderr
+        back = xmc("train", f"run={run}", "resume=true").stderr
+    finally:
+        torch.set_num_threads(threads)
+    assert "resuming after step 10" in changed and "threads: 1 until here, 2 from now on" in changed
+    assert "resuming after step 20" in back and "threads: 2 until here, 1 from now on" in back
+    assert (run / "model").is_dir()
 
 
 def test_same_seed_same_model(corpus: Path, tmp_path: Path, xmc: Run, undisturbed: Path) -> None:

@@ -7,28 +7,39 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers import PretrainedConfig
 
 from xmc.model import XMCModel
 from xmc.model.auxiliary import ClusterHead
 from xmc.model.classifier import Classifier, Dense, FixedFanIn
+from xmc.model.embedding_bag import EmbeddingBag
 from xmc.model.intermediate import Linear
-from xmc.train.step import _coalesced, clip_gradients, compute_gradients, gradient_norms
+from xmc.train.step import clip_gradients, compute_gradients, gradient_norms
 from xmc.types import Batch, Positives
 
 B, T, V, D, L = 7, 5, 20, 12, 30
 
 
 class TinyEncoder(nn.Module):
-    """Mean of embeddings; stands for any encoder."""
+    """Mean of embeddings, by a bag that keeps its gradient in factors where sparse; stands for any encoder."""
 
     def __init__(self, sparse: bool = False, dropout: float = 0.0) -> None:
         super().__init__()
-        self.table = nn.Embedding(V, D, sparse=sparse)
+        config = PretrainedConfig(hidden_size=D, term_dropout=0.0)
+        self.table = nn.Embedding(V, D) if not sparse else EmbeddingBag(config, V)
+        if isinstance(self.table, EmbeddingBag):
+            nn.init.normal_(self.table.table)
+            self.table.in_factors = True
         self.linear = nn.Linear(D, D)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, ids: Tensor, mask: Tensor, values: Tensor | None = None) -> Tensor:
-        pooled = (self.table(ids) * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        if isinstance(self.table, EmbeddingBag):
+            documents, places = mask.nonzero(as_tuple=True)
+            weights = 1 / mask.sum(1)[documents]
+            pooled = self.table.embed(documents, ids[documents, places], weights, len(ids))
+        else:
+            pooled = (self.table(ids) * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
         return self.dropout(torch.tanh(self.linear(pooled)))
 
 
@@ -69,11 +80,17 @@ def make_auxiliary(width: int = 16) -> ClusterHead:
 
 
 def gradients(*modules: nn.Module) -> dict[str, Tensor]:
-    return {
-        f"{i}.{name}": (p.grad.to_dense() if p.grad is not None else torch.zeros_like(p)).clone()
+    found = {
+        f"{i}.{name}": p.grad.clone() if p.grad is not None else torch.zeros_like(p)
         for i, module in enumerate(modules)
         for name, p in module.named_parameters()
     }
+    for i, module in enumerate(modules):
+        for name, bag in module.named_modules():
+            if isinstance(bag, EmbeddingBag):
+                assert bag.gradient is not None and bag.table.grad is None
+                found[f"{i}.{name}.table"] = bag.gradient.to_sparse(V).to_dense()
+    return found
 
 
 def targets(positives: Positives, size: int) -> Tensor:
@@ -171,15 +188,6 @@ def test_norms_by_layer_make_up_the_whole(sparse: bool) -> None:
     assert {name.split(".")[0] for name in norms} == {"encoder", "intermediate"} and len(norms) >= 3
     assert math.sqrt(sum(norm**2 for norm in norms.values())) == pytest.approx(clip_gradients(model, None), rel=1e-5)
     assert outcome.gradient_BD.shape == outcome.features_BD.shape
-
-
-def test_a_gradient_whose_rows_ascend_is_not_copied() -> None:
-    rows, values = torch.tensor([[0, 2, 3]]), torch.randn(3, D)
-    as_autograd_leaves_it = torch.sparse_coo_tensor(rows, values, (V, D))
-    gradient = _coalesced(as_autograd_leaves_it)
-    assert gradient.is_coalesced() and gradient.values().data_ptr() == as_autograd_leaves_it._values().data_ptr()
-    twice = torch.sparse_coo_tensor(torch.tensor([[0, 2, 2]]), values, (V, D))
-    assert torch.equal(_coalesced(twice).values(), torch.stack([values[0], values[1] + values[2]]))
 
 
 def test_frozen_features_need_no_backward() -> None:

@@ -213,7 +213,8 @@ def _build_fixed_fan_in(
     dtype = getattr(torch, section.weight_dtype)
     backend, passed_over = resolve_backend(device, requested=section.backend, weight_dtype=dtype)
     reasons = "".join(f"; not {name}: {reason}" for name, reason in passed_over.items())
-    logger.info("classifier back end: %s%s", backend, reasons)
+    threads = f"; threads: {torch.get_num_threads()}" if device.type == "cpu" else ""
+    logger.info("classifier back end: %s%s%s", backend, threads, reasons)
     slots = section.fan_in
     if isinstance(config.sparsity, c.TopKastSparsity):
         slots = min(in_features, round(config.sparsity.backward * section.fan_in))

@@ -20,7 +20,7 @@ def build_optimizers(config: c.TrainConfig, model: XMCModel, auxiliary: ClusterH
     """One optimizer a part; all follow the same schedule from their own peak."""
     encoder = config.encoder
     parts: dict[str, Optimizer] = {}
-    tables = [module.table for module in model.encoder.modules() if isinstance(module, EmbeddingBag)]
+    bags = [module for module in model.encoder.modules() if isinstance(module, EmbeddingBag)]
     rules = build_parametrization(config)
     sparse = {
         layer.weight: rules.hidden_rate(layer.active, None if part is model.intermediate else layer.dense_fan_in)
@@ -29,7 +29,7 @@ def build_optimizers(config: c.TrainConfig, model: XMCModel, auxiliary: ClusterH
         if isinstance(layer, SparseLinear) and layer.weight.requires_grad
     }
     scaled = [m.weight for m in model.intermediate.modules() if isinstance(m, nn.Linear)]
-    others = {id(parameter) for parameter in [*tables, *sparse, *scaled]}
+    others = {id(parameter) for parameter in [*(bag.table for bag in bags), *sparse, *scaled]}
     dense = [p for p in feature_parameters(model) if p.requires_grad and id(p) not in others]
     groups = _decay_groups(dense, encoder.weight_decay)
     for weight in scaled:
@@ -40,9 +40,9 @@ def build_optimizers(config: c.TrainConfig, model: XMCModel, auxiliary: ClusterH
     if sparse:
         groups = [{"params": [weight], "lr": rate * encoder.lr} for weight, rate in sparse.items()]
         parts["sparse"] = SlotAdamW(groups, lr=encoder.lr, weight_decay=encoder.weight_decay)
-    if tables:
+    if bags:
         terms = encoder.lexical if isinstance(encoder, c.TransformerEncoder) else encoder
-        parts["embedding"] = SparseNovoGrad(tables, lr=terms.embedding_lr)
+        parts["embedding"] = SparseNovoGrad(bags, lr=terms.embedding_lr)
     layers: dict[str, nn.Module] = {"": model.classifier}
     if isinstance(model.classifier, HeadAndTail):
         layers = {"": model.classifier.tail, "head_": model.classifier.head}

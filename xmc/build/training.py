@@ -4,6 +4,7 @@ import functools
 import hashlib
 import json
 import math
+import os
 import secrets
 import shutil
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from xmc.model import XMCModel
 from xmc.model.clustering import label_features, tfidf, unit_rows
 from xmc.model.encoder import Encoder
 from xmc.storage import whole_file
+from xmc.threads import usable_processors
 from xmc.train.loop import Plan
 from xmc.train.state import TrainState
 from xmc.train.tracking import LocalLog, Tracker, Trackers, Wandb, check_wandb
@@ -42,11 +44,16 @@ class Training:
 
 
 def prepare_machine(device: str, threads: int | None) -> torch.device:
-    """Set the number of CPU threads (None: torch's own choice) and choose the device; `auto` prefers a GPU.
+    """Set the number of CPU threads and choose the device; `auto` prefers a GPU.
+
+    threads: None: torch's own choice, but no more than the processors that this process may use. What the environment
+    (OMP_NUM_THREADS) says is torch's choice.
 
     Raises:
         XMCError: the device named is not to be had.
     """
+    if threads is None and "OMP_NUM_THREADS" not in os.environ:
+        threads = min(torch.get_num_threads(), usable_processors())
     if threads is not None:
         torch.set_num_threads(threads)
     if device == "auto":

@@ -9,7 +9,7 @@ from xmc import build
 from xmc.commands.forgetting import tell_change
 from xmc.commands.measuring import measure
 from xmc.commands.run_folder import check_run_folder, corpus_of, held, is_finished, save_model, write_json
-from xmc.config import FinetuneConfig, TrainConfig, run_config_path
+from xmc.config import FinetuneConfig, TrainConfig, load_run_config, run_config_path
 from xmc.config.shell import shell_command
 from xmc.data import Corpus
 from xmc.evaluate import check_metric_name
@@ -50,9 +50,8 @@ def _train(config: TrainConfig, config_yaml: str, device: torch.device) -> None:
     if isinstance(config, FinetuneConfig):
         source, keeps = build.load_source(config.source), config.keep_labels
     learned = build.learned_part(corpus, source) if source is not None and keeps else corpus
-    checkpoints = Checkpoints(
-        run / "checkpoints", config_hash=build.run_fingerprint(config, corpus), keep_last=config.trainer.keep_last
-    )
+    config_hash = build.run_fingerprint(_as_it_began(config), corpus)
+    checkpoints = Checkpoints(run / "checkpoints", config_hash=config_hash, keep_last=config.trainer.keep_last)
     checkpoints.sweep()
     saved = checkpoints.load_last() if config.resume and checkpoints.steps() else None
     setup = build.build_training(config, learned, device, source=source, resumed=saved is not None)
@@ -66,6 +65,7 @@ def _train(config: TrainConfig, config_yaml: str, device: torch.device) -> None:
     if saved is not None:
         setup.state.load(*saved)
         logger.info("resuming after step %d", setup.state.progress.step)
+        _tell_threads(saved[1].get("threads"), device)
     elif config.resume:
         logger.info("no checkpoint yet; starting with step 1")
     wandb = build.start_wandb(config)
@@ -87,6 +87,24 @@ def _train(config: TrainConfig, config_yaml: str, device: torch.device) -> None:
     _take_best(setup.state, checkpoints)
     model = setup.state.model
     _finish(setup, build.with_kept_labels(model, source) if source is not None and keeps else model, config)
+
+
+def _as_it_began(config: TrainConfig) -> TrainConfig:
+    """The configuration, where it is resumed with the number of threads that the run was started with."""
+    if not config.resume:
+        return config
+    threads = load_run_config(config.run).trainer.threads
+    return config.model_copy(update={"trainer": config.trainer.model_copy(update={"threads": threads})})
+
+
+def _tell_threads(before: int | None, device: torch.device) -> None:
+    """Say where the number of threads is no longer that of the checkpoint; None: older checkpoints do not tell."""
+    if device.type == "cpu" and before not in (None, now := torch.get_num_threads()):
+        logger.warning(
+            "threads: %d until here, %d from now on; the model may differ in its last bits from that of an "
+            "uninterrupted run",
+            *(before, now),
+        )
 
 
 def _validation(setup: build.Training, corpus: Corpus, config: TrainConfig) -> Validate | None:

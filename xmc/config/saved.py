@@ -19,7 +19,7 @@ _WHERE = (
     *("root", "files", "vocabulary", "benchmark", "on_error", "cache_dir", "processes"),
     *("text_fields", "text_separator", "label_field", "label_separator"),
 )
-_OF_THE_COMMAND = ("run", "resume", "experiment", "from")
+_OF_THE_COMMAND = ("run", "resume", "experiment", "from", "trainer.threads")
 _LARGEST = 1 << 20  # bytes; a configuration has some 3,000
 
 
@@ -83,14 +83,15 @@ def parse_run(values: Mapping[str, Any], where: str = "") -> TrainConfig:
 def resumed_values(now: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     """The saved values of `now["run"]`, once what is given now, in these keys, agrees with them.
 
-    Where its data lies, and the model that it starts from, may be told anew: a run knows both by their contents.
+    Where its data lies, and the model that it starts from, may be told anew: a run knows both by their contents. So may
+    the number of threads.
 
     Raises:
         XMCError: there is no such run, or it has other values.
     """
     saved = values = saved_values(now["run"])
     for key in keys:
-        if key == "from" or key.startswith("data."):
+        if key in ("from", "trainer.threads") or key.startswith("data."):
             given = _value_at(now, key)
             for name in reversed(key.split(".")):
                 given = {name: given}

@@ -44,6 +44,12 @@ class Terms:
         _, counts = np.unique(self.of_documents[: self.ends[min(size, len(self.ends)) - 1]], return_counts=True)
         return int((1 - dropout**counts).sum()) * -(-size // len(self.ends))
 
+    def entries(self, size: int, max_length: int, dropout: float) -> int:
+        """Terms of such a batch, each as often as documents have it."""
+        if self.ends is None:
+            return int((1 - dropout) * 2 * size * max_length)
+        return int((1 - dropout) * self.ends[min(size, len(self.ends)) - 1]) * -(-size // len(self.ends))
+
 
 @dataclass(frozen=True)
 class Counts:

@@ -24,6 +24,7 @@ from xmc.model.sparse_linear import SparseLinear
 Types = Callable[[], contextlib.AbstractContextManager[object]]
 
 _FLOAT = 4
+_ENTRY = 2 * (8 + 4) + 8  # of a bag, by document and by row: its row or document, its weight; their order
 _MALLOC = 1.3  # what glibc takes for a transformer's step over what it needs: gaps between blocks (measured)
 
 
@@ -54,7 +55,7 @@ def estimate_features(config: EstimateConfig, counts: Counts, on_gpu: bool) -> F
     model = _Model(config, on_gpu, autocast)
     size = trainer.batch_size
     micro = min(trainer.micro_batch_size or size, size)
-    bag = _bag_bytes(config, counts, micro)
+    bag = _bag_bytes(config, counts, micro, on_gpu)
     learning = [p for p in model.parameters() if p.requires_grad]
     inner = sum(p.nbytes for p in learning)
     largest = max((p.nbytes for p in learning), default=0)
@@ -67,7 +68,7 @@ def estimate_features(config: EstimateConfig, counts: Counts, on_gpu: bool) -> F
         weights=sum(t.nbytes for t in (*model.parameters(), *model.buffers())) + bag.weights,
         gradients=inner + bag.gradient,
         moments=2 * inner + model.slot_steps + bag.moments,
-        update=(inner if on_gpu else 2 * largest) + bag.gradient,
+        update=(inner if on_gpu else 2 * largest) + bag.update,
         saved=kept + features_bytes,
         forward=int(scale * step.forward) + bag.saved + features_bytes,
         backward=int(scale * step.backward) + bag.saved + bag.gradient + 2 * features_bytes,
@@ -80,16 +81,18 @@ class _Bag:
     weights: int = 0
     moments: int = 0
     gradient: int = 0
+    update: int = 0
     saved: int = 0
 
 
-def _bag_bytes(config: EstimateConfig, counts: Counts, size: int) -> _Bag:
+def _bag_bytes(config: EstimateConfig, counts: Counts, size: int, on_gpu: bool) -> _Bag:
     section = bag_section(config)
     if section is None or counts.terms is None:
         return _Bag()
     bigrams = min(counts.terms.bigrams, getattr(section, "bigrams", 0))
     rows = counts.terms.words + bigrams
-    touched = min(rows, counts.terms.of_batch(size, config.encoder.max_length, section.term_dropout))
+    batch = size, config.encoder.max_length, section.term_dropout
+    touched, entries = min(rows, counts.terms.of_batch(*batch)), counts.terms.entries(*batch)
     with torch.device("meta"):
         thin = BagModel(BagConfig(2, 0, section.width, getattr(section, "mlp_width", 0)))
     others = sum(p.nbytes for p in thin.parameters()) - thin.table.nbytes
@@ -97,7 +100,8 @@ def _bag_bytes(config: EstimateConfig, counts: Counts, size: int) -> _Bag:
     per_document = 4 * row + 2 * _FLOAT * getattr(section, "mlp_width", 0)
     of_text = isinstance(section, BagEncoder | Lexical)  # with document frequencies, and the keys of bigrams
     weights = rows * (row + _FLOAT * of_text) + 8 * bigrams + others
-    return _Bag(weights, 2 * others, touched * (row + 8) + others, size * per_document)
+    gradient = entries * _ENTRY + size * row + others
+    return _Bag(weights, 2 * others, gradient, touched * row * on_gpu + others, size * per_document)
 
 
 @dataclass(frozen=True)

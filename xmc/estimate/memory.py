@@ -15,7 +15,7 @@ from xmc.types import XMCError
 MIB = 2**20
 # Measured on x86-64 Linux with torch 2.13 (CPU): 535 when all is imported, 65 when the libraries were used once.
 INTERPRETER = 600 * MIB
-KERNELS = 90 * MIB  # numba's compiler and the compiled kernels
+KERNELS = 110 * MIB  # numba's compiler and the compiled kernels
 CUDA_CONTEXT = 512 * MIB  # not measured: the driver's, cuBLAS's workspace and the kernels'
 CUDA_HOST = 2048 * MIB  # not measured: the interpreter with the libraries of CUDA
 _TFIDF = 12  # bytes a token, and an entry of the labels' features, while labels are clustered
@@ -116,8 +116,8 @@ def estimate(config: EstimateConfig, counts: Counts) -> Estimate:
         beside = [Part("interpreter and libraries", CUDA_HOST), *host, *preparing.parts]
         unknown.append("figures for a GPU: never measured")
         return Estimate("GPU", tuple(_there([runtime, *model])), moments, tuple(_there(beside)), tuple(unknown))
-    fixed = isinstance(config.classifier, FixedFanInClassifier)
-    runtime = Part("interpreter and libraries", INTERPRETER + KERNELS * fixed)
+    compiled = isinstance(config.classifier, FixedFanInClassifier) or counts.terms is not None
+    runtime = Part("interpreter and libraries", INTERPRETER + KERNELS * compiled)
     always = [runtime, *host, *model]
     return Estimate("CPU", tuple(_there(always)), (*moments, _before(preparing, model)), (), tuple(unknown))
 

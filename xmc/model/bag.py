@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
 from xmc.model.embedding_bag import EmbeddingBag
+from xmc.ops.bag import count_terms
 
 PAD, UNK = "[PAD]", "[UNK]"
 NUM_SPECIAL = 2  # ids of PAD and UNK; they are no terms
@@ -103,19 +104,7 @@ class BagModel(EmbeddingBag):
 
         Returns documents int64 [E], terms int64 [E] (row of the table), counts int64 [E], sorted by document, term.
         """
-        vocab, rows = self.config.vocab_size, self.table.shape[0]
-        known = (attention_mask_BT > 0) & (input_ids_BT >= NUM_SPECIAL)
-        offset = torch.arange(input_ids_BT.shape[0], device=input_ids_BT.device)[:, None] * rows
-        found = [(input_ids_BT + offset)[known]]
-        if self.config.num_bigrams:
-            both = known[:, :-1] & known[:, 1:]
-            keys = (input_ids_BT[:, :-1] * vocab + input_ids_BT[:, 1:])[both]
-            slot = torch.searchsorted(self.bigrams, keys).clamp_(max=self.config.num_bigrams - 1)
-            hit = self.bigrams[slot] == keys
-            found.append((slot + vocab)[hit] + offset.expand_as(both)[both][hit])
-        entries, counts = torch.cat(found).unique(return_counts=True)
-        documents = entries.div(rows, rounding_mode="floor")
-        return documents, entries - documents * rows, counts
+        return count_terms(input_ids_BT, attention_mask_BT, self.bigrams, NUM_SPECIAL, self.config.vocab_size)
 
     def weigh(self, documents: Tensor, terms: Tensor, counts: Tensor, size: int) -> Tensor:
         """TF-IDF of the entries, (1 + log tf) idf, each document's of unit length, float32 [E]."""

@@ -4,49 +4,44 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import PretrainedConfig, PreTrainedModel
 
+from xmc.ops.bag import Bags, TableGradient, bag_sums
 
-class _SparseBag(torch.autograd.Function):
-    """Sparse [B, R] times table [R, D]; the gradient of the table is sparse and coalesced."""
 
-    @staticmethod
-    def forward(ctx: Any, table: Tensor, documents: Tensor, terms: Tensor, values: Tensor, size: int) -> Tensor:
-        """Entries sorted by document: documents, terms int64 [E], values [E]. Returns [size, D]."""
-        ctx.save_for_backward(documents, terms, values)
-        ctx.shape = table.shape
-        offsets = torch.searchsorted(documents, torch.arange(size, device=table.device))
-        return F.embedding_bag(terms, table.detach(), offsets, mode="sum", per_sample_weights=values)
+class _Sums(torch.autograd.Function):
+    """`bag_sums` of a module's table."""
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None, None, None]:
-        documents, terms, values = ctx.saved_tensors
-        terms, order = terms.sort(stable=True)
-        rows, counts = terms.unique_consecutive(return_counts=True)
-        grad = F.embedding_bag(
-            documents[order],
-            grad_outputs[0].contiguous(),
-            counts.cumsum(0) - counts,
-            mode="sum",
-            per_sample_weights=values[order],
-        )
-        sparse = torch.sparse_coo_tensor(rows[None], grad, ctx.shape, is_coalesced=True, check_invariants=False)
-        return sparse, None, None, None, None
+    def forward(ctx: Any, table: Tensor, bags: Bags, module: "EmbeddingBag") -> Tensor:
+        ctx.bags, ctx.module = bags, module
+        return bag_sums(table, bags)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, of_sums: Tensor) -> tuple[Tensor | None, None, None]:
+        gradient, module = TableGradient(ctx.bags, of_sums), ctx.module
+        if not module.in_factors:
+            return gradient.to_sparse(len(module.table)), None, None
+        module.gradient = gradient if module.gradient is None else module.gradient.plus(gradient)
+        return None, None, None
 
 
 class EmbeddingBag(PreTrainedModel):
     """What encoders have that are a table [R, D] times a sparse matrix [B, R], and layer norm.
 
-    A step touches only the rows of the terms in its batch, and the table's gradient is a coalesced sparse tensor, the
-    same from run to run. The configuration has `hidden_size`, D, and `term_dropout`, the share of a document's terms
-    left out in training.
+    A step touches only the rows of the terms in its batch. The table's gradient is a coalesced sparse tensor in
+    `table.grad` or, where `in_factors`, a `TableGradient` in `gradient`, which is never formed as a whole; in either
+    case the same from run to run. The configuration has `hidden_size`, D, and `term_dropout`, the share of a
+    document's terms left out in training.
     """
 
     def __init__(self, config: PretrainedConfig, rows: int) -> None:
         super().__init__(config)
         self.table = nn.Parameter(torch.empty(rows, config.hidden_size))
         self.norm = nn.LayerNorm(config.hidden_size)
+        self.in_factors = False
+        self.gradient: TableGradient | None = None
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, EmbeddingBag):
@@ -61,5 +56,5 @@ class EmbeddingBag(PreTrainedModel):
 
     def embed(self, documents: Tensor, terms: Tensor, values: Tensor, size: int) -> Tensor:
         """Weighted sums of rows, normalised, [B, D]. Entries sorted by document; values [E]. size: B."""
-        hidden: Tensor = self.norm(_SparseBag.apply(self.table, documents, terms, values, size))
+        hidden: Tensor = self.norm(_Sums.apply(self.table, Bags.of(documents, terms, values, size), self))
         return hidden

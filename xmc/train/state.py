@@ -94,7 +94,8 @@ class TrainState:
         return {name: values for name, values in parts.items() if values}
 
     def scalars(self) -> dict[str, Any]:
-        return {"progress": asdict(self.progress), "optimizer": self._optimizer_scalars()}
+        threads = torch.get_num_threads()
+        return {"progress": asdict(self.progress), "optimizer": self._optimizer_scalars(), "threads": threads}
 
     def load(self, tensors: Tensors, scalars: dict[str, Any]) -> None:
         """Take over what `tensors` and `scalars` gave.

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from xmc.model import XMCModel
 from xmc.model.auxiliary import ClusterHead
+from xmc.model.embedding_bag import EmbeddingBag
+from xmc.ops.bag import TableGradient
 from xmc.types import Batch
 
 
@@ -33,7 +35,8 @@ def compute_gradients(
     micro_batch_size: int | None = None,
     autocast: bool = False,
 ) -> Outcome:
-    """Leave the gradient of (1 - a) * main + a * auxiliary, a = `auxiliary_weight`, in every parameter's `.grad`.
+    """Leave the gradient of (1 - a) * main + a * auxiliary, a = `auxiliary_weight`, in every parameter's `.grad`, or
+    where an `EmbeddingBag` keeps that of its table.
 
     With a micro-batch size, features are first computed without a graph, the classifier runs once on the whole batch,
     then each micro-batch is encoded again with its graph: gradient caching (Gao et al., 2021, arXiv 2101.06983). Both
@@ -75,11 +78,13 @@ def feature_parameters(model: XMCModel) -> Iterator[nn.Parameter]:
 @torch.no_grad()
 def gradient_norms(model: XMCModel) -> dict[str, float]:
     """Norm of the gradient of each layer before the classifier, by its name."""
-    squares: dict[str, float] = {}
-    for name, gradient in _gradients(model):
+    norms: dict[str, float] = {}
+    dense = ((name, float(torch.linalg.vector_norm(gradient))) for name, gradient in _gradients(model))
+    tables = ((f"{name}.table", gradient.norm) for name, gradient in _table_gradients(model))
+    for name, norm in (*dense, *tables):
         layer = _layer_of(name)
-        squares[layer] = squares.get(layer, 0.0) + float(torch.linalg.vector_norm(_values(gradient))) ** 2
-    return {layer: math.sqrt(square) for layer, square in squares.items()}
+        norms[layer] = math.hypot(norms.get(layer, 0.0), norm)
+    return norms
 
 
 def _layer_of(parameter: str) -> str:
@@ -93,39 +98,32 @@ def _layer_of(parameter: str) -> str:
 def clip_gradients(model: XMCModel, max_norm: float | None) -> float:
     """Scale the gradients of encoder and intermediate layer to at most `max_norm` together; returns their norm before.
 
-    Takes sparse gradients too, which torch's own clipping does not, and leaves them coalesced.
+    Those of tables, which torch's own clipping does not know, are among them.
     """
-    gradients = [gradient for _, gradient in _gradients(model)]
-    if not gradients:
-        return 0.0
-    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(_values(g)) for g in gradients])).item()
+    dense, tables = dict(_gradients(model)), dict(_table_gradients(model))
+    norms = [torch.linalg.vector_norm(gradient) for gradient in dense.values()]
+    of_dense = torch.linalg.vector_norm(torch.stack(norms)).item() if norms else 0.0
+    norm = math.hypot(of_dense, *(gradient.norm for gradient in tables.values()))
     if max_norm is not None and norm > max_norm:
-        for gradient in gradients:
-            _values(gradient).mul_(max_norm / norm)
+        for gradient in dense.values():
+            gradient.mul_(max_norm / norm)
+        for table_gradient in tables.values():
+            table_gradient.scale *= max_norm / norm
     return norm
 
 
 def _gradients(model: XMCModel) -> Iterator[tuple[str, Tensor]]:
-    """The gradients of encoder and intermediate layer by parameter; sparse ones are coalesced in place."""
+    """The gradients of encoder and intermediate layer by parameter, but for those of tables."""
     for name, parameter in model.named_parameters():
         if parameter.grad is not None and not name.startswith("classifier."):
-            if parameter.grad.is_sparse:
-                parameter.grad = _coalesced(parameter.grad)
             yield name, parameter.grad
 
 
-def _coalesced(gradient: Tensor) -> Tensor:
-    """A sparse gradient with each row once; the same memory where that was so. Autograd loses the mark that tells."""
-    rows = gradient._indices()
-    if not bool((rows[0, 1:] > rows[0, :-1]).all()):
-        return gradient.coalesce()
-    values, shape = gradient._values(), gradient.shape
-    return torch.sparse_coo_tensor(rows, values, shape, is_coalesced=True, check_invariants=False)
-
-
-def _values(gradient: Tensor) -> Tensor:
-    """The numbers of a gradient that are not zero by construction."""
-    return gradient.values() if gradient.is_sparse else gradient
+def _table_gradients(model: XMCModel) -> Iterator[tuple[str, TableGradient]]:
+    """Those of the tables of embedding bags, by module."""
+    for name, module in model.named_modules():
+        if isinstance(module, EmbeddingBag) and module.gradient is not None:
+            yield name, module.gradient
 
 
 class _Replay:

@@ -1,14 +1,13 @@
 """The CPU: one pass over the labels, a row of the batch at a time in vector registers.
 
-The features are transposed once, so that a connection meets B contiguous floats. The labels are cut into a fixed number
-of ranges, each with a buffer of its own for the gradient of the features; threads take ranges, and the buffers are
-added in order, so the result depends on no number of threads. Kernels are compiled on first use and cached on disk.
+The features are transposed once, so that a connection meets B contiguous floats. The labels are cut into ranges, as
+many as their number asks for, each with a buffer of its own for the gradient of the features; threads take ranges, and
+the buffers are added in order, so the result depends on no number of threads. Kernels are compiled on first use and
+cached on disk.
 """
 
-import logging
 import math
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,17 +16,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xmc.ops.blocks import group_size
+from xmc.ops.compiled import in_parallel, ranges_of
 from xmc.ops.fan_in.impl import numba_kernels as kernels
-from xmc.ops.fan_in.impl.team import share_out
 from xmc.ops.fan_in.impl.vectors import LANES
 from xmc.ops.fan_in.validation import check_columns
 from xmc.types import LossName, Positives, StepOutput, TopK
 
-logger = logging.getLogger(__name__)
-
 CHECKS_COLUMNS = True  # while `linear` and `topk` read them
 
 _RANGES = 16
+_CONNECTIONS = 16  # of a feature in a range, at least: fewer take less time than the range's buffer
 _LINE = 64  # bytes of a cache line
 _BUFFER_BYTES = 64 << 20  # of all ranges' feature gradients
 _TILE_BYTES = 4 << 20  # of the table, where the tokens of a transformer are the batch
@@ -51,7 +49,7 @@ def linear(features: Tensor, weight: Tensor, index: Tensor, bias: Tensor) -> Ten
         if not kernels.linear_range(table, *arrays, size, first, last, logits):
             check_columns(index, len(table))
 
-    _in_parallel(kernels.linear_range, run, _ranges(len(weight), size, _RANGES))
+    in_parallel(kernels.linear_range, run, ranges_of(len(weight), size, _RANGES))
     return torch.from_numpy(logits)[:, : len(features)].T
 
 
@@ -68,7 +66,7 @@ def linear_backward(gradient: Tensor, features: Tensor, weight: Tensor, index: T
     table = _table(features)
     grad_weight, grad_bias = torch.zeros_like(weight), torch.empty(len(weight))
     gradients, size = gradient.T.contiguous().numpy(), group_size(len(weight), len(index))
-    ranges = _ranges(len(weight), kernels.block_of(size), _buffers(table))
+    ranges = ranges_of(len(weight), kernels.block_of(size), _buffers(table, weight))
     buffers = _aligned(len(ranges), *table.shape)
     arrays = (index.numpy(), weight.numpy())
 
@@ -78,7 +76,7 @@ def linear_backward(gradient: Tensor, features: Tensor, weight: Tensor, index: T
             table, buffer, rows, *arrays, size, first, last, gradients, grad_weight.numpy(), grad_bias.numpy()
         )
 
-    _in_parallel(kernels.linear_backward_range, run, ((*r, buffer) for r, buffer in zip(ranges, buffers, strict=True)))
+    in_parallel(kernels.linear_backward_range, run, ((*r, buffer) for r, buffer in zip(ranges, buffers, strict=True)))
     return _gather(buffers, len(features)), grad_weight, grad_bias
 
 
@@ -121,7 +119,7 @@ def topk(features: Tensor, weight: Tensor, index: Tensor, bias: Tensor, k: int, 
     """The k best labels; see `xmc.ops.fan_in.fan_in_topk`."""
     table, arrays, size = _table_to_read(features), _arrays(index, weight, bias), group_size(len(weight), len(index))
     # The fewer the ranges, the sooner the k best seen keep almost all labels out.
-    ranges = _ranges(len(weight), size * -(-k // size), torch.get_num_threads())
+    ranges = ranges_of(len(weight), size * -(-k // size), torch.get_num_threads())
     scores = np.empty((len(ranges), len(features), k), np.float32)
     labels = np.empty(scores.shape, np.int64)
 
@@ -130,7 +128,7 @@ def topk(features: Tensor, weight: Tensor, index: Tensor, bias: Tensor, k: int, 
         if not kernels.topk_range(table, rows, *arrays, size, active, first, last, scores[i], labels[i]):
             check_columns(index, len(table))
 
-    _in_parallel(kernels.topk_range, run, ((i, *bounds) for i, bounds in enumerate(ranges)))
+    in_parallel(kernels.topk_range, run, ((i, *bounds) for i, bounds in enumerate(ranges)))
     best = TopK(torch.empty(scores.shape[1:]), torch.empty(scores.shape[1:], dtype=torch.int64))
     kernels.merge_ranges(scores, labels, label_offset, best.scores.numpy(), best.labels.numpy())
     return best
@@ -154,7 +152,7 @@ def _pass(
     targets = _by_label(positives, label_offset, len(weight))
     scale = np.zeros(table.shape[1], np.float32)
     scale[:batch] = 1 / batch
-    ranges = _ranges(len(weight), size, _buffers(table))
+    ranges = ranges_of(len(weight), size, _buffers(table, weight))
     buffers = _aligned(len(ranges), *table.shape)
     losses = np.zeros((len(ranges), table.shape[1]))
 
@@ -164,7 +162,7 @@ def _pass(
             table, buffer, rows, *layer, first, last, *targets, scale, loss == "bce", range_losses, *update
         )
 
-    _in_parallel(kernels.pass_range, run, ((*r, b, s) for r, b, s in zip(ranges, buffers, losses, strict=True)))
+    in_parallel(kernels.pass_range, run, ((*r, b, s) for r, b, s in zip(ranges, buffers, losses, strict=True)))
     return torch.tensor(losses[:, :batch].sum() / batch, dtype=torch.float32), _gather(buffers, batch)
 
 
@@ -206,15 +204,10 @@ def _by_label(positives: Positives, label_offset: int, n_labels: int) -> tuple[N
     return pairs // batch, pairs % batch
 
 
-def _ranges(n_labels: int, unit: int, most: int) -> list[tuple[int, int]]:
-    """At most `most` ranges of labels, each but the last of the same multiple of `unit`."""
-    units = -(-n_labels // unit)
-    step = -(-units // most) * unit
-    return [(start, min(start + step, n_labels)) for start in range(0, n_labels, step)]
-
-
-def _buffers(table: NDArray[np.float32]) -> int:
-    return int(min(_RANGES, max(1, _BUFFER_BYTES // table.nbytes)))
+def _buffers(table: NDArray[np.float32], weight: Tensor) -> int:
+    """How many buffers as large as the table fit, and pay."""
+    pay = weight.numel() // (_CONNECTIONS * len(table))
+    return int(max(1, min(_RANGES, _BUFFER_BYTES // table.nbytes, pay)))
 
 
 def _gather(buffers: NDArray[np.float32], batch: int) -> Tensor:
@@ -223,15 +216,3 @@ def _gather(buffers: NDArray[np.float32], batch: int) -> Tensor:
     for buffer in buffers[1:]:
         total += torch.from_numpy(buffer)
     return total[:, :batch].T.contiguous()
-
-
-def _in_parallel(kernel: Any, run: Callable[..., None], ranges: Iterable[tuple[Any, ...]]) -> None:
-    """Call `run` on every range, with as many threads as torch has. `kernel`, which it calls, holds no lock."""
-    work = list(ranges)
-    if not kernel.overloads:
-        started = time.perf_counter()
-        run(*work.pop(0))
-        if kernel.stats.cache_misses:
-            seconds = time.perf_counter() - started
-            logger.info("numba: %s compiled in %.1f s, once on this machine", kernel.__name__, seconds)
-    share_out(run, work, torch.get_num_threads())

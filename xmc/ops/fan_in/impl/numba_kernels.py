@@ -4,62 +4,18 @@ Every array is C-contiguous: table and buffer [D, W], the features transposed an
 [G, K]; weight and grad_weight [L, K]; rows [n, W] hold logits, then their gradients. `size` is the labels of a group.
 """
 
-import hashlib
-import logging
-import os
-import tempfile
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
-
 import numpy as np
-from numba import config, njit
 from numba.extending import register_jitable
 
+from xmc.ops.compiled import kernel
 from xmc.ops.fan_in.impl import elementwise, microkernels, vectors
-from xmc.storage import private_folder, user_cache
-
-logger = logging.getLogger(__name__)
 
 _BLOCK = 16  # labels that pass through each stage together, about
 _FLUSH = 64  # labels whose losses are summed in float32
 _CHECKED = 128  # groups whose columns are checked at once, soon enough to find them in the nearest cache when used
 
 
-def _cache_folder() -> Path | None:
-    """Where compiled kernels are kept: under a digest of their sources, of which numba itself heeds this file alone.
-
-    Whoever can write there can run code here, so a folder that others may write to is passed over. None: nowhere, and
-    every process compiles anew.
-    """
-    sources = (__file__, elementwise.__file__, microkernels.__file__, vectors.__file__)
-    digest = hashlib.blake2b(b"".join(Path(source).read_bytes() for source in sources), digest_size=8).hexdigest()
-    for parent in _cache_parents():
-        try:
-            return private_folder(parent / f"numba-{digest}")
-        except OSError as error:
-            logger.warning("numba: compiled kernels are not kept in %s: %s", parent, error)
-    return None
-
-
-def _cache_parents() -> Iterator[Path]:
-    if config.CACHE_DIR:
-        yield Path(config.CACHE_DIR)
-    if (home := user_cache()) is not None:
-        yield home / "xmc"
-    yield Path(tempfile.gettempdir()) / f"xmc-{os.geteuid()}"
-
-
-_CACHE = _cache_folder()
-
-
-def _kernel(function: Callable[..., Any]) -> Any:
-    """Compiled on first use, without the interpreter's lock, and kept on disk."""
-    others, config.CACHE_DIR = config.CACHE_DIR, str(_CACHE)
-    try:
-        return njit(nogil=True, cache=_CACHE is not None)(function)
-    finally:
-        config.CACHE_DIR = others
+_kernel = kernel(__file__, elementwise.__file__, microkernels.__file__, vectors.__file__)
 
 
 @register_jitable(inline="always")

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from xmc.ops.fan_in.impl import numba_kernels
+from xmc.ops import compiled
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home of its own and an own folder for temporary files, which others may write to as to /tmp."""
-    monkeypatch.setattr(numba_kernels.config, "CACHE_DIR", "")
+    monkeypatch.setattr(compiled.config, "CACHE_DIR", "")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     for folder in ("home", "tmp"):
@@ -24,7 +24,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def cache_folder() -> Path:
-    folder = numba_kernels._cache_folder()
+    folder = compiled._cache_folder(__file__)
     assert folder is not None and folder.stat().st_mode & 0o777 == 0o700
     return folder.parent
 
@@ -40,14 +40,14 @@ def test_at_home(home: Path) -> None:
 
 
 def test_where_the_user_says(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(numba_kernels.config, "CACHE_DIR", str(tmp_path / "mine"))
+    monkeypatch.setattr(compiled.config, "CACHE_DIR", str(tmp_path / "mine"))
     assert cache_folder() == tmp_path / "mine"
 
 
 def test_a_folder_that_others_may_write_to_is_passed_over_and_told(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(numba_kernels.config, "CACHE_DIR", str(open_to_all(tmp_path / "shared")))
+    monkeypatch.setattr(compiled.config, "CACHE_DIR", str(open_to_all(tmp_path / "shared")))
     assert cache_folder() == home / ".cache" / "xmc"
     assert "shared may be written by others (mode 777)" in caplog.text
     (home / ".cache" / "xmc").chmod(0o777)
@@ -58,7 +58,7 @@ def test_nowhere(home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -
     caplog.set_level(logging.WARNING)
     open_to_all(home / ".cache")
     open_to_all(tmp_path / "tmp" / f"xmc-{os.geteuid()}")
-    assert numba_kernels._cache_folder() is None
+    assert compiled._cache_folder(__file__) is None
     assert len(caplog.messages) == 2
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from xmc.ops.fan_in.impl import team
-from xmc.ops.fan_in.impl.team import share_out
+from xmc.ops import team
+from xmc.ops.team import share_out
 
 
 @pytest.fixture(params=["torch's threads", "a pool"])
