@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "__init__": {"errors", "threads", "model", "estimator"},
     "__main__": {"cli", "endings", "terminal"},
 }
-HYDRA_ROOMS = {"cli", "config", "build"}
+HYDRA_ROOMS = {"cli", "config"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -12,7 +12,6 @@ from .outcome import Outcome, Verdict, compared, judge
 from .process import Command, Ended
 from .stage import Stage
 
-DIRECTED_SHARE = 0.3
 STREAMS = ("jsonl", "csv", "tsv", "parquet")  # that `xmc predict` reads
 
 

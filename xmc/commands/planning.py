@@ -44,7 +44,6 @@ def check_coordinates(config: CoordinateCheckConfig) -> None:
     points = list(coordinate_check.coordinate_check(config, build.load_corpus(config), device))
     print(coordinate_check.table(points))
     output = Path(config.check.output)
-    output.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(f"{output}.json") as out:
         json.dump([dataclasses.asdict(point) for point in points], out, indent=1)
         out.write("\n")
