@@ -43,9 +43,10 @@ def undisturbed(corpus: Path, tmp_path_factory: pytest.TempPathFactory, xmc: Run
     return run
 
 
-def test_killed_three_times_ends_the_same(corpus: Path, tmp_path: Path, xmc: Run, undisturbed: Path) -> None:
+@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_killed_it_ends_the_same(corpus: Path, tmp_path: Path, xmc: Run, undisturbed: Path, kills: int) -> None:
     run = tmp_path / "run"
-    moments = sorted(random.sample(range(5, 190), 3))
+    moments = sorted(random.sample(range(5, 190), kills))
     print("killed after log lines", moments)
     arguments = small(corpus, f"run={run}", *OVERRIDES)
     for moment in moments:
@@ -100,7 +101,7 @@ def test_stopped_in_the_middle_of_an_interval(
     assert sum(record.get("grown", 0) for record in log if record["step"] < 29) > 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_stopped_run_says_how_to_go_on(
     corpus: Path, tmp_path: Path, xmc: Run, undisturbed: Path, number: signal.Signals
 ) -> None:

@@ -41,6 +41,7 @@ def test_a_process_answers_as_often_as_it_is_asked(script: ModuleType, corpus: P
     assert len(speeds) == 2 and all(speed.documents > 0 and speed.processor > 0 for speed in speeds)
 
 
+@pytest.mark.slow
 def test_idle_and_busy(
     script: ModuleType,
     corpus: Path,
