@@ -42,6 +42,8 @@ from xmc.values import (
     Threads,
 )
 
+Split = Literal["train", "dev", "test"]
+
 
 class TrainConfig(Section):
     """Everything that decides a run. Learning rates are peaks; fractions are of the total number of steps."""
@@ -181,7 +183,7 @@ RunData = dict[str, Any]
 class EvaluateConfig(Section):
     run: Text
     data: RunData
-    split: Literal["train", "dev", "test"]
+    split: Split
     batch_size: Count
     device: str
     threads: Threads | None
@@ -226,7 +228,7 @@ class ReportConfig(Section):
     run: Text | None
     runs: Texts
     data: RunData
-    split: Literal["train", "dev", "test"]
+    split: Split
     output: Text | None
     replicates: Count
     seed: Seed

@@ -32,7 +32,8 @@ def load_run_config(run: str | Path, data: Mapping[str, Any] | None = None) -> T
     """The configuration a run was trained with. data: what is another now of its data section.
 
     Raises:
-        XMCError: the folder holds no run, its configuration cannot be read, or the data has no such keys.
+        XMCError: the folder holds no run, its configuration cannot be read, the data has no such keys, or one of them
+            decides which documents the run learned from, and is another.
     """
     values = saved_values(run)
     config = parse_run(values, str(run_config_path(run)))
