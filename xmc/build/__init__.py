@@ -1,6 +1,7 @@
 """The one place where configuration becomes objects."""
 
 from xmc.build.data import build_batches, fields_of, load_corpus, prepare_data, read_corpus, with_dev
+from xmc.build.lexical import learn_lexical_half_
 from xmc.build.model import build_encoder, build_intermediate, build_transformation
 from xmc.build.source import inherited_settings, learned_part, load_source, model_folder, with_kept_labels
 from xmc.build.sparsity import why_nothing_rewires
@@ -25,6 +26,7 @@ __all__ = [
     "check_tracking",
     "fields_of",
     "inherited_settings",
+    "learn_lexical_half_",
     "learned_part",
     "load_corpus",
     "load_source",

@@ -86,7 +86,10 @@ def _train(config: TrainConfig, config_yaml: str, device: torch.device) -> None:
         tracker.close()
     _take_best(setup.state, checkpoints)
     model = setup.state.model
-    _finish(setup, build.with_kept_labels(model, source) if source is not None and keeps else model, config)
+    if source is not None and keeps:
+        model = build.with_kept_labels(model, source)
+    build.learn_lexical_half_(config, model, setup.batches, setup.dev_batches)
+    _finish(setup, model, config)
 
 
 def _as_it_began(config: TrainConfig) -> TrainConfig:

@@ -32,6 +32,7 @@ from xmc.config.parts import (
     LinearIntermediate,
     Metrics,
     NoAuxiliary,
+    NoLexical,
     NoSparseIFT,
     NoTracking,
     PecosData,
@@ -49,6 +50,7 @@ from xmc.config.parts import (
     TableData,
     TopKastSparsity,
     TransformerEncoder,
+    TreeLexical,
 )
 from xmc.config.saved import load_run_config, parse_run, resumed_values, to_yaml, with_old_data
 
@@ -78,6 +80,7 @@ __all__ = [
     "Metrics",
     "NewLabels",
     "NoAuxiliary",
+    "NoLexical",
     "NoSparseIFT",
     "NoTracking",
     "PecosData",
@@ -98,6 +101,7 @@ __all__ = [
     "TopKastSparsity",
     "TrainConfig",
     "TransformerEncoder",
+    "TreeLexical",
     "load_run_config",
     "near_miss",
     "parse",

@@ -14,6 +14,7 @@ from xmc.config.parts import (
     LinearIntermediate,
     Metrics,
     NoAuxiliary,
+    NoLexical,
     NoSparseIFT,
     NoTracking,
     OnError,
@@ -25,6 +26,7 @@ from xmc.config.parts import (
     SuParParametrization,
     Trainer,
     TransformerEncoder,
+    TreeLexical,
     WandbTracking,
 )
 from xmc.types import LossName
@@ -60,6 +62,7 @@ class TrainConfig(Section):
     sparse_ift: Annotated[NoSparseIFT | SparseIFT, Field(discriminator="kind")]
     sparsity: Sparsity
     auxiliary: Annotated[NoAuxiliary | ClustersAuxiliary, Field(discriminator="kind")]
+    lexical: Annotated[NoLexical | TreeLexical, Field(discriminator="kind")] = NoLexical(kind="none")  # older runs
     trainer: Trainer
     metrics: Metrics
     tracking: Annotated[NoTracking | WandbTracking, Field(discriminator="kind")]

@@ -315,6 +315,22 @@ class Metrics(Section):
     propensity_b: NonNegative
 
 
+class NoLexical(Section):
+    kind: Literal["none"]
+
+
+class TreeLexical(Section):
+    kind: Literal["tree"]
+    bigrams: Size
+    min_documents: Count
+    centroid_terms: Count
+    leaf_size: Count
+    start: NonNegative
+    cost: Positive
+    passes: Count
+    threshold: NonNegative
+
+
 class NoTracking(Section):
     kind: Literal["none"]
 

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
 
 from xmc.model.sparse_ift import Family, SparseIFT
 from xmc.storage import read_json
 from xmc.types import LossName, XMCError
-from xmc.values import Count, Cutoff, Fraction, Number, Positive
+from xmc.values import Count, Cutoff, Fraction, Number, Positive, Size
 
 Pooling = Literal["cls", "mean", "none"]
 P = TypeVar("P", bound="Part")
@@ -70,6 +70,13 @@ class CalibrationCard(Part):
     own: Annotated[str, Field(pattern=r"^thresholds[\w-]*\.safetensors$")] | bool
 
 
+class LexicalCard(Part):
+    """See `LexicalHalf`; the rest of it is in `lexical.safetensors`."""
+
+    levels: Size
+    weights: Annotated[tuple[Fraction, Fraction, Fraction], Strict(False)]
+
+
 class Card(Part):
     """`xmc.json`: see `XMCModel`. files, digest: see `seal`."""
 
@@ -79,6 +86,7 @@ class Card(Part):
     intermediate: Annotated[IdentityCard | LinearCard, Field(discriminator="kind")]
     classifier: ClassifierCard
     calibration: CalibrationCard | None = None
+    lexical: LexicalCard | None = None
     files: dict[str, str] = {}
     digest: str = ""
 

@@ -17,11 +17,13 @@ from xmc.model.card import Card
 from xmc.model.classifier import Classifier
 from xmc.model.encoder import Encoder
 from xmc.model.intermediate import Identity, Linear, intermediate_config
+from xmc.model.lexical import CANDIDATES, LexicalHalf
 from xmc.model.saved import (
     CARD,
     FORMAT_VERSION,
     HEAD,
     LABELS,
+    LEXICAL,
     check_connections,
     empty_classifier,
     empty_intermediate,
@@ -54,11 +56,12 @@ class Prediction:
 
 
 class XMCModel(nn.Module):
-    """encoder -> intermediate layer -> classifier, with the names of its labels.
+    """encoder -> intermediate layer -> classifier, beside it maybe a lexical half, with the names of the labels.
 
     A saved model is a folder: `encoder/` in Hugging Face layout, `head.safetensors` (intermediate layer, classifier),
-    `labels.jsonl` (id and name, in the classifier's order) and `xmc.json`, which names the format's version and holds
-    the calibration (`thresholds-<digest>.safetensors` beside it, where labels have their own).
+    `lexical.safetensors` (where there is such a half), `labels.jsonl` (id and name, in the classifier's order) and
+    `xmc.json`, which names the format's version and holds the calibration (`thresholds-<digest>.safetensors` beside it,
+    where labels have their own).
 
     logit_adjustment: tau of `Classifier.adjust_logits`, which labels that come later are adjusted by too.
     """
@@ -74,6 +77,7 @@ class XMCModel(nn.Module):
         loss: LossName,
         calibration: Calibration | None = None,
         logit_adjustment: float = 0.0,
+        lexical: LexicalHalf | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -84,6 +88,7 @@ class XMCModel(nn.Module):
         self.loss: LossName = loss
         self.calibration = calibration
         self.logit_adjustment = logit_adjustment
+        self.lexical = lexical
 
     @property
     def device(self) -> torch.device:
@@ -95,10 +100,23 @@ class XMCModel(nn.Module):
 
     @torch.no_grad()
     def topk(self, input_ids_BT: Tensor, attention_mask_BT: Tensor, k: int, values_BT: Tensor | None = None) -> TopK:
-        """The k best labels of each document. Raises XMCError where the best score is not finite."""
-        return self._ranked(self.features(input_ids_BT, attention_mask_BT, values_BT), k)
+        """The k best labels of each document, by the network and the lexical half, where there is one.
 
-    def _ranked(self, features_BD: Tensor, k: int) -> TopK:
+        Raises XMCError where the best score is not finite.
+        """
+        features_BD = self.features(input_ids_BT, attention_mask_BT, values_BT)
+        if self.lexical is None:
+            return self._by_network(features_BD, k)
+        others = self.lexical.rank(input_ids_BT, attention_mask_BT, values_BT, max(k, CANDIDATES))
+        return self.lexical.blend(self.network_ranking(features_BD, max(k, CANDIDATES)), others, k)
+
+    @torch.no_grad()
+    def network_ranking(self, features_BD: Tensor, k: int) -> TopK:
+        """The k best labels by the network alone, with their probabilities, on the CPU."""
+        top = self._by_network(features_BD, k)
+        return TopK(self._loss_probability(top.scores).cpu(), top.labels.cpu())
+
+    def _by_network(self, features_BD: Tensor, k: int) -> TopK:
         """Raises XMCError where a document's best logit is not finite: some step on the way to it has overflowed."""
         top = self.classifier.topk(features_BD, k)
         if not top.scores[:, :1].isfinite().all():  # a NaN counts as -inf
@@ -110,7 +128,11 @@ class XMCModel(nn.Module):
         return self.raw_probability(logits) if self.calibration is None else self.calibration.probability(logits)
 
     def raw_probability(self, logits: Tensor) -> Tensor:
-        """Probability that the loss ties to a logit; the squared hinge's minimiser is 2p - 1."""
+        """Probability of a logit before calibration: of a blend its sigmoid, else what the loss ties to it."""
+        return torch.sigmoid(logits) if self.lexical is not None else self._loss_probability(logits)
+
+    def _loss_probability(self, logits: Tensor) -> Tensor:
+        """Probability that the loss ties to a logit of the network; the squared hinge's minimiser is 2p - 1."""
         return torch.sigmoid(logits) if self.loss == "bce" else ((logits + 1) / 2).clamp(0, 1)
 
     def default_k(self, threshold: Threshold) -> int:
@@ -150,7 +172,7 @@ class XMCModel(nn.Module):
         was_training = self.training
         self.eval()
         try:
-            return torch.cat([self._encode_batch(batch) for batch in self._batches(texts, batch_size)])
+            return torch.cat([self.features(*self._tokenized(batch)) for batch in self._batches(texts, batch_size)])
         finally:
             self.train(was_training)
 
@@ -161,14 +183,13 @@ class XMCModel(nn.Module):
         for start in range(0, len(texts), batch_size):
             yield list(texts[start : start + batch_size])
 
-    @torch.no_grad()
-    def _encode_batch(self, texts: list[str]) -> Tensor:
+    def _tokenized(self, texts: list[str]) -> tuple[Tensor, Tensor, Tensor | None]:
         ids, mask, values = self.encoder.tokenize(texts)
-        on_device = None if values is None else values.to(self.device)
-        return self.features(ids.to(self.device), mask.to(self.device), on_device)
+        return ids.to(self.device), mask.to(self.device), None if values is None else values.to(self.device)
 
     def _predict_batch(self, texts: list[str], k: int, threshold: Threshold) -> Iterator[list[Prediction]]:
-        top = self._ranked(self._encode_batch(texts), k)
+        ids, mask, values = self._tokenized(texts)
+        top = self.topk(ids, mask, k, values)
         probabilities = self.probability(top.scores)
         suggested = (top.labels >= 0) & self._reaches(probabilities, top.labels, threshold)
         logits = top.scores if self.calibration is None else self.calibration.logits(top.scores)
@@ -209,6 +230,9 @@ class XMCModel(nn.Module):
             for name in (f"{prefix}weight", f"{prefix}index"):
                 head[name] = head[name][:, : sparse.active].contiguous()
         save_file(head, folder / HEAD)
+        (folder / LEXICAL).unlink(missing_ok=True)
+        if self.lexical is not None:
+            self.lexical.save(folder / LEXICAL)
         with whole_file(folder / LABELS) as out:
             for label, name in zip(self.label_ids, self.label_names, strict=True):
                 out.write(json.dumps({"id": label, "name": name}, ensure_ascii=False) + "\n")
@@ -227,10 +251,13 @@ class XMCModel(nn.Module):
             "intermediate": intermediate_config(self.intermediate),
             "classifier": {"kind": self.classifier.kind, "in_features": self.classifier.in_features},
             "calibration": calibration,
+            "lexical": None if self.lexical is None else self.lexical.card(),
         }
         files = [folder / HEAD, folder / LABELS, *(path for path in folder.glob("encoder/**/*") if path.is_file())]
         if calibration is not None and calibration["own"]:
             files.append(folder / calibration["own"])
+        if self.lexical is not None:
+            files.append(folder / LEXICAL)
         with whole_file(folder / CARD) as out:
             out.write(json.dumps(sealed(card, folder, files), indent=2) + "\n")
         for thresholds in folder.glob("thresholds*.safetensors"):
@@ -255,6 +282,9 @@ class XMCModel(nn.Module):
     def _facts(self) -> dict[str, str]:
         facts = {"labels": f"{self.classifier.num_labels:,}", "encoder": self.encoder.backbone.config.model_type}
         facts["classifier"] = f"{self.classifier.kind}, {self.classifier.in_features:,} features"
+        if self.lexical is not None:
+            network, tree, centroids = self.lexical.weights
+            facts["blend"] = f"{network:g} network, {tree:g} tree over terms, {centroids:g} centroids"
         if self.logit_adjustment:
             facts["ranking"] = f"rare labels higher, by a logit adjustment of {self.logit_adjustment:g}"
         if (calibration := self.calibration) is not None:
@@ -295,6 +325,10 @@ class XMCModel(nn.Module):
         calibration = None
         if card.calibration is not None:
             calibration = Calibration.load(folder, card.calibration, classifier.num_labels)
+        lexical = None
+        if card.lexical is not None:
+            size = len(encoder.tokenizer)
+            lexical = LexicalHalf.load(folder / LEXICAL, card.lexical, size, classifier.num_labels)
         model = cls(
             encoder,
             intermediate,
@@ -304,6 +338,7 @@ class XMCModel(nn.Module):
             loss=card.loss,
             calibration=calibration,
             logit_adjustment=card.logit_adjustment,
+            lexical=lexical,
         )
         fill({name: value for name, value in model.state_dict().items() if not name.startswith("encoder.")}, head)
         check_connections(model)

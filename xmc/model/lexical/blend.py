@@ -1,0 +1,35 @@
+"""Several rankings of the same documents made one."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from xmc.types import TopK
+
+
+def blended(lists: Sequence[TopK], weights: Sequence[float], k: int) -> TopK:
+    """The k labels with the largest weighted sums of scores; what is not in a list has 0 there.
+
+    lists: [B, m] each, scores from 0 to 1. weights: non-negative, of sum 1. The scores returned are the logits of the
+    sums, so that their sigmoid is a probability again; equal ones rank by ascending label.
+    """
+    labels = torch.cat([top.labels for top in lists], dim=1)
+    scores = torch.cat([weight * top.scores for weight, top in zip(weights, lists, strict=True)], dim=1)
+    labels, sums = _summed(labels, scores.double())
+    order = sums.argsort(dim=1, descending=True, stable=True)[:, :k]
+    labels, sums = labels.gather(1, order), sums.gather(1, order)
+    logits = torch.logit(sums.clamp(1e-30, 1 - 1e-7)).float().masked_fill(labels < 0, -torch.inf)
+    return TopK(logits, labels)
+
+
+def _summed(labels: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Each label of a row once, ascending, with the sum of its scores; the rest, and what is no label, -1 with -1."""
+    labels, order = labels.sort(dim=1, stable=True)
+    scores = scores.gather(1, order)
+    new = torch.ones_like(labels, dtype=torch.bool)
+    new[:, 1:] = labels[:, 1:] != labels[:, :-1]
+    place = new.cumsum(1) - 1
+    sums = torch.zeros_like(scores).scatter_add_(1, place, scores)
+    names = torch.full_like(labels, -1).scatter_(1, place, labels)
+    return names, sums.masked_fill(names < 0, -1)
