@@ -15,6 +15,7 @@ from xmc.model.bag import BagModel
 from xmc.model.card import EncoderCard, Pooling, read_part
 from xmc.model.embedding_bag import EmbeddingBag
 from xmc.model.huggingface import check_tokens, empty_backbone, load_tokenizer, saved_backbone, told
+from xmc.model.quantised import packed
 from xmc.model.sparse_features import SparseFeaturesModel
 from xmc.model.sparse_ift import SparseIFT, no_connections, sparsify_feed_forward_
 from xmc.model.tensor_file import Shards, check_size, fill
@@ -121,11 +122,12 @@ class Encoder(nn.Module):
     def save_pretrained(self, folder: Path) -> None:
         """Write backbone and tokenizer in Hugging Face layout, and the pooling beside them.
 
-        A backbone whose feed-forward blocks were transformed can be read by `from_pretrained` alone.
+        A bag of rounded rows (see `quantised`), and a backbone whose feed-forward blocks were transformed, can be read
+        by `from_pretrained` alone.
         """
-        self.backbone.save_pretrained(folder)
+        self.backbone.save_pretrained(folder, state_dict=packed(self.backbone))
         if self.lexical is not None:
-            self.lexical.save_pretrained(folder / _LEXICAL)
+            self.lexical.save_pretrained(folder / _LEXICAL, state_dict=packed(self.lexical))
         if self.tokenizer.is_fast:  # each call sets them anew; saved, they would tell whether this process tokenised
             self.tokenizer.backend_tokenizer.no_truncation()
             self.tokenizer.backend_tokenizer.no_padding()
