@@ -1,5 +1,6 @@
 """Encoders: a Hugging Face backbone, its tokenizer and a pooling make features [B, D] of token ids [B, T]."""
 
+import functools
 import json
 import logging
 from dataclasses import asdict
@@ -86,6 +87,10 @@ class Encoder(nn.Module):
         """Whether documents are texts, and not sparse features."""
         return not isinstance(self.backbone, SparseFeaturesModel)
 
+    @functools.cached_property
+    def _pad_id(self) -> int:
+        return pad_id(self.tokenizer)
+
     def tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor, Tensor | None]:
         """Ids [B, T], attention mask [B, T] and, of sparse features, values [B, T], padded as `Batches` pads them.
 
@@ -99,12 +104,12 @@ class Encoder(nn.Module):
 
     def _padded(self, rows: list[list[int]]) -> tuple[Tensor, Tensor]:
         """Ids and attention mask, int64 [B, T]."""
-        lengths = np.array([len(row) for row in rows])
-        mask = np.arange(lengths.max(initial=0)) < lengths[:, None]
-        ids = np.full(mask.shape, pad_id(self.tokenizer))
-        for padded, row in zip(ids, rows, strict=True):
-            padded[: len(row)] = row
-        return torch.from_numpy(ids), torch.from_numpy(mask.astype(np.int64))
+        shape = len(rows), max(map(len, rows), default=0)
+        ids, mask = np.full(shape, self._pad_id), np.zeros(shape, np.int64)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)] = row
+            mask[i, : len(row)] = 1
+        return torch.from_numpy(ids), torch.from_numpy(mask)
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)

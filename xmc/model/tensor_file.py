@@ -137,20 +137,22 @@ def fill(tensors: Mapping[str, Tensor], saved: Mapping[str, Tensor], *, finite: 
     Raises XMCError where the names, shapes or types of the two differ, or where a number is not finite.
     """
     where = f"{saved.path}: " if isinstance(saved, TensorFile | Shards) else ""
-    scales = {scale_of(name): name for name, own in tensors.items() if own.dtype == torch.float32 and own.dim() == 2}
-    scales = {scale: name for scale, name in scales.items() if scale in saved and scale not in tensors}
-    missing, unexpected = tensors.keys() - saved.keys(), saved.keys() - tensors.keys() - scales.keys()
+    matrices = (name for name, own in tensors.items() if own.dtype == torch.float32 and own.dim() == 2)
+    scale_names = {name: scale_of(name) for name in matrices if scale_of(name) in saved.keys() - tensors.keys()}
+    missing = sorted(tensors.keys() - saved.keys())
+    unexpected = sorted(saved.keys() - tensors.keys() - set(scale_names.values()))
     if missing or unexpected:
-        raise XMCError(f"{where}missing {few(sorted(missing))}, unexpected {few(sorted(unexpected))}; {ANEW}")
+        raise XMCError(f"{where}missing {few(missing)}, unexpected {few(unexpected)}; {ANEW}")
     expected = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
-    for scale, name in scales.items():
-        expected |= {name: (tensors[name].shape, torch.int8), scale: (tensors[name].shape[:1], torch.float32)}
+    for name, scale_name in scale_names.items():
+        shape = tensors[name].shape
+        expected |= {name: (shape, torch.int8), scale_name: (shape[:1], torch.float32)}
     for name, (shape, dtype) in expected.items():
         if (have := saved[name]).shape != shape or have.dtype != dtype:
             wanted = form(torch.empty(shape, dtype=dtype, device="meta"))
             raise XMCError(f"{where}{name} is {form(have)}, expected {wanted}; {ANEW}")
     for name, tensor in tensors.items():
-        scale = saved[scale_of(name)][:, None] if scale_of(name) in scales else None
+        scale = saved[scale_names[name]][:, None] if name in scale_names else None
         own = torch.atleast_1d(tensor)
         for rows in label_slices(len(own), max(1, _MAPPED // max(1, own[:1].nbytes))):
             mapped = torch.atleast_1d(saved[name])[rows]  # anew: what was copied is let go
