@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from harness import Run, small
+from safetensors.torch import load_file
 from transformers import BertModel
 
 from xmc import XMCError, XMCModel
@@ -69,6 +70,14 @@ def test_without_dev_data_the_last_model_is_kept(corpus: Path, tmp_path: Path, x
     assert "dev" in xmc("evaluate", f"run={run}", "split=dev", check=False).stderr
     told = xmc("report", f"run={run}", "split=dev", check=False).stderr
     assert told.endswith("has no dev split; split=... takes train or test\n") and not list(run.glob("*.html"))
+
+
+def test_the_figures_on_dev_are_those_of_the_saved_model(trained: Path, xmc: Run) -> None:
+    """Its table is rounded before it is measured."""
+    assert load_file(trained / "model/encoder/model.safetensors")["table"].dtype == torch.int8
+    before = json.loads((trained / "metrics-dev.json").read_text())
+    xmc("evaluate", f"run={trained}", "split=dev")
+    assert json.loads((trained / "metrics-dev.json").read_text()) == before
 
 
 def test_evaluate(trained: Path, xmc: Run) -> None:

@@ -5,7 +5,7 @@ import torch
 from hostile import change
 from transformers import AutoModel, BertConfig, BertModel, PreTrainedTokenizerBase, RobertaConfig
 
-from xmc.model.bag import BagConfig, BagModel
+from xmc.model.bag import BagConfig, BagModel, train_tokenizer
 from xmc.model.encoder import Encoder, pool
 from xmc.model.huggingface import load_backbone
 from xmc.types import XMCError
@@ -100,6 +100,24 @@ def test_dropout_inside_the_backbone(bert_folder: Path, tmp_path: Path) -> None:
     encoder.save_pretrained(tmp_path / "encoder")
     again = Encoder.from_pretrained(tmp_path / "encoder").train()
     assert torch.equal(again(*inputs), encoder(*inputs))
+
+
+ODD = ["", "!!!", "\n\t ", "[PAD] open [UNK]", "open " * 40, "x" * 3000, "nie gesehen 東京", "parseHTTPHeader a_file"]
+
+
+@pytest.mark.parametrize("special", [True, False])
+def test_tokens_are_those_of_the_call(special: bool) -> None:
+    """Also where the tokenizer was told to cut and to pad otherwise before."""
+    words = train_tokenizer(["open the file", "parse a file"] * 2, 100)
+    words.split_special_tokens = special
+    encoder = Encoder(BagModel(BagConfig(len(words), 0, hidden_size=4)), words, pooling="none", max_length=6)
+    texts = [*ODD, "open the file"]
+    expected = words(texts, truncation=True, max_length=6)["input_ids"]
+    words(texts, truncation=True, max_length=3, padding="max_length")
+    ids, mask, values = encoder.tokenize(texts)
+    assert [row[seen.bool()].tolist() for row, seen in zip(ids, mask, strict=True)] == expected
+    assert values is None and not ids[mask == 0].any() and ids.shape == (len(texts), 6)
+    assert [encoder.tokenize([text])[0].tolist() for text in texts] == [[row] for row in expected]
 
 
 def test_frozen(bert_folder: Path) -> None:

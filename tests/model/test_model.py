@@ -55,6 +55,17 @@ def test_round_trip(tmp_path: Path, kind: str, loss: LossName, intermediate: str
         assert torch.equal(again.state_dict()[name], value), name
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_prediction_leaves_the_mode(training: bool) -> None:
+    """And has no dropout, even where only a part of the model is in training."""
+    model = make_model().train(training)
+    model.encoder.train()
+    first = model.predict(TEXTS, k=7)
+    assert all(module.training == training for module in model.modules())
+    model.eval()
+    assert model.predict(TEXTS, k=7) == first
+
+
 @pytest.mark.parametrize("kind", ["fixed_fan_in", "groups", "dense"])
 def test_an_adjustment_of_the_logits_is_saved(tmp_path: Path, kind: str) -> None:
     model = make_model(kind)

@@ -14,6 +14,7 @@ from xmc.config.shell import shell_command
 from xmc.data import Corpus
 from xmc.evaluate import check_metric_name
 from xmc.model import XMCModel
+from xmc.model.quantised import round_tables_
 from xmc.model.tensor_file import fill
 from xmc.storage import whole_file
 from xmc.train.checkpoint import Checkpoints
@@ -131,8 +132,12 @@ def _take_best(state: TrainState, checkpoints: Checkpoints) -> None:
 
 
 def _finish(setup: build.Training, model: XMCModel, config: TrainConfig) -> None:
-    """The run's figures on dev, where there is dev data, and last its model, with which it is finished."""
+    """The run's figures on dev, where there is dev data, and last its model, with which it is finished.
+
+    Its tables are rounded first, as they are saved: the figures are those of the saved model.
+    """
     run, step = Path(config.run), setup.state.progress.best_step
+    round_tables_(model)
     if setup.dev_batches is not None:
         report = measure(model, setup.dev_batches, corpus_of(model, config), "dev", config.metrics)
         write_json(run / "metrics-dev.json", report.to_dict())

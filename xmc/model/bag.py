@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
 from xmc.model.embedding_bag import EmbeddingBag
-from xmc.ops.bag import count_terms
+from xmc.ops.bag import count_terms, tf_idf
 
 PAD, UNK = "[PAD]", "[UNK]"
 NUM_SPECIAL = 2  # ids of PAD and UNK; they are no terms
@@ -108,9 +108,7 @@ class BagModel(EmbeddingBag):
 
     def weigh(self, documents: Tensor, terms: Tensor, counts: Tensor, size: int) -> Tensor:
         """TF-IDF of the entries, (1 + log tf) idf, each document's of unit length, float32 [E]."""
-        values = counts.to(self.idf.dtype).log_().add_(1.0) * self.idf[terms]
-        square = torch.zeros(size, dtype=values.dtype, device=values.device).index_add_(0, documents, values**2)
-        return values * square.clamp_min(1e-12).rsqrt()[documents]
+        return tf_idf(documents, terms, counts, self.idf, size)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Features [B, D] of token ids and attention mask, int64 [B, T], padded on the right."""

@@ -56,5 +56,7 @@ class EmbeddingBag(PreTrainedModel):
 
     def embed(self, documents: Tensor, terms: Tensor, values: Tensor, size: int) -> Tensor:
         """Weighted sums of rows, normalised, [B, D]. Entries sorted by document; values [E]. size: B."""
-        hidden: Tensor = self.norm(_Sums.apply(self.table, Bags.of(documents, terms, values, size), self))
+        bags = Bags.of(documents, terms, values, size)
+        sums = _Sums.apply(self.table, bags, self) if torch.is_grad_enabled() else bag_sums(self.table, bags)
+        hidden: Tensor = self.norm(sums)
         return hidden

@@ -29,7 +29,7 @@ from transformers.utils import logging as transformers_logging
 from xmc.model import hub
 from xmc.model.bag import BagConfig, BagModel
 from xmc.model.sparse_features import SparseFeaturesConfig, SparseFeaturesModel, SparseFeaturesTokenizer
-from xmc.model.tensor_file import ANEW, SHARDS, Shards, check_finite, check_size, few
+from xmc.model.tensor_file import ANEW, SHARDS, Shards, check_finite, check_size, few, fill
 from xmc.storage import read_json
 from xmc.types import XMCError, said
 
@@ -77,8 +77,21 @@ def meta_backbone(name: str, dropout: float | None = None) -> PreTrainedModel:
 
 
 def saved_backbone(folder: Path) -> PreTrainedModel:
-    """What `save_pretrained` wrote, tensor by tensor. Raises XMCError where it is not whole."""
+    """What `Encoder.save_pretrained` wrote, tensor by tensor. Raises XMCError where it is not whole."""
+    config = _configuration(folder, None)
+    if isinstance(config, BagConfig | SparseFeaturesConfig):
+        return _saved_bag(partial(_of_configuration, config), Shards(folder))
     return _load(folder, None, spare=lambda key: False, exact=True)
+
+
+def _saved_bag(make: Callable[[], PreTrainedModel], saved: Shards) -> PreTrainedModel:
+    """Without drawing a table first; all that a bag consists of is saved."""
+    check_size(make, saved)
+    with torch.device("meta"):
+        bag = make()
+    bag.to_empty(device="cpu")
+    fill(bag.state_dict(), saved)
+    return bag
 
 
 def empty_backbone(folder: Path, dropout: float | None = None) -> PreTrainedModel:

@@ -1,8 +1,10 @@
 """The whole classifier, text in, ranked labels out, and its folder on disk."""
 
 import json
+import math
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -119,7 +121,8 @@ class XMCModel(nn.Module):
     def _by_network(self, features_BD: Tensor, k: int) -> TopK:
         """Raises XMCError where a document's best logit is not finite: some step on the way to it has overflowed."""
         top = self.classifier.topk(features_BD, k)
-        if not top.scores[:, :1].isfinite().all():  # a NaN counts as -inf
+        best = top.scores[:, :1]
+        if not math.isfinite(best.sum().item()) and not best.isfinite().all():  # a NaN counts as -inf
             raise XMCError(f"the model's best score of a document is not finite: its weights are too large; {ANEW}")
         return top
 
@@ -155,12 +158,8 @@ class XMCModel(nn.Module):
             raise XMCError("predict takes a list of texts; wrap a single one: predict([text])")
         if k is None:
             k = self.default_k(threshold)
-        was_training = self.training
-        self.eval()
-        try:
+        with self._evaluating():
             return [p for batch in self._batches(texts, batch_size) for p in self._predict_batch(batch, k, threshold)]
-        finally:
-            self.train(was_training)
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str], batch_size: int = 64) -> Tensor:
@@ -169,12 +168,20 @@ class XMCModel(nn.Module):
         Raises:
             XMCError: a text is not a string or is empty.
         """
-        was_training = self.training
-        self.eval()
-        try:
+        with self._evaluating():
             return torch.cat([self.features(*self._tokenized(batch)) for batch in self._batches(texts, batch_size)])
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """All parts are as in evaluation meanwhile; those that are already are not asked twice for each document."""
+        was_training = self.training
+        if any(module.training for module in self.modules()):
+            self.eval()
+        try:
+            yield
         finally:
-            self.train(was_training)
+            if was_training:
+                self.train()
 
     def _batches(self, texts: Sequence[str], batch_size: int) -> Iterator[list[str]]:
         for i, text in enumerate(texts):
@@ -184,8 +191,8 @@ class XMCModel(nn.Module):
             yield list(texts[start : start + batch_size])
 
     def _tokenized(self, texts: list[str]) -> tuple[Tensor, Tensor, Tensor | None]:
-        ids, mask, values = self.encoder.tokenize(texts)
-        return ids.to(self.device), mask.to(self.device), None if values is None else values.to(self.device)
+        (ids, mask, values), device = self.encoder.tokenize(texts), self.device
+        return ids.to(device), mask.to(device), None if values is None else values.to(device)
 
     def _predict_batch(self, texts: list[str], k: int, threshold: Threshold) -> Iterator[list[Prediction]]:
         ids, mask, values = self._tokenized(texts)

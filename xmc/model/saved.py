@@ -21,7 +21,8 @@ from xmc.ops.blocks import group_size
 from xmc.ops.fan_in import check_distinct_columns, index_dtype, resolve_backend
 from xmc.types import Strings, XMCError, said
 
-# 2: `calibration` in the card; 3: `logit_adjustment`; 4: the card names the file of the thresholds; 5: the lexical half
+# 2: `calibration` in the card; 3: `logit_adjustment`; 4: the card names the file of the thresholds; 5: tables of int8,
+# and the lexical half
 FORMAT_VERSION = 5
 CARD = "xmc.json"
 HEAD = "head.safetensors"

@@ -123,26 +123,44 @@ def check_size(make: Callable[[], nn.Module], saved: TensorFile | Shards) -> Non
                 raise XMCError(f"{saved.path} has {saved.nbytes} bytes, too few for {name}, {form(tensor)}; {ANEW}")
 
 
+def scale_of(name: str) -> str:
+    """Where the scales of a tensor's rows are saved, float32 [R], beside the int8 that its rows are multiples of."""
+    return f"{name}_scale"
+
+
 @torch.no_grad()
 def fill(tensors: Mapping[str, Tensor], saved: Mapping[str, Tensor], *, finite: bool = True) -> None:
     """Copy saved tensors into those of the same names, some rows after the other. finite: whether all numbers must be.
 
+    A matrix of float32 may be saved as int8 with a scale a row (see `scale_of`).
+
     Raises XMCError where the names, shapes or types of the two differ, or where a number is not finite.
     """
     where = f"{saved.path}: " if isinstance(saved, TensorFile | Shards) else ""
-    missing, unexpected = sorted(tensors.keys() - saved.keys()), sorted(saved.keys() - tensors.keys())
+    matrices = (name for name, own in tensors.items() if own.dtype == torch.float32 and own.dim() == 2)
+    scale_names = {name: scale_of(name) for name in matrices if scale_of(name) in saved.keys() - tensors.keys()}
+    missing = sorted(tensors.keys() - saved.keys())
+    unexpected = sorted(saved.keys() - tensors.keys() - set(scale_names.values()))
     if missing or unexpected:
         raise XMCError(f"{where}missing {few(missing)}, unexpected {few(unexpected)}; {ANEW}")
+    expected = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
+    for name, scale_name in scale_names.items():
+        shape = tensors[name].shape
+        expected |= {name: (shape, torch.int8), scale_name: (shape[:1], torch.float32)}
+    for name, (shape, dtype) in expected.items():
+        if (have := saved[name]).shape != shape or have.dtype != dtype:
+            wanted = form(torch.empty(shape, dtype=dtype, device="meta"))
+            raise XMCError(f"{where}{name} is {form(have)}, expected {wanted}; {ANEW}")
     for name, tensor in tensors.items():
-        have = saved[name]
-        if have.shape != tensor.shape or have.dtype != tensor.dtype:
-            raise XMCError(f"{where}{name} is {form(have)}, expected {form(tensor)}; {ANEW}")
+        scale = saved[scale_names[name]][:, None] if name in scale_names else None
         own = torch.atleast_1d(tensor)
         for rows in label_slices(len(own), max(1, _MAPPED // max(1, own[:1].nbytes))):
             mapped = torch.atleast_1d(saved[name])[rows]  # anew: what was copied is let go
             for some in label_slices(len(mapped), max(1, _CHECKED // max(1, own[:1].nbytes))):
                 part = own[rows][some]
                 part.copy_(mapped[some])
+                if scale is not None:
+                    part.mul_(scale[rows][some].to(part.device))
                 if finite:
                     _check(part, f"{where}{name}")
 

@@ -47,21 +47,22 @@ def share_out(run: Callable[..., object], ranges: Iterable[tuple[Any, ...]], thr
             errors.append(error)
         yield
 
-    threads = min(threads, len(work))
+    if (threads := min(threads, len(work))) <= 1:
+        for task in work:
+            run(*task)
+        return
     members = [member() for _ in range(threads)]
     for begun in members:
         next(begun)
     each = map(next, iter(members))
-    if threads > 1 and (openmp := _gnu_openmp()) is not None:
+    if (openmp := _gnu_openmp()) is not None:
         openmp.GOMP_parallel(_NEXT, each, threads, 0)
-    elif threads > 1:
+    else:
         with ThreadPoolExecutor(threads) as pool:
             try:
                 list(pool.map(lambda _: next(each), members))
             except BaseException as error:
                 errors.append(error)
-    else:
-        list(each)
     if errors:
         raise errors[0]
 

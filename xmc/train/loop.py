@@ -185,7 +185,7 @@ def _validate(
     better = progress.best_metric is None or metric > progress.best_metric
     if better:
         progress.best_step, progress.best_metric, progress.stale = progress.step, metric, 0
-        checkpoints.save_best(progress.step, {"model": state.tensors()["model"]}, {"dev": figures})
+        checkpoints.save_best(progress.step, {"model": state.rounded_model()}, {"dev": figures})
     else:
         progress.stale += 1
     tracker.log({"step": progress.step, **{f"dev/{name}": value for name, value in figures.items()}})

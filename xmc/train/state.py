@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from xmc.model import XMCModel
 from xmc.model.auxiliary import ClusterHead
 from xmc.model.classifier import FixedFanIn
+from xmc.model.quantised import rounded, table_names
 from xmc.model.sparse_linear import SparseLinear
 from xmc.model.tensor_file import fill
 from xmc.sparsity import Strategy, TopologyHealth
@@ -96,6 +97,10 @@ class TrainState:
     def scalars(self) -> dict[str, Any]:
         threads = torch.get_num_threads()
         return {"progress": asdict(self.progress), "optimizer": self._optimizer_scalars(), "threads": threads}
+
+    def rounded_model(self) -> dict[str, Tensor]:
+        """The model's tensors as a run saves them at its end; see `quantised`."""
+        return rounded(self.model.state_dict(), table_names(self.model))
 
     def load(self, tensors: Tensors, scalars: dict[str, Any]) -> None:
         """Take over what `tensors` and `scalars` gave.

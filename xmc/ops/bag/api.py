@@ -62,6 +62,19 @@ def count_terms(
 
 
 @torch.no_grad()
+def tf_idf(documents: Tensor, terms: Tensor, counts: Tensor, idf: Tensor, size: int) -> Tensor:
+    """(1 + log count) idf of what `count_terms` gives, each document's of unit length, [E] of idf's type.
+
+    idf: [R]. size: B. Both back ends give the same bits on the CPU.
+
+    Raises:
+        IndexError: a term lies beyond `idf`.
+    """
+    weights: Tensor = _serving(idf).tf_idf(documents, terms, counts, idf, size)
+    return weights
+
+
+@torch.no_grad()
 def bag_sums(table_RD: Tensor, bags: Bags) -> Tensor:
     """The weighted sum of each bag's rows, [B, D]. On the CPU the same bits with any number of threads.
 

@@ -1,1 +1,1 @@
-"""Back ends of the op: modules with the functions `count_terms`, `sums`, `sum_of_squares` and `add_`."""
+"""Back ends of the op: modules with the functions `count_terms`, `tf_idf`, `sums`, `sum_of_squares` and `add_`."""

@@ -4,6 +4,7 @@ Threads take ranges of them. A bag is summed by one thread, in the order of its 
 fixed number of places, so the result depends on no number of threads.
 """
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,22 @@ def count_terms(
     in_parallel(kernels.term_range, run, ((i, *bounds) for i, bounds in enumerate(ranges)))
     documents, terms, counts = torch.from_numpy(np.concatenate(parts, axis=1))
     return documents, terms, counts
+
+
+def tf_idf(documents: Tensor, terms: Tensor, counts: Tensor, idf: Tensor, size: int) -> Tensor:
+    """See `xmc.ops.bag.tf_idf`."""
+    arrays, weights = _arrays(documents, terms, counts, idf), np.empty(len(terms), np.float32)
+    factors = _factors(int(arrays[2].max(initial=1)).bit_length())
+    if not kernels.tf_idf(*arrays, factors, weights):
+        raise IndexError(f"a term lies beyond the {len(idf)} of idf")
+    return torch.from_numpy(weights)
+
+
+@functools.cache
+def _factors(bits: int) -> NDArray[np.float32]:
+    """1 + log n for n < 2^bits."""
+    factors: NDArray[np.float32] = torch.arange(2**bits, dtype=torch.float32).log_().add_(1.0).numpy()
+    return factors
 
 
 def sums(table: Tensor, bags: Bags) -> Tensor:

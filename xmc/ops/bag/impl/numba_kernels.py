@@ -44,6 +44,25 @@ def term_range(ids, mask, bigrams, first_word, vocab_size, first, last, entries)
     return end
 
 
+@_kernel
+def tf_idf(documents, terms, counts, idf, factors, weights):
+    """factors: by count. Returns False, and ends, where a term lies beyond idf."""
+    first = 0
+    while first < len(terms):
+        last, square = first, np.float32(0)
+        while last < len(terms) and documents[last] == documents[first]:
+            if not 0 <= terms[last] < len(idf):
+                return False
+            weights[last] = factors[counts[last]] * idf[terms[last]]
+            square += weights[last] * weights[last]
+            last += 1
+        scale = np.float32(1) / np.sqrt(max(square, np.float32(1e-12)))
+        for entry in range(first, last):
+            weights[entry] *= scale
+        first = last
+    return True
+
+
 @register_jitable
 def _sum(table, rows, weights, first, last, total):
     """The weighted sum of the entries [first, last), to `total` [D]. False where a row lies outside the table."""

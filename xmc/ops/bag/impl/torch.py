@@ -26,6 +26,13 @@ def count_terms(
     return documents, entries - documents * rows, counts
 
 
+def tf_idf(documents: Tensor, terms: Tensor, counts: Tensor, idf: Tensor, size: int) -> Tensor:
+    """See `xmc.ops.bag.tf_idf`."""
+    values = counts.to(idf.dtype).log_().add_(1.0) * idf[terms]
+    square = torch.zeros(size, dtype=values.dtype, device=values.device).index_add_(0, documents, values**2)
+    return values * square.clamp_min(1e-12).rsqrt()[documents]
+
+
 def sums(table: Tensor, bags: Bags) -> Tensor:
     """See `xmc.ops.bag.bag_sums`."""
     return F.embedding_bag(

@@ -129,6 +129,8 @@ def topk(features: Tensor, weight: Tensor, index: Tensor, bias: Tensor, k: int, 
             check_columns(index, len(table))
 
     in_parallel(kernels.topk_range, run, ((i, *bounds) for i, bounds in enumerate(ranges)))
+    if len(ranges) == 1 and not label_offset:
+        return TopK(torch.from_numpy(scores[0]), torch.from_numpy(labels[0]))
     best = TopK(torch.empty(scores.shape[1:]), torch.empty(scores.shape[1:], dtype=torch.int64))
     kernels.merge_ranges(scores, labels, label_offset, best.scores.numpy(), best.labels.numpy())
     return best
