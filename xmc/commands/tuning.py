@@ -19,7 +19,16 @@ from xmc import build, estimate
 from xmc.commands.measuring import measure
 from xmc.commands.run_folder import held, is_finished, load_model
 from xmc.commands.training import train_run
-from xmc.config import EstimateConfig, TrainConfig, TuneConfig, load_run_config, parse, run_config_path, to_yaml
+from xmc.config import (
+    EstimateConfig,
+    FixedFanInClassifier,
+    TrainConfig,
+    TuneConfig,
+    load_run_config,
+    parse,
+    run_config_path,
+    to_yaml,
+)
 from xmc.data import Corpus
 from xmc.evaluate import check_metric_name
 from xmc.run_report import flat
@@ -138,7 +147,7 @@ class _Tuning:
         """The first trial, what `xmc train` would do, to its end; the space lies around what it chose."""
         if not self.study.trials():
             own = parse(TrainConfig, self.config.model_dump(include=set(TrainConfig.model_fields)))
-            self._check_memory(own)
+            self._check_size(own)
             first = Trial(0, {}, own.seed, work=0.0)
             outcome = self._rung(first, self._of_trial(first, own))
             values, work = self.space.recommended, self._work(self.space.base)
@@ -195,7 +204,7 @@ class _Tuning:
                 continue
             try:
                 proposed = self.space.config(values)
-                self._check_memory(proposed)
+                self._check_size(proposed)
             except XMCError as error:
                 logger.info("not tried: %s: %s", differences(values, self.space.recommended), error)
                 continue
@@ -204,15 +213,17 @@ class _Tuning:
             return self.study.add(self.space, values, seed=self.config.seed, work=work)
         return None
 
-    def _check_memory(self, config: TrainConfig) -> None:
-        """Raise XMCError where the run cannot be built, or would not fit the memory."""
+    def _check_size(self, config: TrainConfig) -> None:
+        """Raise XMCError where the run would not fit the memory, or a label would see more features than there are."""
         of_tune = self.config.model_dump(include={"device_memory", "labels_a_document"})
         asked = parse(EstimateConfig, config.model_dump() | of_tune)
         counted = asked.encoder.model_dump_json(exclude={"width", "dropout", "lr"}) + str(asked.trainer.label_texts)
         counts = self._counts.get(counted) or self._counts.setdefault(counted, estimate.count(asked))
-        needed, memory = estimate.estimate(asked, counts).needed, estimate.memory_of(asked)
-        if needed > memory:
-            raise XMCError(f"it would take {needed / _MIB:,.0f} MiB of {memory / _MIB:,.0f}; see xmc estimate")
+        own, memory = estimate.estimate(asked, counts), estimate.memory_of(asked)
+        if own.needed > memory:
+            raise XMCError(f"it would take {own.needed / _MIB:,.0f} MiB of {memory / _MIB:,.0f}; see xmc estimate")
+        if isinstance(asked.classifier, FixedFanInClassifier) and asked.classifier.fan_in > own.width:
+            raise XMCError(f"classifier.fan_in={asked.classifier.fan_in} exceeds the {own.width} features")
 
     def _work(self, config: TrainConfig) -> float:
         """Documents that a run sees, each as often as it does."""
