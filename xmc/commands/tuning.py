@@ -8,6 +8,8 @@ import shutil
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import torch
@@ -111,9 +113,7 @@ class _Tuning:
         with _trials_in_turn():
             with self._bar, logging_redirect_tqdm():
                 self._recommended()
-                while (trial := self._next()) is not None:
-                    self._climb(trial)
-                while (trial := self._next_repeat()) is not None:
+                while (trial := self._next() or self._next_repeat()) is not None:
                     self._climb(trial)
             self._tell()
 
@@ -178,10 +178,15 @@ class _Tuning:
         return promoted(trials, left) or self._new(trials, left) or last_chance(trials, left)
 
     def _reserve(self, trials: list[Trial]) -> float:
-        """Seconds for the best two under other seeds, at most half of the budget."""
-        missing = [trial for trial, _ in missing_repeats(trials, self.config.seed)]
-        ahead = sum(map(whole_seconds, missing)) * (2 if len(best_two(trials)) < 2 else 1)
-        return min(ahead, self.config.seconds / 2)
+        """Seconds for the best two under other seeds, for as many seeds as half of the budget is enough for."""
+        if len(best_two(trials)) < 2:
+            return 0.0
+        reserve = 0.0
+        for _, of_seed in groupby(missing_repeats(trials, self.config.seed), key=itemgetter(1)):
+            seconds = sum(whole_seconds(trial) for trial, _ in of_seed)
+            if reserve + seconds <= self.config.seconds / 2:
+                reserve += seconds
+        return reserve
 
     def _next_repeat(self) -> Trial | None:
         trials = self.study.trials()
