@@ -32,9 +32,10 @@ MAY_IMPORT = {
     "add_labels": {"types", "storage", "config", "build", "data", "model", "train"},
     "run_report": {"types", "storage", "data", "evaluate", "model", "ops", "sparsity"},
     "estimate": {"types", "storage", "config", "build", "data", "model", "ops"},
+    "tune": {"types", "config", "train"},
     "commands": {
-        *("types", "storage", "config", "build", "data", "evaluate", "model", "train", "predict"),
-        *("endings", "add_labels", "calibrate", "coordinate_check", "estimate", "flops", "run_report"),
+        *("types", "values", "storage", "config", "build", "data", "evaluate", "model", "train", "predict"),
+        *("endings", "add_labels", "calibrate", "coordinate_check", "estimate", "flops", "run_report", "tune"),
     },
     "label_lists": {"types"},
     "estimator": {"types", "storage", "config", "build", "commands", "evaluate", "label_lists", "model", "train"},

@@ -140,8 +140,8 @@ def test_classifier_optimizers(classifier: str, optimizer: str) -> None:
 def test_no_yaml_is_left_untested() -> None:
     tested = {Path(group, f"{choice}.yaml") for group, choice in choices()}
     optimizers = {Path("classifier", "optimizer", f"{name}.yaml") for name in ("adamw", "sgd")}
-    commands = ("finetune", "add_labels", "evaluate", "calibrate", "report", "predict", "coordinate_check", "estimate")
-    top = {Path(f"{name}.yaml") for name in ("config", *commands)}
+    commands = ("tune", "finetune", "add_labels", "evaluate", "calibrate", "report", "predict", "coordinate_check")
+    top = {Path(f"{name}.yaml") for name in ("config", "estimate", *commands)}
     assert {p.relative_to(conf_folder()) for p in conf_folder().rglob("*.yaml")} == tested | optimizers | top
 
 

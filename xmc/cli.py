@@ -24,6 +24,7 @@ from xmc.config import (
     PredictConfig,
     ReportConfig,
     TrainConfig,
+    TuneConfig,
     load_run_config,
     near_miss,
     parse,
@@ -43,6 +44,7 @@ from xmc.types import XMCError
 COMMANDS = {
     "prepare": "download and unpack a benchmark set, and read any set into the cache",
     "train": "train a model from raw text (resume=true goes on from the last checkpoint)",
+    "tune": "find good settings within a budget of time, and go on with it (budget=30min)",
     "finetune": "train a model further on other data, with other labels",
     "add-labels": "teach a model new labels from a few examples, and leave all else as it is",
     "evaluate": "measure a run's model on one split",
@@ -95,6 +97,7 @@ def main() -> None:
         tasks: dict[str, Task] = {
             "prepare": _prepare,
             "train": _train,
+            "tune": _tune,
             "finetune": _train,
             "add-labels": _add_labels,
             "evaluate": _evaluate,
@@ -161,6 +164,18 @@ def _train(cfg: DictConfig) -> None:
         commands.train_run(config, to_yaml(config))
     except Interrupted as stop:
         interrupted(_way_on("train", cfg), stop.signal_number)
+
+
+def _tune(cfg: DictConfig) -> None:
+    config = parse(TuneConfig, container(cfg))
+    given = [override.key_or_group for override in parse_overrides(HydraConfig.get().overrides.task)]
+    from xmc import commands
+    from xmc.train.loop import Interrupted
+
+    try:
+        commands.tune(config, given)
+    except Interrupted as stop:
+        interrupted(AGAIN, stop.signal_number)
 
 
 def _evaluate(cfg: DictConfig) -> None:

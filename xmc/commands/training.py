@@ -18,7 +18,7 @@ from xmc.model.quantised import round_tables_
 from xmc.model.tensor_file import fill
 from xmc.storage import whole_file
 from xmc.train.checkpoint import Checkpoints
-from xmc.train.loop import Validate, train
+from xmc.train.loop import Attend, Validate, train
 from xmc.train.state import TrainState
 
 logger = logging.getLogger(__name__)
@@ -26,10 +26,11 @@ logger = logging.getLogger(__name__)
 FEW = 20  # dev documents: fewer are told
 
 
-def train_run(config: TrainConfig, config_yaml: str) -> None:
+def train_run(config: TrainConfig, config_yaml: str, attend: Attend | None = None) -> None:
     """Train from raw text, or from a trained model, to `<run>/model`, or go on where the run was interrupted.
 
-    config_yaml: the resolved configuration, to be kept in the run folder.
+    config_yaml: the resolved configuration, to be kept in the run folder. attend: may let the run pause with a
+    checkpoint, to be resumed; a paused run has no model yet.
     """
     run = Path(config.run)
     if config.resume and is_finished(run):
@@ -41,10 +42,10 @@ def train_run(config: TrainConfig, config_yaml: str) -> None:
     device = build.prepare_machine(config.trainer.device, config.trainer.threads)
     with held(run):
         check_run_folder(run, config.resume)
-        _train(config, config_yaml, device)
+        _train(config, config_yaml, device, attend)
 
 
-def _train(config: TrainConfig, config_yaml: str, device: torch.device) -> None:
+def _train(config: TrainConfig, config_yaml: str, device: torch.device, attend: Attend | None) -> None:
     run = Path(config.run)
     corpus = build.load_corpus(config)
     source, keeps = None, False
@@ -82,9 +83,12 @@ def _train(config: TrainConfig, config_yaml: str, device: torch.device) -> None:
             validate=_validation(setup, learned, config),
             checkpoints=checkpoints,
             tracker=tracker,
+            attend=attend,
         )
     finally:
         tracker.close()
+    if not setup.state.progress.finished:
+        return
     _take_best(setup.state, checkpoints)
     model = setup.state.model
     if source is not None and keeps:

@@ -11,6 +11,7 @@ from xmc.config.commands import (
     PredictConfig,
     ReportConfig,
     TrainConfig,
+    TuneConfig,
 )
 from xmc.config.parse import near_miss, parse, run_config_path
 from xmc.config.parts import (
@@ -102,6 +103,7 @@ __all__ = [
     "TrainConfig",
     "TransformerEncoder",
     "TreeLexical",
+    "TuneConfig",
     "load_run_config",
     "near_miss",
     "parse",

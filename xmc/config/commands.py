@@ -1,5 +1,6 @@
 """What each command of xmc takes."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -177,6 +178,39 @@ class EstimateConfig(TrainConfig):
 
     device_memory: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)? ?[MG]i?B$")] | None
     labels_a_document: Count
+
+
+_BUDGET = {"s": 1, "min": 60, "h": 3600}  # seconds
+
+
+def _budget(value: object) -> object:
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(s|min|h)", str(value))
+    if found is None or not 0 < float(found[1]) * _BUDGET[found[2]] <= 1e9:
+        raise ValueError(f"budget: got {value!r}; give wall time such as 90s, 30min or 2h")
+    return value
+
+
+class TuneConfig(EstimateConfig):
+    """budget: of wall time, such as 30min. output: folder of the study. trials: at most; null: what there is time for.
+
+    run: where the command that is printed at the end trains.
+    """
+
+    budget: Annotated[str, BeforeValidator(_budget)]
+    output: Text
+    trials: Count | None
+
+    @property
+    def seconds(self) -> float:
+        """Of the budget."""
+        number, unit = re.fullmatch(r"([0-9.]+) ?(s|min|h)", self.budget).groups()  # type: ignore[union-attr]
+        return float(number) * _BUDGET[unit]
+
+    @model_validator(mode="after")
+    def _goes_on_by_itself(self) -> "TuneConfig":
+        if self.resume:
+            raise ValueError("resume: the same command again, without it, goes on where a study was interrupted")
+        return self
 
 
 RunData = dict[str, Any]

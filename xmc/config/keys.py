@@ -15,6 +15,7 @@ from xmc.config.commands import (
     PredictConfig,
     ReportConfig,
     TrainConfig,
+    TuneConfig,
 )
 from xmc.config.parse import sections
 from xmc.config.parts import Section
@@ -29,6 +30,7 @@ SCHEMAS: dict[str, type[Section]] = {
     "predict": PredictConfig,
     "coordinate_check": CoordinateCheckConfig,
     "estimate": EstimateConfig,
+    "tune": TuneConfig,
 }
 """By the name of a command's YAML in `conf/`."""
 

@@ -46,10 +46,11 @@ class Moment:
 @dataclass(frozen=True)
 class Estimate:
     """always: while training goes on. moments: one after another, the largest decides. host: beside a GPU, what lies in
-    the memory of its machine. unknown: what was taken for granted.
+    the memory of its machine. unknown: what was taken for granted. width: of the features, D.
     """
 
     device: str
+    width: int
     always: tuple[Part, ...]
     moments: tuple[Moment, ...]
     host: tuple[Part, ...]
@@ -115,11 +116,15 @@ def estimate(config: EstimateConfig, counts: Counts) -> Estimate:
         runtime = Part("CUDA context", CUDA_CONTEXT)
         beside = [Part("interpreter and libraries", CUDA_HOST), *host, *preparing.parts]
         unknown.append("figures for a GPU: never measured")
-        return Estimate("GPU", tuple(_there([runtime, *model])), moments, tuple(_there(beside)), tuple(unknown))
+        return Estimate(
+            "GPU", features.width, tuple(_there([runtime, *model])), moments, tuple(_there(beside)), tuple(unknown)
+        )
     compiled = isinstance(config.classifier, FixedFanInClassifier) or counts.terms is not None
     runtime = Part("interpreter and libraries", INTERPRETER + KERNELS * compiled)
     always = [runtime, *host, *model]
-    return Estimate("CPU", tuple(_there(always)), (*moments, _before(preparing, model)), (), tuple(unknown))
+    return Estimate(
+        "CPU", features.width, tuple(_there(always)), (*moments, _before(preparing, model)), (), tuple(unknown)
+    )
 
 
 def is_gpu(device: str) -> bool:

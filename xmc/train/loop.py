@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 
 import torch
 
@@ -20,7 +20,7 @@ from xmc.model.sparse_linear import SparseLinear
 from xmc.sparsity import Rewire, cosine_decay
 from xmc.train.checkpoint import Checkpoints
 from xmc.train.schedule import ScheduleKind, learning_rate_multiplier
-from xmc.train.state import SparsePart, TrainState
+from xmc.train.state import Progress, SparsePart, TrainState
 from xmc.train.step import Outcome, clip_gradients, compute_gradients, gradient_norms
 from xmc.train.tracking import Record, Tracker
 from xmc.types import Batch, Evidence, InnerEvidence
@@ -54,6 +54,14 @@ class Plan:
     patience: int | None
 
 
+Attend = Callable[[Progress, Plan], Literal["go on", "save", "pause"]]
+"""Looks at a run before its first step and after every step: may it go on, write a checkpoint, or pause with one?"""
+
+
+class Diverged(XMCError):
+    """The loss is no longer finite."""
+
+
 class Interrupted(Exception):
     """The run was asked to stop; its last checkpoint is on disk. signal: the signal's number."""
 
@@ -70,23 +78,29 @@ def train(
     validate: Validate | None,
     checkpoints: Checkpoints,
     tracker: Tracker,
+    attend: Attend | None = None,
 ) -> None:
-    """Train from where `state` stands to the end of the plan.
+    """Train from where `state` stands to the end of the plan, or to where `attend` lets it pause.
+
+    A run that paused goes on from its checkpoint as if it had not: schedules are those of the whole plan.
 
     validate: measures dev data; None where there is none, and then no model is the best.
 
     Raises:
         Interrupted: a signal to stop came; a checkpoint was written first.
-        XMCError: the loss is no longer finite; the checkpoints before are kept.
+        Diverged: the loss is no longer finite; the checkpoints before are kept.
     """
     meter = _Meter(plan.total_steps)
+    paused = attend is not None and attend(state.progress, plan) == "pause"
     with _StopSignal() as stop:
-        while not state.progress.finished:
+        while not (state.progress.finished or paused):
             for batch in batches.epoch(state.progress.epoch, state.progress.batch):
                 _train_step(state, batch, plan, meter, tracker)
                 state.progress.batch += 1
-                _end_of_step(state, plan, meter, validate, checkpoints, tracker, stop)
-                if state.progress.finished:
+                wish = "go on" if attend is None else attend(state.progress, plan)
+                paused = wish == "pause"
+                _end_of_step(state, plan, meter, validate, checkpoints, tracker, stop, saves=wish != "go on")
+                if state.progress.finished or paused:
                     break
             else:
                 state.progress.epoch, state.progress.batch = state.progress.epoch + 1, 0
@@ -111,7 +125,7 @@ def _train_step(state: TrainState, batch: Batch, plan: Plan, meter: "_Meter", tr
         autocast=plan.autocast,
     )
     if not torch.isfinite(torch.tensor(outcome.main)):
-        raise XMCError(
+        raise Diverged(
             f"the loss is {outcome.main} at step {step + 1}: training diverged. Lower the learning rates (encoder.lr, "
             "classifier.optimizer.lr) or lengthen trainer.warmup, and start anew with another run=..."
         )
@@ -159,13 +173,16 @@ def _end_of_step(
     checkpoints: Checkpoints,
     tracker: Tracker,
     stop: "_StopSignal",
+    *,
+    saves: bool,
 ) -> None:
     progress = state.progress
     progress.finished = progress.step >= plan.total_steps
     if validate is not None and (progress.finished or progress.step % plan.eval_every == 0):
         _validate(state, plan, validate, checkpoints, tracker)
         meter.restart_clock()
-    if progress.finished or stop.signal_number is not None or progress.step % plan.checkpoint_every == 0:
+    saves = saves or progress.finished or progress.step % plan.checkpoint_every == 0
+    if saves or stop.signal_number is not None:
         checkpoints.save(progress.step, state.tensors(), state.scalars(), best_step=progress.best_step)
         meter.restart_clock()
     if stop.signal_number is not None and not progress.finished:

@@ -1,0 +1,382 @@
+"""The best settings that a budget of time finds."""
+
+import functools
+import gc
+import importlib.util
+import logging
+import shutil
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+from transformers.utils import logging as transformers_logging
+
+from xmc import build, estimate
+from xmc.commands.measuring import measure
+from xmc.commands.run_folder import held, is_finished, load_model
+from xmc.commands.training import train_run
+from xmc.config import (
+    EstimateConfig,
+    FixedFanInClassifier,
+    TrainConfig,
+    TuneConfig,
+    load_run_config,
+    parse,
+    run_config_path,
+    to_yaml,
+)
+from xmc.data import Corpus
+from xmc.evaluate import check_metric_name
+from xmc.run_report import flat
+from xmc.storage import whole_file
+from xmc.train.loop import Diverged
+from xmc.train.tracking import read_log
+from xmc.tune.halving import (
+    RUNGS,
+    Trial,
+    best_two,
+    by_seed,
+    first_seconds,
+    last_chance,
+    missing_repeats,
+    promoted,
+    surplus,
+    whole_seconds,
+    winner,
+)
+from xmc.tune.outcome import Recipe, differences, table
+from xmc.tune.rung import Rung
+from xmc.tune.space import Space, Value, space_around
+from xmc.types import XMCError
+from xmc.values import LARGEST
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS = 20  # to propose what was not tried before and fits the memory
+ADJUSTMENTS = (0.05, 0.1, 0.2, 0.3)  # of the logits, tried on the best model
+PAYS = 0.001  # of the metric: what a choice after training must gain
+_MIB = 2**20
+_OF_THE_STUDY = {
+    "run",
+    "resume",
+    "tracking",
+    "data",
+    *(TuneConfig.model_fields.keys() - TrainConfig.model_fields.keys()),
+}
+"""Keys that no trial's result depends on; the data is known by its content."""
+
+
+def tune(config: TuneConfig, fixed: Collection[str]) -> None:
+    """Search for settings until the budget is spent, or go on with it; tell the best, and leave `<output>/best.yaml`.
+
+    fixed: the keys that the user has given.
+    """
+    if importlib.util.find_spec("optuna") is None:
+        raise XMCError("xmc tune needs the package optuna: pip install 'xmc[tune]'")
+    began = time.monotonic()
+    check_metric_name(config.trainer.metric, config.metrics.ks)
+    build.check_tracking(config)
+    with held(Path(config.output)):
+        corpus = build.load_corpus(config)
+        if "dev" not in corpus.splits:
+            raise XMCError("xmc tune chooses by a dev split, and data.dev_fraction=0 leaves none; give a fraction")
+        _Tuning(config, fixed, corpus, began).run()
+
+
+class _Tuning:
+    """A session of a study. began: when, by the monotonic clock."""
+
+    def __init__(self, config: TuneConfig, fixed: Collection[str], corpus: Corpus, began: float) -> None:
+        from xmc.tune.study import Study
+
+        self.config, self.corpus = config, corpus
+        self.fixed = [key for key in fixed if key not in _OF_THE_STUDY and not key.startswith("data")]
+        self.output = Path(config.output)
+        self.study = Study(self.output / "study.db")
+        self._check_identity()
+        self._began = began - (self.study.recall("spent") or 0.0)
+        self._counts: dict[str, estimate.Counts] = {}
+        self._bar = tqdm(disable=None, leave=False, bar_format="{desc} {percentage:3.0f}%|{bar}|")
+
+    @property
+    def left(self) -> float:
+        """Seconds of the budget."""
+        return self.config.seconds - (time.monotonic() - self._began)
+
+    def run(self) -> None:
+        with _trials_in_turn():
+            with self._bar, logging_redirect_tqdm():
+                self._recommended()
+                while (trial := self._next() or self._next_repeat()) is not None:
+                    self._climb(trial)
+            self._tell()
+
+    def _note_time(self) -> None:
+        self.study.remember("spent", time.monotonic() - self._began)
+
+    def _check_identity(self) -> None:
+        """Raise XMCError where the folder holds a study of other data or settings."""
+        of_the_run = self.config.model_dump(mode="json", include=set(TrainConfig.model_fields), exclude=_OF_THE_STUDY)
+        now = {"settings": flat(of_the_run), "fixed": sorted(self.fixed), "data": self.corpus.fingerprint}
+        then = self.study.recall("identity")
+        if not then or not (self.study.trials() or any(self._folder(0).glob("checkpoints/step-*"))):
+            if then:  # of a study that has learned nothing yet
+                shutil.rmtree(self._folder(0), ignore_errors=True)
+            self.study.remember("identity", now)
+            return
+        if then["data"] != now["data"]:
+            raise XMCError(
+                f"{self.output} holds a study of other data than {self.corpus.name}; give another output=..."
+            )
+        old, new = then["settings"], flat(of_the_run)
+        wrong = [f"{key}: {old[key]!r}, now {new[key]!r}" for key in new if key in old and old[key] != new[key]]
+        wrong += [f"{key}: given before or now alone" for key in sorted({*then["fixed"]} ^ {*now["fixed"]})]
+        if wrong:
+            raise XMCError(
+                f"{self.output} holds a study of other settings ({'; '.join(wrong)}); give the command as it was, or "
+                "another output=..."
+            )
+
+    def _recommended(self) -> None:
+        """The first trial, what `xmc train` would do, to its end; the space lies around what it chose."""
+        if not self.study.trials():
+            own = parse(TrainConfig, self.config.model_dump(include=set(TrainConfig.model_fields)))
+            self._check_size(own)
+            first = Trial(0, {}, own.seed, work=0.0)
+            outcome = self._rung(first, self._of_trial(first, own))
+            values, work = self.space.recommended, self._work(self.space.base)
+            self._record(self.study.add(self.space, values, seed=own.seed, work=work), outcome)
+        while (first := self.study.trials()[0]).waits and self.left > (first.next_seconds if first.scores else 0.0):
+            self._climb(first)
+
+    @functools.cached_property
+    def space(self) -> Space:
+        """Around the settings that the first trial began with, wherever they came from."""
+        chosen, own = load_run_config(self._folder(0)), self.config
+        kept = {"keep_last": own.trainer.keep_last, "checkpoint_every": own.trainer.checkpoint_every}
+        trainer = chosen.trainer.model_copy(update=kept)
+        return space_around(
+            chosen.model_copy(update={"run": own.run, "data": own.data, "trainer": trainer}), self.fixed
+        )
+
+    def _next(self) -> Trial | None:
+        """The trial to go on with: one that has not ended its first rung, one that has earned its next, a new one, or
+        where there is no time for that the best that waits; None where none would end in time."""
+        trials = self.study.trials()
+        left = self.left - self._reserve(trials)
+        if not trials[0].finished and not trials[0].lost:
+            return None
+        begun = next((t for t in trials if t.waits and not t.scores and t.repeats is None), None)
+        if begun is not None and first_seconds(trials, begun.work) <= left:
+            return begun
+        return promoted(trials, left) or self._new(trials, left) or last_chance(trials, left)
+
+    def _reserve(self, trials: list[Trial]) -> float:
+        """Seconds for the best two under other seeds, for as many seeds as half of the budget is enough for."""
+        if len(best_two(trials)) < 2:
+            return 0.0
+        reserve = 0.0
+        for _, of_seed in groupby(missing_repeats(trials, self.config.seed), key=itemgetter(1)):
+            seconds = sum(whole_seconds(trial) for trial, _ in of_seed)
+            if reserve + seconds <= self.config.seconds / 2:
+                reserve += seconds
+        return reserve
+
+    def _next_repeat(self) -> Trial | None:
+        trials = self.study.trials()
+        if len(best_two(trials)) < 2:
+            return None
+        for trial, seed in missing_repeats(trials, self.config.seed):
+            if whole_seconds(trial) > self.left:
+                return None
+            begun = [t for t in trials if t.repeats == trial.number and t.seed == seed]
+            return begun[0] if begun else self.study.repeat(self.space, trial, seed)
+        return None
+
+    def _new(self, trials: list[Trial], left: float) -> Trial | None:
+        searched = [trial for trial in trials if trial.repeats is None]
+        if left <= 0 or len(searched) >= (self.config.trials or LARGEST):
+            return None
+        for attempt in range(ATTEMPTS):
+            values = self.study.propose(self.space, self.config.seed, attempt)
+            if any(trial.values == values for trial in searched):
+                continue
+            try:
+                proposed = self.space.config(values)
+                self._check_size(proposed)
+            except XMCError as error:
+                logger.info("not tried: %s: %s", differences(values, self.space.recommended), error)
+                continue
+            if first_seconds(trials, work := self._work(proposed)) > left:
+                return None
+            return self.study.add(self.space, values, seed=self.config.seed, work=work)
+        return None
+
+    def _check_size(self, config: TrainConfig) -> None:
+        """Raise XMCError where the run would not fit the memory, or a label would see more features than there are."""
+        of_tune = self.config.model_dump(include={"device_memory", "labels_a_document"})
+        asked = parse(EstimateConfig, config.model_dump() | of_tune)
+        counted = asked.encoder.model_dump_json(exclude={"width", "dropout", "lr"}) + str(asked.trainer.label_texts)
+        counts = self._counts.get(counted) or self._counts.setdefault(counted, estimate.count(asked))
+        own, memory = estimate.estimate(asked, counts), estimate.memory_of(asked)
+        if own.needed > memory:
+            raise XMCError(f"it would take {own.needed / _MIB:,.0f} MiB of {memory / _MIB:,.0f}; see xmc estimate")
+        if isinstance(asked.classifier, FixedFanInClassifier) and asked.classifier.fan_in > own.width:
+            raise XMCError(f"classifier.fan_in={asked.classifier.fan_in} exceeds the {own.width} features")
+
+    def _work(self, config: TrainConfig) -> float:
+        """Documents that a run sees, each as often as it does."""
+        steps, documents = config.trainer.max_steps, len(self.corpus.split("train"))
+        return steps * config.trainer.batch_size if steps else config.trainer.epochs * documents
+
+    def _folder(self, number: int) -> Path:
+        return self.output / "trials" / f"{number:04d}"
+
+    def _of_trial(self, trial: Trial, config: TrainConfig) -> TrainConfig:
+        """The configuration of a trial's run, or of the rest of it."""
+        folder = self._folder(trial.number)
+        if run_config_path(folder).exists():
+            begun = load_run_config(folder)
+            return begun.model_copy(update={"run": str(folder), "resume": True, "data": self.config.data})
+        often = config.trainer.checkpoint_every or LARGEST
+        trainer = config.trainer.model_copy(update={"keep_last": 1, "checkpoint_every": often})
+        return config.model_copy(update={"run": str(folder), "seed": trial.seed, "trainer": trainer})
+
+    def _climb(self, trial: Trial) -> None:
+        """The next rung of a trial, and what follows from it."""
+        self._record(trial, self._rung(trial, self._of_trial(trial, self.space.config(trial.values))))
+
+    def _rung(self, trial: Trial, config: TrainConfig) -> Rung | str:
+        """Run a trial to the end of its next rung, or of the budget; a text tells why it failed."""
+        rung = Rung(trial, lambda: self.left, functools.partial(self._look, trial))
+        try:
+            train_run(config, to_yaml(config), rung)
+        except (Diverged, MemoryError, torch.OutOfMemoryError) as error:
+            return f"failed: {str(error).partition(';')[0]}"
+        finally:
+            gc.collect()
+            self._note_time()
+        return rung
+
+    def _record(self, trial: Trial, outcome: Rung | str) -> None:
+        logging.getLogger("xmc").setLevel(logging.ERROR)  # the first trial's warnings would be those of all
+        folder, metric = self._folder(trial.number), self.config.trainer.metric
+        if isinstance(outcome, str):
+            self.study.lose(trial, outcome)
+            logger.info("trial %d %s", trial.number, outcome)
+        elif outcome.ended or is_finished(folder):
+            last = is_finished(folder)
+            score = max(
+                r[f"dev/{metric}"] for r in read_log(folder / "log.jsonl") if r.get(f"dev/{metric}") is not None
+            )
+            self.study.reached(trial, score, outcome.seconds, last)
+            self._tell_rung(trial, score, last)
+        self._tidy()
+
+    def _tell_rung(self, trial: Trial, score: float, last: bool) -> None:
+        trials, metric = self.study.trials(), self.config.trainer.metric
+        rung = "to its end" if last else f"rung {len(trial.scores) + 1} of {len(RUNGS)}"
+        again = "" if trial.repeats is None else f" (trial {trial.repeats} with seed {trial.seed})"
+        best = best_two(trials)
+        told = f"; best {100 * best[0].scores[-1]:.2f} (trial {best[0].number})" if best else ""
+        settings = "" if trial.scores else f"; {differences(trial.values, self.space.recommended)}"
+        logger.info(
+            "trial %d%s, %s: %s %.2f%s; %s left%s",
+            *(trial.number, again, rung, metric, 100 * score, told, _clock(self.left), settings),
+        )
+
+    def _tidy(self) -> None:
+        """Give up what waits behind better trials, and leave no more on disk than goes on or may be asked for."""
+        for trial in surplus(self.study.trials()):
+            self.study.lose(trial, "given up")
+        trials = self.study.trials()
+        best = best_two(trials)
+        for trial in trials:
+            if not trial.waits:
+                shutil.rmtree(self._folder(trial.number) / "checkpoints", ignore_errors=True)
+            if trial.finished and trial not in best:
+                shutil.rmtree(self._folder(trial.number) / "model", ignore_errors=True)
+
+    def _look(self, trial: Trial, done: int, total: int) -> None:
+        """Note the time spent and, on a terminal, show how far a trial is on its rung."""
+        self._note_time()
+        best = best_two(self.study.trials())
+        told = f", best {100 * best[0].scores[-1]:.2f} (trial {best[0].number})" if best else ""
+        of = f"trial {trial.number}, rung {len(trial.scores) + 1} of {len(RUNGS)}{told}, {_clock(self.left)} left"
+        self._bar.total, self._bar.n = total, done
+        self._bar.set_description_str(of)
+
+    def _adjusted(self, best: Trial) -> dict[str, Value]:
+        """The logit adjustment that the best model wants, if it pays: one needs no training to try it."""
+        key, own = "trainer.logit_adjustment", self.space.base
+        if key in self.fixed or own.loss != "bce":
+            return {}
+        if (known := self.study.recall(f"adjustment of {best.number}")) is None:
+            known = self._best_adjustment(best)
+            self.study.remember(f"adjustment of {best.number}", known)
+        return {} if known is None or known == own.trainer.logit_adjustment else {key: known}
+
+    def _best_adjustment(self, best: Trial) -> float:
+        trained = load_run_config(folder := self._folder(best.number))
+        model = load_model(folder, build.prepare_machine(trained.trainer.device, trained.trainer.threads))
+        batches = build.build_batches(trained, self.corpus, "dev", model.encoder, 4 * trained.trainer.batch_size)
+        counts = torch.from_numpy(self.corpus.label_counts("train"))
+        scores = {trained.trainer.logit_adjustment: best.scores[-1] + PAYS}
+        for tau in ADJUSTMENTS:
+            if self.left > 0 and tau not in scores:
+                model.classifier.adjust_logits(counts, len(self.corpus.split("train")), tau)
+                report = measure(model, batches, self.corpus, "dev", trained.metrics)
+                scores[tau] = report[trained.trainer.metric]
+        return max(scores, key=lambda tau: scores[tau])
+
+    def _tell(self) -> None:
+        trials, metric = self.study.trials(), self.config.trainer.metric
+        if trials:
+            print(table(trials, self.space.recommended, metric))
+        if (best := winner(trials)) is None:
+            raise XMCError("the budget ended before any trial did; the same command with a larger budget=... goes on")
+        scores = by_seed(trials, best)
+        values = dict(best.values) | self._adjusted(best)
+        recipe = Recipe(self.space.config(values))
+        mean = 100 * sum(scores.values()) / len(scores)
+        told = f"dev {metric} {mean:.2f}, mean of {len(scores)} seed{'s' if len(scores) > 1 else ''}"
+        path = self.output / "best.yaml"
+        with whole_file(path) as out:
+            out.write(recipe.experiment(f"Found by xmc tune in {self.corpus.name}: {told}."))
+        print(
+            f"\nbest: trial {best.number}, {differences(values, self.space.recommended)}: {told}",
+            f"its model: {self._folder(best.number)}, a run of xmc train",
+            f"its settings: {path}; copied into conf/experiment it is one of the experiments",
+            f"train it anew: {recipe.command(self.config.run)}",
+            sep="\n",
+        )
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    return f"{minutes}:{rest:02d}"
+
+
+@contextmanager
+def _trials_in_turn() -> Iterator[None]:
+    """Inside, trials say nothing but their warnings, and leave no memory behind."""
+    package, bars = logging.getLogger("xmc"), transformers_logging.is_progress_bar_enabled()
+    levels = package.level, logger.level
+    package.setLevel(logging.WARNING)
+    logger.setLevel(logging.INFO)
+    transformers_logging.disable_progress_bar()
+    gc.freeze()  # what is imported, so that what a trial leaves is soon found
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        package.setLevel(levels[0])
+        logger.setLevel(levels[1])
+        if bars:
+            transformers_logging.enable_progress_bar()
