@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "predict": {"types", "storage", "model"},
     "calibrate": {"types", "storage", "data", "evaluate", "model"},
     "parametrization": set(),
+    "recipe": set(),
     "build": {
         *("types", "threads", "storage", "config", "ops", "model", "parametrization", "sparsity", "train", "data"),
         "evaluate",
@@ -35,7 +36,17 @@ MAY_IMPORT = {
     "tune": {"types", "config", "train"},
     "commands": {
         *("types", "values", "storage", "config", "build", "data", "evaluate", "model", "train", "predict"),
-        *("endings", "add_labels", "calibrate", "coordinate_check", "estimate", "flops", "run_report", "tune"),
+        *(
+            "endings",
+            "recipe",
+            "add_labels",
+            "calibrate",
+            "coordinate_check",
+            "estimate",
+            "flops",
+            "run_report",
+            "tune",
+        ),
     },
     "label_lists": {"types"},
     "estimator": {"types", "storage", "config", "build", "commands", "evaluate", "label_lists", "model", "train"},

@@ -160,6 +160,8 @@ def _train(cfg: DictConfig) -> None:
     from xmc import commands
     from xmc.train.loop import Interrupted
 
+    if not config.resume:
+        config = commands.with_recipe(config, _given())
     try:
         commands.train_run(config, to_yaml(config))
     except Interrupted as stop:
@@ -168,12 +170,11 @@ def _train(cfg: DictConfig) -> None:
 
 def _tune(cfg: DictConfig) -> None:
     config = parse(TuneConfig, container(cfg))
-    given = [override.key_or_group for override in parse_overrides(HydraConfig.get().overrides.task)]
     from xmc import commands
     from xmc.train.loop import Interrupted
 
     try:
-        commands.tune(config, given)
+        commands.tune(commands.with_recipe(config, _given()), _given())
     except Interrupted as stop:
         interrupted(AGAIN, stop.signal_number)
 
@@ -220,7 +221,7 @@ def _coordinate_check(cfg: DictConfig) -> None:
     config = parse(CoordinateCheckConfig, container(cfg))
     from xmc import commands
 
-    commands.check_coordinates(config)
+    commands.check_coordinates(commands.with_recipe(config, _given()))
 
 
 def _estimate(cfg: DictConfig) -> None:
@@ -234,7 +235,12 @@ def _flops(cfg: DictConfig) -> None:
     config = parse(TrainConfig, container(cfg))
     from xmc import commands
 
-    commands.count_flops(config)
+    commands.count_flops(commands.with_recipe(config, _given()))
+
+
+def _given() -> list[str]:
+    """The keys and groups that the user has set."""
+    return [override.key_or_group for override in parse_overrides(HydraConfig.get().overrides.task)]
 
 
 def _run_or_model(folder: str, data: Mapping[str, Any] | None = None) -> TrainConfig | None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from xmc import build, commands
 from xmc.config import TrainConfig, near_miss, parse, to_yaml
-from xmc.config.arguments import as_override
+from xmc.config.arguments import as_override, overrides_of, parse_overrides
 from xmc.config.compose import compose
 from xmc.config.shell import shell_command
 from xmc.evaluate.metrics import ndcg_at_k, precision_at_k, recall_at_k
@@ -101,6 +101,7 @@ class XMCClassifier:
             config = self.config(run)
             with _data_folder(run) as data:
                 classes = self._write_documents(data, texts, labels)
+                config = commands.with_recipe(config, self._given(run))
                 try:
                     commands.train_run(config, to_yaml(config))
                 except Interrupted as stop:
@@ -164,7 +165,16 @@ class XMCClassifier:
         return self._fitted().push_to_hub(repo_id, **arguments)
 
     def config(self, run: str | Path) -> TrainConfig:
-        """The configuration with which `fit` would train in this folder: `conf/`, the parameters, the overrides."""
+        """The configuration with which `fit` would train in this folder: `conf/`, the parameters, the overrides.
+
+        What nobody has set, the recipe chooses when the data is known.
+        """
+        return parse(TrainConfig, compose("config", self._overrides(run)))
+
+    def _given(self, run: str | Path) -> list[str]:
+        return [override.key_or_group for override in parse_overrides(overrides_of("config", self._overrides(run)))]
+
+    def _overrides(self, run: str | Path) -> list[str]:
         own: dict[str, object] = {"data": "jsonl", "data.root": str(run / Path("data")), "run": str(run)}
         own |= {"data.cache_dir": str(run / Path("cache"))}
         own |= {key: getattr(self, name) for name, key in KEYS.items() if getattr(self, name) is not None}
@@ -173,7 +183,7 @@ class XMCClassifier:
             lines += [as_override(key, value) for key, value in self.overrides.items()]
         else:
             lines += self.overrides
-        return parse(TrainConfig, compose("config", lines))
+        return lines
 
     @classmethod
     def _parameters(cls) -> list[str]:

@@ -9,7 +9,8 @@ from scipy.sparse import csr_matrix, vstack
 from torch import Tensor
 
 from xmc import config as c
-from xmc.data import Batches
+from xmc.build.data import build_batches
+from xmc.data import Batches, Corpus
 from xmc.evaluate.blending import fit_weights
 from xmc.model import XMCModel
 from xmc.model.bag import frequent_bigrams
@@ -23,14 +24,16 @@ _CHUNK = 4096  # documents whose terms are counted at a time
 _FITTED = 10_000  # dev documents, at most, that the weights are fitted to
 
 
-def learn_lexical_half_(config: c.TrainConfig, model: XMCModel, batches: Batches, dev: Batches | None) -> None:
-    """Learn the half on the training documents and put it into the model; its weights are those with the best nDCG@5 on
-    dev, or fixed ones where there is no dev.
+def learn_lexical_half_(config: c.TrainConfig, model: XMCModel, corpus: Corpus, dev: Batches | None) -> None:
+    """Learn the half on the training documents and the names of the labels, and put it into the model.
 
-    Where it adds nothing, the model stays without it.
+    Its weights are those with the best nDCG@5 on dev, or fixed ones where there is no dev. Where it adds nothing, the
+    model stays without it.
     """
     if isinstance(config.lexical, c.NoLexical):
         return
+    taught = corpus.with_label_texts() if model.encoder.reads_text else corpus
+    batches = build_batches(config, taught, "train", model.encoder, config.trainer.batch_size)
     section, size = config.lexical, len(model.encoder.tokenizer)
     reads_text = model.encoder.reads_text
     bigrams = np.zeros(0, np.int64)

@@ -4,7 +4,7 @@ from xmc.endings import undisturbed
 
 with undisturbed():  # they import torch and transformers
     from xmc.commands.measuring import calibrate_run, evaluate_run, report_runs
-    from xmc.commands.planning import check_coordinates, count_flops, estimate_memory, prepare_set
+    from xmc.commands.planning import check_coordinates, count_flops, estimate_memory, prepare_set, with_recipe
     from xmc.commands.run_folder import check_run_folder
     from xmc.commands.serving import add_labels, predict_run
     from xmc.commands.training import train_run
@@ -23,4 +23,5 @@ __all__ = [
     "report_runs",
     "train_run",
     "tune",
+    "with_recipe",
 ]

@@ -93,7 +93,7 @@ def _train(config: TrainConfig, config_yaml: str, device: torch.device, attend: 
     model = setup.state.model
     if source is not None and keeps:
         model = build.with_kept_labels(model, source)
-    build.learn_lexical_half_(config, model, setup.batches, setup.dev_batches)
+    build.learn_lexical_half_(config, model, learned, setup.dev_batches)
     _finish(setup, model, config)
 
 

@@ -53,6 +53,7 @@ class TrainConfig(Section):
 
     run: Text
     resume: bool
+    recipe: Literal["auto", "none"] = "none"  # of runs from before there was one
     seed: Seed
     loss: LossName
     data: Data

@@ -1,0 +1,58 @@
+"""Settings that follow from what is counted in the data: what a run takes for keys that nobody has set.
+
+Chosen on the dev splits of debtags, tibkat-en, eurlex57k and dictionary (docs/results/out_of_the_box.md).
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+_ENOUGH = 48_000  # documents seen in training, from which on more epochs add nothing
+_EPOCHS = 2, 20
+_WIDTH = 512
+_SHARE = 8  # features to a connection
+_MANY_LABELS = 650_000  # whose weights in float32 would be the most that a run holds
+_MANY_DOCUMENTS = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Of the train split. labels: of the vocabulary."""
+
+    documents: int
+    labels: int
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A key of the configuration, its value, and why."""
+
+    key: str
+    value: Any
+    reason: str
+
+
+def recommended(facts: Facts, width: int | None) -> Iterator[Choice]:
+    """The settings of a bag with a fixed fan-in classifier. width: of the features, where it is set."""
+    most = facts.labels > _MANY_LABELS
+    if width is None:
+        width = _WIDTH // 2 if most else _WIDTH
+        reason = f"{facts.labels:,} labels" if most else "wider ones gained less than .1 nDCG@5 beside the lexical half"
+        yield Choice("encoder.width", width, reason)
+    yield Choice("encoder.dropout", 0.0, "plain SGD and few epochs do without")
+    bigrams = min(100_000, 2 * facts.documents)
+    yield Choice("encoder.bigrams", bigrams, f"{facts.documents:,} documents; the lexical half has more")
+    yield Choice("classifier.fan_in", max(1, width // _SHARE), f"one in {_SHARE} of {width} features")
+    if most:
+        yield Choice("classifier.weight_dtype", "bfloat16", f"{facts.labels:,} labels in half the memory")
+    optimizer = {"kind": "sgd", "lr": 0.7, "weight_decay": 0.0, "momentum": 0.0}
+    yield Choice("classifier.optimizer", optimizer, "in place: no gradients, no state, and better than AdamW on dev")
+    epochs = min(max(_EPOCHS[0], -(-_ENOUGH // max(1, facts.documents))), _EPOCHS[1])
+    yield Choice("trainer.epochs", epochs, f"{facts.documents:,} documents: {epochs * facts.documents:,} seen")
+    if facts.documents > _MANY_DOCUMENTS:
+        yield Choice("trainer.batch_size", 128, f"{facts.documents:,} documents")
+
+
+def is_given(key: str, given: Collection[str]) -> bool:
+    """Whether the user has set this key, or one below it."""
+    return any(one == key or one.startswith(key + ".") for one in given)
