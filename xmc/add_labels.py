@@ -77,6 +77,7 @@ def add_labels_to(model: XMCModel, config: AddLabelsConfig, trained: TrainConfig
         loss=model.loss,
         calibration=model.calibration and model.calibration.with_more(len(new)),
         logit_adjustment=model.logit_adjustment,
+        lexical=model.lexical,
     )
 
 

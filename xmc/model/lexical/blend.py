@@ -8,14 +8,14 @@ from torch import Tensor
 from xmc.types import TopK
 
 
-def blended(lists: Sequence[TopK], weights: Sequence[float], k: int) -> TopK:
-    """The k labels with the largest weighted sums of scores; what is not in a list has 0 there.
+def blended(lists: Sequence[TopK], k: int) -> TopK:
+    """The k labels with the largest sums of scores; what is not in a list has 0 there.
 
-    lists: [B, m] each, scores from 0 to 1. weights: non-negative, of sum 1. The scores returned are the logits of the
-    sums, so that their sigmoid is a probability again; equal ones rank by ascending label.
+    lists: [B, m] each; a label's scores are from 0 to 1 together. The scores returned are the logits of the sums, so
+    that their sigmoid is a probability again; equal ones rank by ascending label.
     """
     labels = torch.cat([top.labels for top in lists], dim=1)
-    scores = torch.cat([weight * top.scores for weight, top in zip(weights, lists, strict=True)], dim=1)
+    scores = torch.cat([top.scores for top in lists], dim=1)
     labels, sums = _summed(labels, scores.double())
     order = sums.argsort(dim=1, descending=True, stable=True)[:, :k]
     labels, sums = labels.gather(1, order), sums.gather(1, order)

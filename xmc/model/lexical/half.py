@@ -1,7 +1,7 @@
 """The lexical half of a model: a tree of linear classifiers, and centroids of labels, over the documents' own terms."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -41,7 +41,8 @@ class LexicalHalf:
     a document's cosine is its score (Rocchio's classifier); rare labels need them.
 
     labels: int64 [M], the label of each row of the last level and of the centroids: those with a training document.
-    weights: of network, tree and centroids, of sum 1.
+    weights: of network, tree and centroids, of sum 1. Labels that the half does not know, such as those that are added
+    to a model later, have the probability of the network.
     """
 
     terms: Terms
@@ -49,6 +50,11 @@ class LexicalHalf:
     levels: Sequence[Level]
     centroids: Postings
     weights: tuple[float, float, float]
+    _of_network: Tensor = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        of_network = torch.ones(int(self.labels.max()) + 1).index_fill_(0, self.labels, self.weights[0])
+        object.__setattr__(self, "_of_network", of_network)  # by label; of later ones 1
 
     def rank(self, ids_BT: Tensor, mask_BT: Tensor, values_BT: Tensor | None, k: int) -> list[TopK]:
         """The k best labels by the tree, with their probabilities, and by the centroids, with their cosines.
@@ -61,7 +67,12 @@ class LexicalHalf:
 
     def blend(self, network: TopK, others: Sequence[TopK], k: int) -> TopK:
         """The k best by the weighted sum of the network's probabilities and those of `rank`; scores are its logits."""
-        return blended([network, *others], self.weights, k)
+        last = len(self._of_network)
+        known = network.labels.clamp(0, last - 1)
+        of_network = self._of_network[known].masked_fill(network.labels >= last, 1)
+        own = TopK(network.scores * of_network, network.labels)
+        rest = [TopK(weight * top.scores, top.labels) for weight, top in zip(self.weights[1:], others, strict=True)]
+        return blended([own, *rest], k)
 
     def weighted(self, weights: tuple[float, float, float]) -> "LexicalHalf":
         """With other weights, and without what does not count for them."""

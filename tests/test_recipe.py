@@ -1,0 +1,39 @@
+from typing import Any
+
+import pytest
+
+from xmc.recipe import Facts, is_given, recommended
+
+
+def values(documents: int = 40_000, labels: int = 1000, width: int | None = None) -> dict[str, Any]:
+    return {choice.key: choice.value for choice in recommended(Facts(documents, labels), width)}
+
+
+def test_few_documents_are_seen_more_often() -> None:
+    assert [values(documents)["trainer.epochs"] for documents in (1, 5_000, 24_000, 10**7)] == [20, 10, 2, 2]
+
+
+def test_a_label_sees_one_feature_in_eight_of_a_width_that_is_set() -> None:
+    assert values()["classifier.fan_in"] == values()["encoder.width"] // 8
+    assert values(width=96)["classifier.fan_in"] == 12 and "encoder.width" not in values(width=96)
+    assert values(width=4)["classifier.fan_in"] == 1
+
+
+def test_millions_of_labels_take_less_memory_each() -> None:
+    many = values(labels=2_812_281)
+    assert many["classifier.weight_dtype"] == "bfloat16" and many["classifier.fan_in"] < values()["classifier.fan_in"]
+    assert "classifier.weight_dtype" not in values()
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "expected"),
+    [
+        ("encoder.width", ["encoder.width"], True),
+        ("encoder.width", ["encoder"], False),
+        ("classifier.optimizer", ["classifier.optimizer.lr"], True),
+        ("classifier.optimizer", ["classifier.optimizer"], True),
+        ("trainer.epochs", ["trainer.max_steps"], False),
+    ],
+)
+def test_what_the_user_sets_wins(key: str, given: list[str], expected: bool) -> None:
+    assert is_given(key, given) is expected
