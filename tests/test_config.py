@@ -33,6 +33,7 @@ GROUPS = (
     "sparsity",
     "sparse_ift",
     "auxiliary",
+    "lexical",
     "tracking",
     "experiment",
 )

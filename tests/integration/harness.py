@@ -65,6 +65,7 @@ def small(corpus: Path, *more: object) -> list[object]:
     """Overrides that make a run small and quick; keys of a group that `more` chooses anew are left to it."""
     defaults = [
         "data=jsonl",
+        "recipe=none",
         f"data.root={corpus}",
         f"data.cache_dir={corpus.parent / 'cache'}",
         "encoder.width=32",
