@@ -228,7 +228,7 @@ def _estimate(cfg: DictConfig) -> None:
     config = parse(EstimateConfig, container(cfg))
     from xmc import commands
 
-    commands.estimate_memory(config)
+    commands.estimate_memory(commands.with_recipe(config, _given()))
 
 
 def _flops(cfg: DictConfig) -> None:

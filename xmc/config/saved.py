@@ -19,7 +19,7 @@ _WHERE = (
     *("root", "files", "vocabulary", "benchmark", "on_error", "cache_dir", "processes"),
     *("text_fields", "text_separator", "label_field", "label_separator"),
 )
-_OF_THE_COMMAND = ("run", "resume", "experiment", "from", "trainer.threads")
+_OF_THE_COMMAND = ("run", "resume", "recipe", "experiment", "from", "trainer.threads")
 _LARGEST = 1 << 20  # bytes; a configuration has some 3,000
 
 

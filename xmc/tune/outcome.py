@@ -16,7 +16,7 @@ from xmc.tune.space import Values
 SHOWN = 10
 _GROUPS = (
     *("encoder", "intermediate", "classifier", "classifier/optimizer", "parametrization"),
-    *("sparsity", "sparse_ift", "auxiliary", "tracking"),
+    *("sparsity", "sparse_ift", "auxiliary", "lexical", "tracking"),
 )
 _APART = ("run", "resume", "data")
 
