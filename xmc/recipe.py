@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 _ENOUGH = 48_000  # documents seen in training, from which on more epochs add nothing
-_EPOCHS = 2, 20
+_EPOCHS = 1, 20
+_MANY_PAIRS = 5e9  # documents times labels, which a pass over the data costs
 _WIDTH = 512
 _SHARE = 8  # features to a connection
 _MANY_LABELS = 650_000  # whose weights in float32 would be the most that a run holds
@@ -42,7 +43,8 @@ def recommended(facts: Facts, width: int | None) -> Iterator[Choice]:
     yield Choice("encoder.dropout", 0.0, "plain SGD and few epochs do without")
     bigrams = min(100_000, 2 * facts.documents)
     yield Choice("encoder.bigrams", bigrams, f"{facts.documents:,} documents; the lexical half has more")
-    yield Choice("classifier.fan_in", max(1, width // _SHARE), f"one in {_SHARE} of {width} features")
+    share = _SHARE if facts.documents * facts.labels < _MANY_PAIRS else 2 * _SHARE
+    yield Choice("classifier.fan_in", max(1, width // share), f"one in {share} of {width} features")
     if most:
         yield Choice("classifier.weight_dtype", "bfloat16", f"{facts.labels:,} labels in half the memory")
     optimizer = {"kind": "sgd", "lr": 0.7, "weight_decay": 0.0, "momentum": 0.0}

@@ -48,5 +48,5 @@ def xmc() -> Run:
 def trained(corpus: Path, tmp_path_factory: pytest.TempPathFactory, xmc: Run) -> Path:
     """The folder of a finished run."""
     run = tmp_path_factory.mktemp("runs") / "trained"
-    xmc("train", *small(corpus, f"run={run}"))
+    xmc("train", *small(corpus, f"run={run}", "trainer.keep_last=2"))
     return run

@@ -21,19 +21,23 @@ from xmc.types import Batch, TopK
 logger = logging.getLogger(__name__)
 
 _CHUNK = 4096  # documents whose terms are counted at a time
+_PAIRS = 20_000  # of documents and labels, by which the use of names is judged
+_NAMED = 0.08  # share of them with a word of the label's name, below which names mislead
 _FITTED = 10_000  # dev documents, at most, that the weights are fitted to
 
 
 def learn_lexical_half_(config: c.TrainConfig, model: XMCModel, corpus: Corpus, dev: Batches | None) -> None:
-    """Learn the half on the training documents and the names of the labels, and put it into the model.
+    """Learn the half on the training documents and put it into the model.
 
-    Its weights are those with the best nDCG@5 on dev, or fixed ones where there is no dev. Where it adds nothing, the
-    model stays without it.
+    The names of the labels are documents too where documents have the words of their labels' names. The weights are
+    those with the best nDCG@5 on dev, or fixed ones where there is no dev. Where the half adds nothing, the model stays
+    without it.
     """
     if isinstance(config.lexical, c.NoLexical):
         return
     taught = corpus.with_label_texts() if model.encoder.reads_text else corpus
     batches = build_batches(config, taught, "train", model.encoder, config.trainer.batch_size)
+    own = len(corpus.split("train"))
     section, size = config.lexical, len(model.encoder.tokenizer)
     reads_text = model.encoder.reads_text
     bigrams = np.zeros(0, np.int64)
@@ -45,11 +49,32 @@ def learn_lexical_half_(config: c.TrainConfig, model: XMCModel, corpus: Corpus, 
     else:
         terms = Terms(torch.ones(size), torch.from_numpy(bigrams))
     rows = [terms.matrix(batch.input_ids, batch.attention_mask, batch.values) for batch in _in_order(batches)]
-    half = learn_lexical_half(terms, csr_matrix(vstack(rows)), batches.labels, _recipe(section), config.seed)
+    documents, labels = csr_matrix(vstack(rows)), batches.labels
+    if own < documents.shape[0] and (share := _share_with_names(documents, labels, own, config.seed)) < _NAMED:
+        logger.info("lexical half: labels' names are left out: %.0f%% of documents have a word of them", 100 * share)
+        documents, labels = documents[:own], labels[:own]
+    half = learn_lexical_half(terms, documents, labels, _recipe(section), config.seed)
     if dev is not None:
         half = half.weighted(_fitted_weights(model, half, dev, config.seed))
     logger.info("blend: %.3g network, %.3g tree, %.3g centroids", *half.weights)
     model.lexical = half if half.weights[0] < 1 else None
+
+
+def _share_with_names(documents: csr_matrix, labels: csr_matrix, own: int, seed: int) -> float:
+    """Of pairs of a document and one of its labels, the share where it has a term of the label's name.
+
+    documents, labels: of `own` documents and, behind them, of names, each of one label.
+    """
+    name_of = np.full(labels.shape[1], -1)
+    name_of[labels[own:].indices] = np.arange(own, labels.shape[0])
+    pairs = labels[:own].tocoo()
+    named = np.flatnonzero(name_of[pairs.col] >= 0)
+    if not len(named):
+        return 0.0
+    chosen = np.random.default_rng(seed).permutation(named)[:_PAIRS]
+    of_names = documents[name_of[pairs.col[chosen]]]
+    common = documents[pairs.row[chosen]].multiply(of_names).sum(axis=1)
+    return float(np.count_nonzero(common) / len(chosen))
 
 
 def _recipe(section: c.TreeLexical) -> LexicalRecipe:

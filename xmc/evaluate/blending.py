@@ -1,6 +1,6 @@
 """Weights of several rankings of the same documents, by what their sum is worth."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import product
 
 import numpy as np
@@ -10,12 +10,14 @@ from scipy.sparse import csr_matrix
 Labels = NDArray[np.int64]
 Scores = NDArray[np.floating]
 
-_STEPS = (0.1, 0.025)  # of the weights: all of them first, then those around the best
+_RATIOS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # of a ranking's weight to the first one's
+_NEARER = (0.4, 0.55, 0.75, 1.0, 1.35, 1.8, 2.5)  # of the best of these
 
 
 def fit_weights(lists: Sequence[tuple[Labels, Scores]], truth: csr_matrix, k: int = 5) -> tuple[float, ...]:
     """The non-negative weights of sum 1 whose sum of scores has the best nDCG@k; at equal worth, of those tried, the
-    first, which gives the first ranking most.
+    first, which gives the first ranking most. Their ratios are searched on a scale of powers, since the scores of one
+    ranking may be a hundred times those of another.
 
     lists: labels [N, m], -1 where there is none, and scores of each ranking. truth: CSR [N, L].
     """
@@ -31,16 +33,17 @@ def fit_weights(lists: Sequence[tuple[Labels, Scores]], truth: csr_matrix, k: in
         gained = np.take_along_axis(hits, best, axis=1) @ discounts[: best.shape[1]]
         return float((gained[usable] / ideal[usable]).mean()) if usable.any() else 0.0
 
-    best = max(_simplex(len(lists), _STEPS[0]), key=worth)
-    fine = [weights for weights in _simplex(len(lists), _STEPS[1]) if np.abs(np.subtract(weights, best)).max() < 0.08]
+    rest = len(lists) - 1
+    coarse = [_normalised(1.0, ratios) for ratios in product(_RATIOS, repeat=rest)]
+    coarse += [_normalised(0.0, ratios) for ratios in product(_RATIOS, repeat=rest) if any(ratios)]
+    best = max(coarse, key=worth)
+    fine = [_normalised(best[0], np.multiply(best[1:], factors)) for factors in product(_NEARER, repeat=rest)]
     return max([best, *fine], key=worth)
 
 
-def _simplex(size: int, step: float) -> list[tuple[float, ...]]:
-    """All weights of sum 1 in multiples of `step`, those that give the first the most at the front."""
-    count = round(1 / step)
-    heads = product(range(count, -1, -1), repeat=size - 1)
-    return [tuple(n / count for n in (*head, count - sum(head))) for head in heads if sum(head) <= count]
+def _normalised(first: float, others: Iterable[float]) -> tuple[float, ...]:
+    weights = [first, *map(float, others)]
+    return tuple(weight / sum(weights) for weight in weights)
 
 
 def _table(lists: Sequence[tuple[Labels, Scores]], truth: csr_matrix) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
