@@ -56,7 +56,7 @@ def measure(folder: str, seed: int, run: Path, settings: Sequence[str]) -> dict[
         **{name: round(100 * value, 2) for name, value in found(metrics).items()},
         "cpu_s": round(used.ru_utime + used.ru_stime, 1),
         "peak_mib": round(used.ru_maxrss / 2**10),
-        "model_mib": round(size / 2**20, 1),
+        "model_mib": round(size / 2**20, 2),
     }
 
 
