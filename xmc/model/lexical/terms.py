@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from xmc.ops.bag import count_terms
+from xmc.ops.bag import count_terms, tf_idf
 
 _FIRST_WORD = 1  # lower ids are padding
 
@@ -59,17 +59,16 @@ class Terms:
         ids_BT, mask_BT = ids_BT.cpu(), mask_BT.cpu()
         if values_BT is None:
             documents, terms, counts = self._counts(ids_BT, mask_BT)
-            values = counts.float().log_().add_(1.0) * self.idf[terms]
+            values = tf_idf(documents, terms, counts, self.idf, len(ids_BT))
         else:
             documents, places = mask_BT.nonzero().T
             terms, values = ids_BT[documents, places], values_BT.cpu()[documents, places]
-        square = torch.zeros(len(ids_BT)).index_add_(0, documents, values**2)
-        values = values * square.clamp_min(1e-12).rsqrt()[documents]
-        heard = values != 0
-        documents, terms, values = documents[heard], terms[heard], values[heard]
+            square = torch.zeros(len(ids_BT)).index_add_(0, documents, values**2)
+            values = values * square.clamp_min(1e-12).rsqrt()[documents]
         offsets = torch.searchsorted(documents, torch.arange(len(ids_BT) + 1))
         shape = (len(ids_BT), len(self))
         matrix = csr_matrix((values.numpy(), terms.to(torch.int32).numpy(), offsets.numpy()), shape)
+        matrix.eliminate_zeros()
         matrix.sort_indices()
         return matrix
 
