@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from xmc.config import ClustersAuxiliary, EstimateConfig, FixedFanInClassifier, TopKastSparsity
+from xmc.config import ClustersAuxiliary, EstimateConfig, FixedFanInClassifier, TopKastSparsity, TreeLexical
 from xmc.estimate.counts import Counts
 from xmc.estimate.features import estimate_features
 from xmc.estimate.output import auxiliary_output, estimate_output, slots_of
@@ -19,6 +19,9 @@ KERNELS = 110 * MIB  # numba's compiler and the compiled kernels
 CUDA_CONTEXT = 512 * MIB  # not measured: the driver's, cuBLAS's workspace and the kernels'
 CUDA_HOST = 2048 * MIB  # not measured: the interpreter with the libraries of CUDA
 _TFIDF = 12  # bytes a token, and an entry of the labels' features, while labels are clustered
+_TERMS = 40  # bytes a token, of its word and its bigram
+_SORTED = 48  # bytes of a term of a label's documents, while they are sorted
+_BLOCK = 20_000_000  # of these, at most
 _LABEL_TERMS = 100
 
 
@@ -123,7 +126,12 @@ def estimate(config: EstimateConfig, counts: Counts) -> Estimate:
     runtime = Part("interpreter and libraries", INTERPRETER + KERNELS * compiled)
     always = [runtime, *host, *model]
     return Estimate(
-        "CPU", features.width, tuple(_there(always)), (*moments, _before(preparing, model)), (), tuple(unknown)
+        "CPU",
+        features.width,
+        tuple(_there(always)),
+        (*moments, _before(preparing, model), _lexical_half(config, counts)),
+        (),
+        tuple(unknown),
     )
 
 
@@ -174,6 +182,15 @@ def _preparing(config: EstimateConfig, counts: Counts) -> int:
         return bigrams
     entries = min(_LABEL_TERMS * counts.labels, counts.pairs * config.encoder.max_length)
     return max(bigrams, _TFIDF * counts.tokens + 2 * _TFIDF * entries)
+
+
+def _lexical_half(config: EstimateConfig, counts: Counts) -> Moment:
+    """The training documents' rows of terms, and the mean documents of the labels, a block of these at a time."""
+    if not isinstance(config.lexical, TreeLexical):
+        return Moment("learning the lexical half", ())
+    entries = min(_BLOCK, 2 * counts.pairs * counts.tokens // max(1, counts.documents))
+    parts = Part("terms of the documents", _TERMS * counts.tokens), Part("terms of the labels", _SORTED * entries)
+    return Moment("learning the lexical half", parts)
 
 
 def _before(preparing: Moment, model: list[Part]) -> Moment:
