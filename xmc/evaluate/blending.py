@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-Labels = NDArray[np.int64]
+from xmc.evaluate.metrics import Labels, correct
+
 Scores = NDArray[np.floating]
 
 _RATIOS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # of a ranking's weight to the first one's
@@ -63,8 +64,4 @@ def _table(lists: Sequence[tuple[Labels, Scores]], truth: csr_matrix) -> tuple[N
         start += labels.shape[1]
     columns = np.full(names.shape, -1, np.int64)
     np.put_along_axis(columns, place_of, candidates, axis=1)
-    rows = np.repeat(np.arange(len(names)), names.shape[1])
-    pairs = rows * (truth.shape[1] + 1) + columns.ravel()
-    documents = np.repeat(np.arange(truth.shape[0]), np.diff(truth.indptr))
-    true = documents * (truth.shape[1] + 1) + truth.indices
-    return table, (np.isin(pairs, true) & (columns.ravel() >= 0)).reshape(names.shape)
+    return table, correct(columns, truth)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
 from xmc.model.embedding_bag import EmbeddingBag
-from xmc.ops.bag import count_terms, tf_idf
+from xmc.ops.bag import count_terms, document_idf, tf_idf
 
 PAD, UNK = "[PAD]", "[UNK]"
 NUM_SPECIAL = 2  # ids of PAD and UNK; they are no terms
@@ -90,14 +90,8 @@ class BagModel(EmbeddingBag):
         documents: token ids and attention masks, batch by batch.
         """
         self.bigrams.copy_(torch.from_numpy(bigrams))
-        frequency = torch.zeros(len(self.idf))
-        number = 0
-        for input_ids_BT, attention_mask_BT in documents:
-            _, terms, _ = self.terms(input_ids_BT, attention_mask_BT)
-            frequency += torch.bincount(terms, minlength=len(frequency))
-            number += len(input_ids_BT)
-        idf = torch.log((1 + number) / (1 + frequency)) + 1
-        self.idf.copy_(torch.where(frequency > 0, idf, 0.0))
+        batches = ((self.terms(ids_BT, mask_BT)[1], len(ids_BT)) for ids_BT, mask_BT in documents)
+        self.idf.copy_(document_idf(batches, len(self.idf)))
 
     def terms(self, input_ids_BT: Tensor, attention_mask_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Distinct terms of each document.

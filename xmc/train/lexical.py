@@ -53,28 +53,29 @@ def learn_lexical_half(
     labels, leaf_of = labels[:, order], leaf_of[order]
     centroids = label_features(documents, labels, recipe.centroid_terms)
     depth = int(leaf_of.max(initial=0)).bit_length()
-    levels, above = [], np.zeros(len(order), np.int64)
-    for shift in [*range((depth - 1) // _BITS * _BITS, -1, -_BITS)] if depth else []:
-        node_of = leaf_of >> shift
-        levels.append(_level(documents, labels, node_of, above, recipe, seed))
-        above = node_of
-    levels.append(_level(documents, labels, np.arange(len(order)), above, recipe, seed))
+    shifts = range((depth - 1) // _BITS * _BITS, -1, -_BITS) if depth else ()
+    above = np.zeros(len(order), np.int64)
+    levels, members = [], _documents_of(labels, above)
+    for node_of in [*(leaf_of >> shift for shift in shifts), np.arange(len(order))]:
+        positives = _documents_of(labels, node_of)
+        parents = np.zeros(positives.shape[1], np.int64)
+        parents[node_of] = above
+        levels.append(_level(documents, members, positives, parents, recipe, seed))
+        above, members = node_of, positives
     return LexicalHalf(terms, torch.from_numpy(known[order]), levels, Postings.of([_rows_of(centroids)]), UNWEIGHTED)
 
 
 def _level(
     documents: csr_matrix,
-    labels: csr_matrix,
-    node_of: NDArray[np.int64],
-    above: NDArray[np.int64],
+    members: csc_matrix,
+    positives: csc_matrix,
+    parents: NDArray[np.int64],
     recipe: LexicalRecipe,
     seed: int,
 ) -> Level:
-    """The classifiers of nodes, of which each label has one, below those of the level above."""
+    """The classifiers of nodes. members: the documents of each node above, CSC [N, P]. positives: those of each node,
+    CSC [N, n]. parents: [n], ascending."""
     started = time.perf_counter()
-    positives, members = _documents_of(labels, node_of), _documents_of(labels, above)
-    parents = np.zeros(positives.shape[1], np.int64)
-    parents[node_of] = above
     first = np.searchsorted(parents, np.arange(members.shape[1] + 1))
     problem = Problem(
         documents,
@@ -91,7 +92,7 @@ def _level(
         seed=seed,
     )
     nodes = solve(problem)
-    logger.info("lexical half: %d classifiers learned in %.0f s", len(node_of), time.perf_counter() - started)
+    logger.info("lexical half: %d classifiers learned in %.0f s", len(parents), time.perf_counter() - started)
     return Level(Postings.of(nodes), torch.from_numpy(np.concatenate([biases for _, _, _, biases in nodes])))
 
 

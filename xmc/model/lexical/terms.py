@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from xmc.ops.bag import count_terms, tf_idf
+from xmc.ops.bag import count_terms, document_idf, tf_idf
 
 _FIRST_WORD = 1  # lower ids are padding
 
@@ -46,11 +46,8 @@ class Terms:
         special_ids: tokens that are no terms, nor is what no document has.
         """
         terms = cls(torch.ones(vocab_size + len(bigrams)), torch.from_numpy(bigrams))
-        frequency, number = torch.zeros(len(terms), dtype=torch.int64), 0
-        for ids_BT, mask_BT in documents:
-            frequency += torch.bincount(terms._counts(ids_BT, mask_BT)[1], minlength=len(terms))
-            number += len(ids_BT)
-        terms.idf.copy_(torch.where(frequency > 0, torch.log((1 + number) / (1 + frequency)) + 1, 0.0))
+        batches = ((terms._counts(ids_BT, mask_BT)[1], len(ids_BT)) for ids_BT, mask_BT in documents)
+        terms.idf.copy_(document_idf(batches, len(terms)))
         terms.idf[list(special_ids)] = 0
         return terms
 

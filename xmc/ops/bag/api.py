@@ -3,6 +3,7 @@
 import functools
 import importlib
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -59,6 +60,18 @@ def count_terms(
         ids_BT.contiguous(), mask_BT.contiguous(), bigrams, first_word, vocab_size
     )
     return found
+
+
+def document_idf(batches: Iterable[tuple[Tensor, int]], size: int) -> Tensor:
+    """log((1 + N) / (1 + df)) + 1 of each of `size` terms, float32, counted in N documents; 0 where none has it.
+
+    batches: the distinct terms of some documents, int64 [E], and how many documents these are.
+    """
+    frequency, number = torch.zeros(size, dtype=torch.int64), 0
+    for terms, documents in batches:
+        frequency += torch.bincount(terms, minlength=size)
+        number += documents
+    return torch.where(frequency > 0, torch.log((1 + number) / (1 + frequency)) + 1, 0.0)
 
 
 @torch.no_grad()

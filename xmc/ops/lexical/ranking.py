@@ -29,16 +29,15 @@ def best_children(documents: csr_matrix, postings: Postings, bias: NDArray[np.fl
     A row's score is that of its node plus -max(0, 1 - s)^3, where s is what the row makes of the document: the log of a
     probability (PECOS, Yu et al. 2022, section 3.2.2: the `l3-hinge`). -1 where there are fewer rows.
     """
-    first, *_ = postings.arrays
+    arrays = postings.arrays
     nodes, scores = beam
-    widest = int(np.diff(first).max(initial=1))
+    entries = _entries(documents)
+    widest = int(np.diff(arrays[0]).max(initial=1))
     found, best = _empty(documents.shape[0], k)
 
     def run(start: int, stop: int) -> None:
         scratch = np.empty(widest, np.float32)
-        kernels.rank_children(
-            *(*_entries(documents), nodes, scores, *postings.arrays, bias, found, best, scratch, start, stop)
-        )
+        kernels.rank_children(*(*entries, nodes, scores, *arrays, bias, found, best, scratch, start, stop))
 
     in_parallel(kernels.rank_children, run, _ranges(documents))
     return found, best
@@ -51,11 +50,12 @@ def best_rows(documents: csr_matrix, postings: Postings, k: int, budget: int) ->
     budget: entries that a document may read; beyond, its terms with the most entries are passed over, which tell least.
     """
     found, best = _empty(documents.shape[0], k)
-    rows = int(postings.arrays[0][-1])
+    entries, arrays = _entries(documents), postings.arrays
+    rows = int(arrays[0][-1])
 
     def run(start: int, stop: int) -> None:
         scratch = np.zeros(rows, np.float32), np.zeros(rows, np.bool_), np.empty(rows, np.int64)
-        kernels.rank_rows(*(*_entries(documents), *postings.arrays, found, best, *scratch, budget, start, stop))
+        kernels.rank_rows(*(*entries, *arrays, found, best, *scratch, budget, start, stop))
 
     in_parallel(kernels.rank_rows, run, _ranges(documents))
     return found, best
