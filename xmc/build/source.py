@@ -241,7 +241,8 @@ def learned_part(corpus: Corpus, source: XMCModel) -> Corpus:
 
 
 def with_kept_labels(model: XMCModel, source: XMCModel) -> XMCModel:
-    """The model and, behind its labels, those of the source that it lacks, with their rows."""
+    """The model and, behind its labels, those of the source that it lacks, with their rows; these the lexical half does
+    not know."""
     mine = set(model.label_ids)
     rows = [row for row, label in enumerate(source.label_ids) if label not in mine]
     labels = torch.cat([torch.arange(len(mine)), torch.tensor(rows, dtype=torch.int64) + len(mine)])
@@ -256,4 +257,5 @@ def with_kept_labels(model: XMCModel, source: XMCModel) -> XMCModel:
         label_names=[*model.label_names, *(source.label_names[row] for row in rows)],
         loss=model.loss,
         logit_adjustment=model.logit_adjustment,
+        lexical=model.lexical,
     )

@@ -91,9 +91,9 @@ def _train(config: TrainConfig, config_yaml: str, device: torch.device, attend: 
         return
     _take_best(setup.state, checkpoints)
     model = setup.state.model
+    build.learn_lexical_half_(config, model, learned, setup.dev_batches)
     if source is not None and keeps:
         model = build.with_kept_labels(model, source)
-    build.learn_lexical_half_(config, model, learned, setup.dev_batches)
     _finish(setup, model, config)
 
 
