@@ -33,7 +33,10 @@ MAY_IMPORT = {
     "add_labels": {"types", "storage", "config", "build", "data", "model", "train"},
     "run_report": {"types", "storage", "data", "evaluate", "model", "ops", "sparsity"},
     "estimate": {"types", "storage", "config", "build", "data", "model", "ops"},
-    "tune": {"types", "config", "train"},
+    "tune": {
+        *("types", "values", "storage", "config", "build", "data", "evaluate", "model", "train", "run_report"),
+        *("estimate", "commands"),
+    },
     "commands": {
         *("types", "values", "storage", "config", "build", "data", "evaluate", "model", "train", "predict"),
         *(
@@ -45,13 +48,12 @@ MAY_IMPORT = {
             "estimate",
             "flops",
             "run_report",
-            "tune",
         ),
     },
     "label_lists": {"types"},
     "estimator": {"types", "storage", "config", "build", "commands", "evaluate", "label_lists", "model", "train"},
     "endings": {"errors", "terminal"},
-    "cli": {"types", "terminal", "storage", "config", "commands", "build", "train", "endings"},
+    "cli": {"types", "terminal", "storage", "config", "commands", "tune", "build", "train", "endings"},
     "__init__": {"errors", "threads", "model", "estimator"},
     "__main__": {"cli", "endings", "terminal"},
 }

@@ -172,9 +172,10 @@ def _tune(cfg: DictConfig) -> None:
     config = parse(TuneConfig, container(cfg))
     from xmc import commands
     from xmc.train.loop import Interrupted
+    from xmc.tune.command import tune
 
     try:
-        commands.tune(commands.with_recipe(config, _given()), _given())
+        tune(commands.with_recipe(config, _given()), _given())
     except Interrupted as stop:
         interrupted(AGAIN, stop.signal_number)
 

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from harness import Run, command, small
 
-from xmc.commands import tuning
 from xmc.config import EstimateConfig, TrainConfig
 from xmc.estimate import Counts, Estimate
 from xmc.estimate.memory import Part
@@ -23,6 +22,7 @@ from xmc.tune.halving import Trial
 
 pytest.importorskip("optuna")
 
+from xmc.tune import session
 from xmc.tune.study import Study
 
 
@@ -162,14 +162,14 @@ def test_the_budget_is_held_and_a_larger_one_goes_on(corpus: Path, tmp_path: Pat
 def test_a_trial_that_diverges_does_not_end_the_study(
     corpus: Path, tmp_path: Path, xmc: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = tuning.train_run
+    real = session.train_run
 
     def diverge(config: TrainConfig, *rest: Any) -> None:
         if config.run.endswith("0001"):
             raise Diverged("the loss is nan at step 3: training diverged. Lower the rates")
         real(config, *rest)
 
-    monkeypatch.setattr(tuning, "train_run", diverge)
+    monkeypatch.setattr(session, "train_run", diverge)
     done = xmc("tune", *settings(corpus, tmp_path / "study", AT_ONCE))
     assert "trial 1 failed: the loss is nan at step 3" in done.stderr
     assert [trial.lost is None for trial in known(tmp_path / "study")] == [True, False]
@@ -181,7 +181,7 @@ def test_what_does_not_fit_is_not_tried(
     output = tmp_path / "study"
     refused = xmc("tune", *settings(corpus, output, "device_memory=100MiB"), check=False)
     assert "it would take" in refused.stderr and "see xmc estimate" in refused.stderr
-    real = tuning.estimate.estimate
+    real = session.estimate.estimate
     proposed: list[Estimate] = []
 
     def proposals_are_odd(config: EstimateConfig, counts: Counts) -> Estimate:
@@ -190,8 +190,8 @@ def test_what_does_not_fit_is_not_tried(
         large = dataclasses.replace(own, always=(*own.always, Part("large", 1 << 40)))
         return [own, large, dataclasses.replace(own, width=7)][len(proposed) - 1]
 
-    monkeypatch.setattr(tuning.estimate, "estimate", proposals_are_odd)
-    monkeypatch.setattr(tuning, "ATTEMPTS", 2)
+    monkeypatch.setattr(session.estimate, "estimate", proposals_are_odd)
+    monkeypatch.setattr(session, "ATTEMPTS", 2)
     done = xmc("tune", *settings(corpus, output, AT_ONCE))
     assert done.stderr.count("not tried: ") == 2 and ": it would take 1,049,2" in done.stderr
     assert "classifier.fan_in=8 exceeds the 7 features" in done.stderr
@@ -248,12 +248,12 @@ def test_an_adjustment_that_pays_is_taken(
         tried.append(of_it)
         return {"nDCG@5": 0.999 + 0.1 * len(tried)}
 
-    monkeypatch.setattr(tuning, "measure", measure)
+    monkeypatch.setattr(session, "measure", measure)
     given = [o for o in settings(corpus, output, AT_ONCE) if o != "trials=2"] + ["trials=1"]
     table = xmc("tune", *given).stdout
-    assert f"trainer.logit_adjustment={tuning.ADJUSTMENTS[-1]}" in table and len(tried) == len(tuning.ADJUSTMENTS)
+    assert f"trainer.logit_adjustment={session.ADJUSTMENTS[-1]}" in table and len(tried) == len(session.ADJUSTMENTS)
     assert "logit_adjustment: 0.3" in (output / "best.yaml").read_text()
-    assert xmc("tune", *given).stdout == table and len(tried) == len(tuning.ADJUSTMENTS)
+    assert xmc("tune", *given).stdout == table and len(tried) == len(session.ADJUSTMENTS)
 
 
 def test_without_optuna(corpus: Path, tmp_path: Path, xmc: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,9 @@ from xmc.tune.halving import (
     Trial,
     best_two,
     by_seed,
-    first_seconds,
     last_chance,
     missing_repeats,
+    new_seconds,
     promoted,
     surplus,
     whole_seconds,
@@ -52,9 +52,10 @@ def test_no_rung_begins_that_would_not_end_in_time() -> None:
     assert promoted([*trials, slow, trial(3, 0.1)], 20.0) == trials[1], "the next best that can"
 
 
-def test_a_new_trial_takes_what_the_slowest_did() -> None:
-    assert first_seconds([], 100.0) == 0
-    assert first_seconds([trial(0, 0.5, seconds=10.0), trial(1, 0.5, seconds=30.0)], 200.0) == pytest.approx(66.0)
+def test_a_new_trial_takes_what_others_did() -> None:
+    assert new_seconds([], 100.0) == 0
+    rates = [trial(0, 0.5, seconds=10.0), trial(1, 0.5, seconds=30.0), trial(2, 0.5, seconds=90.0), trial(3)]
+    assert new_seconds(rates, 200.0) == pytest.approx(264.0)
 
 
 def test_where_no_new_one_fits_the_best_that_waits_goes_on() -> None:

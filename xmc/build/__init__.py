@@ -1,7 +1,7 @@
 """The one place where configuration becomes objects."""
 
 from xmc.build.data import build_batches, fields_of, load_corpus, prepare_data, read_corpus, with_dev
-from xmc.build.lexical import learn_lexical_half_
+from xmc.build.lexical import blend_, build_lexical_half
 from xmc.build.model import build_encoder, build_intermediate, build_transformation
 from xmc.build.source import inherited_settings, learned_part, load_source, model_folder, with_kept_labels
 from xmc.build.sparsity import why_nothing_rewires
@@ -17,16 +17,17 @@ from xmc.build.training import (
 
 __all__ = [
     "Training",
+    "blend_",
     "build_batches",
     "build_encoder",
     "build_intermediate",
+    "build_lexical_half",
     "build_tracker",
     "build_training",
     "build_transformation",
     "check_tracking",
     "fields_of",
     "inherited_settings",
-    "learn_lexical_half_",
     "learned_part",
     "load_corpus",
     "load_source",

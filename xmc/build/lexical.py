@@ -14,6 +14,7 @@ from xmc.data import Batches, Corpus
 from xmc.evaluate.blending import fit_weights
 from xmc.model import XMCModel
 from xmc.model.bag import frequent_bigrams
+from xmc.model.encoder import Encoder
 from xmc.model.lexical import CANDIDATES, LexicalHalf, Terms
 from xmc.train.lexical import LexicalRecipe, learn_lexical_half
 from xmc.types import Batch, TopK
@@ -26,25 +27,23 @@ _NAMED = 0.08  # share of them with a word of the label's name, below which name
 _FITTED = 10_000  # dev documents, at most, that the weights are fitted to
 
 
-def learn_lexical_half_(config: c.TrainConfig, model: XMCModel, corpus: Corpus, dev: Batches | None) -> None:
-    """Learn the half on the training documents and put it into the model.
+def build_lexical_half(config: c.TrainConfig, encoder: Encoder, corpus: Corpus) -> LexicalHalf | None:
+    """The half of a run, learned on the training documents, with weights of no dev data; None where it has none.
 
-    The names of the labels are documents too where documents have the words of their labels' names. The weights are
-    those with the best nDCG@5 on dev, or fixed ones where there is no dev. Where the half adds nothing, the model stays
-    without it.
+    Of the network nothing counts but the tokens that its encoder reads. The names of the labels are documents too where
+    documents have the words of their labels' names.
     """
     if isinstance(config.lexical, c.NoLexical):
-        return
-    taught = corpus.with_label_texts() if model.encoder.reads_text else corpus
-    batches = build_batches(config, taught, "train", model.encoder, config.trainer.batch_size)
+        return None
+    taught = corpus.with_label_texts() if encoder.reads_text else corpus
+    batches = build_batches(config, taught, "train", encoder, config.trainer.batch_size)
     own = len(corpus.split("train"))
-    section, size = config.lexical, len(model.encoder.tokenizer)
-    reads_text = model.encoder.reads_text
+    section, size = config.lexical, len(encoder.tokenizer)
     bigrams = np.zeros(0, np.int64)
-    if reads_text and section.bigrams:
+    if encoder.reads_text and section.bigrams:
         bigrams = frequent_bigrams(*batches.flat_tokens(), size, section.bigrams, section.min_documents)
-    if reads_text:
-        special = model.encoder.tokenizer.all_special_ids
+    if encoder.reads_text:
+        special = encoder.tokenizer.all_special_ids
         terms = Terms.learned(size, bigrams, special, ((b.input_ids, b.attention_mask) for b in _in_order(batches)))
     else:
         terms = Terms(torch.ones(size), torch.from_numpy(bigrams))
@@ -53,11 +52,19 @@ def learn_lexical_half_(config: c.TrainConfig, model: XMCModel, corpus: Corpus, 
     if own < documents.shape[0] and (share := _share_with_names(documents, labels, own, config.seed)) < _NAMED:
         logger.info("lexical half: labels' names are left out: %.0f%% of documents have a word of them", 100 * share)
         documents, labels = documents[:own], labels[:own]
-    half = learn_lexical_half(terms, documents, labels, _recipe(section), config.seed)
-    if dev is not None:
-        half = half.weighted(_fitted_weights(model, half, dev, config.seed))
-    logger.info("blend: %.3g network, %.3g tree, %.3g centroids", *half.weights)
-    model.lexical = half if half.weights[0] < 1 else None
+    return learn_lexical_half(terms, documents, labels, _recipe(section), config.seed)
+
+
+def blend_(model: XMCModel, half: LexicalHalf | None, dev: Batches | None, seed: int) -> None:
+    """Put the half into the model, with the weights that have the best nDCG@5 on dev, or its own where there is no dev.
+
+    Where it adds nothing, the model stays without it.
+    """
+    if half is not None and dev is not None:
+        half = half.weighted(_fitted_weights(model, half, dev, seed))
+    if half is not None:
+        logger.info("blend: %.3g network, %.3g tree, %.3g centroids", *half.weights)
+    model.lexical = half if half is not None and half.weights[0] < 1 else None
 
 
 def _share_with_names(documents: csr_matrix, labels: csr_matrix, own: int, seed: int) -> float:

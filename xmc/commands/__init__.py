@@ -8,7 +8,6 @@ with undisturbed():  # they import torch and transformers
     from xmc.commands.run_folder import check_run_folder
     from xmc.commands.serving import add_labels, predict_run
     from xmc.commands.training import train_run
-    from xmc.commands.tuning import tune
 
 __all__ = [
     "add_labels",
@@ -22,6 +21,5 @@ __all__ = [
     "prepare_set",
     "report_runs",
     "train_run",
-    "tune",
     "with_recipe",
 ]

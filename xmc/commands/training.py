@@ -14,6 +14,7 @@ from xmc.config.shell import shell_command
 from xmc.data import Corpus
 from xmc.evaluate import check_metric_name
 from xmc.model import XMCModel
+from xmc.model.lexical import LexicalHalf
 from xmc.model.quantised import round_tables_
 from xmc.model.tensor_file import fill
 from xmc.storage import whole_file
@@ -26,11 +27,14 @@ logger = logging.getLogger(__name__)
 FEW = 20  # dev documents: fewer are told
 
 
-def train_run(config: TrainConfig, config_yaml: str, attend: Attend | None = None) -> None:
+def train_run(
+    config: TrainConfig, config_yaml: str, attend: Attend | None = None, half: LexicalHalf | None = None
+) -> None:
     """Train from raw text, or from a trained model, to `<run>/model`, or go on where the run was interrupted.
 
     config_yaml: the resolved configuration, to be kept in the run folder. attend: may let the run pause with a
-    checkpoint, to be resumed; a paused run has no model yet.
+    checkpoint, to be resumed; a paused run has no model yet, but figures on dev of what it would save now, if they are
+    wanted. half: the lexical half, where it was learned before.
     """
     run = Path(config.run)
     if config.resume and is_finished(run):
@@ -42,10 +46,12 @@ def train_run(config: TrainConfig, config_yaml: str, attend: Attend | None = Non
     device = build.prepare_machine(config.trainer.device, config.trainer.threads)
     with held(run):
         check_run_folder(run, config.resume)
-        _train(config, config_yaml, device, attend)
+        _train(config, config_yaml, device, attend, half)
 
 
-def _train(config: TrainConfig, config_yaml: str, device: torch.device, attend: Attend | None) -> None:
+def _train(
+    config: TrainConfig, config_yaml: str, device: torch.device, attend: Attend | None, half: LexicalHalf | None
+) -> None:
     run = Path(config.run)
     corpus = build.load_corpus(config)
     source, keeps = None, False
@@ -87,11 +93,17 @@ def _train(config: TrainConfig, config_yaml: str, device: torch.device, attend: 
         )
     finally:
         tracker.close()
-    if not setup.state.progress.finished:
+    finished = setup.state.progress.finished
+    if not finished and (attend is None or not attend.ended):
         return
     _take_best(setup.state, checkpoints)
     model = setup.state.model
-    build.learn_lexical_half_(config, model, learned, setup.dev_batches)
+    if half is None:
+        half = build.build_lexical_half(config, model.encoder, learned)
+    build.blend_(model, half, setup.dev_batches, config.seed)
+    if not finished:
+        _write_figures(setup, model, config)
+        return
     if source is not None and keeps:
         model = build.with_kept_labels(model, source)
     _finish(setup, model, config)
@@ -142,11 +154,15 @@ def _finish(setup: build.Training, model: XMCModel, config: TrainConfig) -> None
     """
     run, step = Path(config.run), setup.state.progress.best_step
     round_tables_(model)
-    if setup.dev_batches is not None:
-        report = measure(model, setup.dev_batches, corpus_of(model, config), "dev", config.metrics)
-        write_json(run / "metrics-dev.json", report.to_dict())
+    _write_figures(setup, model, config)
     if isinstance(config, FinetuneConfig):
         tell_change(config, model)
     save_model(model, run / "model")
     which = "last model" if step is None else f"best model (step {step})"
     logger.info("%s -> %s", which, run / "model")
+
+
+def _write_figures(setup: build.Training, model: XMCModel, config: TrainConfig) -> None:
+    if setup.dev_batches is not None:
+        report = measure(model, setup.dev_batches, corpus_of(model, config), "dev", config.metrics)
+        write_json(Path(config.run) / "metrics-dev.json", report.to_dict())

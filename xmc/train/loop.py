@@ -54,8 +54,14 @@ class Plan:
     patience: int | None
 
 
-Attend = Callable[[Progress, Plan], Literal["go on", "save", "pause"]]
-"""Looks at a run before its first step and after every step: may it go on, write a checkpoint, or pause with one?"""
+class Attend(Protocol):
+    """Looks at a run before its first step and after every step: it goes on, writes a checkpoint, or pauses with one."""
+
+    def __call__(self, progress: Progress, plan: Plan, /) -> Literal["go on", "save", "pause"]: ...
+
+    @property
+    def ended(self) -> bool:
+        """Whether a run that paused is to be measured as it stands."""
 
 
 class Diverged(XMCError):

@@ -1,1 +1,1 @@
-"""`xmc tune`: what is tried (`space`), which of it goes on (`halving`), the record (`study`), the end (`outcome`)."""
+"""`xmc tune`: a record (`study`) and a loop (`session`) around `xmc train`."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import mean
+from statistics import mean, median
 
 from xmc.tune.space import Values
 
@@ -49,9 +49,10 @@ class Trial:
         return _MARGIN * self.rate * self.work * (RUNGS[done] - RUNGS[done - 1])
 
 
-def first_seconds(trials: Sequence[Trial], work: float) -> float:
-    """What the first rung of a trial of so much work would take, as the slowest so far did; 0 where there is none."""
-    return _MARGIN * RUNGS[0] * work * max((trial.rate for trial in trials if trial.scores), default=0.0)
+def new_seconds(trials: Sequence[Trial], work: float) -> float:
+    """What all rungs of a new trial of so much work would take, at the median rate so far; 0 where there is none."""
+    rates = [trial.rate for trial in trials if trial.scores]
+    return _MARGIN * work * median(rates) if rates else 0.0
 
 
 def promoted(trials: Sequence[Trial], left: float) -> Trial | None:

@@ -8,9 +8,9 @@
 | `encoder.width` (not of a transformer) | half to four times the recommended |
 | `encoder.dropout` | 0 to 0.6 |
 | `encoder.term_dropout`, of a transformer `encoder.lexical.term_dropout` | 0 to 0.4 |
-| `encoder.bigrams`, `encoder.min_frequency` (of a bag) | none, the recommended, three times as many; 1, 2 |
+| `encoder.bigrams` (of a bag) | none, the recommended, three times as many |
 | `encoder.lr` (of a transformer) | a quarter to four times the recommended |
-| `trainer.epochs` (without `trainer.max_steps`) | a quarter to twice the recommended |
+| `trainer.epochs` (without `trainer.max_steps`) | half to four times the recommended |
 | `trainer.batch_size` | half to four times the recommended |
 | `trainer.label_texts` (of texts) | false, true |
 
@@ -129,9 +129,8 @@ def _dimensions(base: TrainConfig, kind_is_fixed: bool) -> Iterator[Dimension]:
         yield Dimension("encoder.term_dropout", _with(encoder.term_dropout, *lost))
     if encoder.kind == "bag":
         yield Dimension("encoder.bigrams", _with(encoder.bigrams, 0, 3 * encoder.bigrams or 100_000))
-        yield Dimension("encoder.min_frequency", _with(encoder.min_frequency, 1, 2))
     if trainer.max_steps is None:
-        yield Dimension("trainer.epochs", Choice(tuple(trainer.epochs * f for f in (0.25, 0.5, 1.0, 2.0))))
+        yield Dimension("trainer.epochs", Choice(tuple(trainer.epochs * f for f in (0.5, 1.0, 2.0, 4.0))))
     yield Dimension("trainer.batch_size", _around(trainer.batch_size))
     if base.data.kind != "bow":
         yield Dimension("trainer.label_texts", Choice((False, True)))

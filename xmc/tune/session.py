@@ -1,8 +1,7 @@
-"""The best settings that a budget of time finds."""
+"""A session of a study: what is tried next, the time that it takes, and what is told at the end."""
 
 import functools
 import gc
-import importlib.util
 import logging
 import shutil
 import time
@@ -19,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from xmc import build, estimate
 from xmc.commands.measuring import measure
-from xmc.commands.run_folder import held, is_finished, load_model
+from xmc.commands.run_folder import is_finished, load_model
 from xmc.commands.training import train_run
 from xmc.config import (
     EstimateConfig,
@@ -32,19 +31,18 @@ from xmc.config import (
     to_yaml,
 )
 from xmc.data import Corpus
-from xmc.evaluate import check_metric_name
 from xmc.run_report import flat
-from xmc.storage import whole_file
+from xmc.storage import read_json, whole_file
 from xmc.train.loop import Diverged
-from xmc.train.tracking import read_log
+from xmc.tune.halves import Halves
 from xmc.tune.halving import (
     RUNGS,
     Trial,
     best_two,
     by_seed,
-    first_seconds,
     last_chance,
     missing_repeats,
+    new_seconds,
     promoted,
     surplus,
     whole_seconds,
@@ -53,6 +51,7 @@ from xmc.tune.halving import (
 from xmc.tune.outcome import Recipe, differences, table
 from xmc.tune.rung import Rung
 from xmc.tune.space import Space, Value, space_around
+from xmc.tune.study import Study
 from xmc.types import XMCError
 from xmc.values import LARGEST
 
@@ -72,35 +71,20 @@ _OF_THE_STUDY = {
 """Keys that no trial's result depends on; the data is known by its content."""
 
 
-def tune(config: TuneConfig, fixed: Collection[str]) -> None:
-    """Search for settings until the budget is spent, or go on with it; tell the best, and leave `<output>/best.yaml`.
+class Session:
+    """A study is begun, or gone on with, until its budget is spent.
 
-    fixed: the keys that the user has given.
+    fixed: the keys that the user has given. began: when, by the monotonic clock.
     """
-    if importlib.util.find_spec("optuna") is None:
-        raise XMCError("xmc tune needs the package optuna: pip install 'xmc[tune]'")
-    began = time.monotonic()
-    check_metric_name(config.trainer.metric, config.metrics.ks)
-    build.check_tracking(config)
-    with held(Path(config.output)):
-        corpus = build.load_corpus(config)
-        if "dev" not in corpus.splits:
-            raise XMCError("xmc tune chooses by a dev split, and data.dev_fraction=0 leaves none; give a fraction")
-        _Tuning(config, fixed, corpus, began).run()
-
-
-class _Tuning:
-    """A session of a study. began: when, by the monotonic clock."""
 
     def __init__(self, config: TuneConfig, fixed: Collection[str], corpus: Corpus, began: float) -> None:
-        from xmc.tune.study import Study
-
         self.config, self.corpus = config, corpus
         self.fixed = [key for key in fixed if key not in _OF_THE_STUDY and not key.startswith("data")]
         self.output = Path(config.output)
         self.study = Study(self.output / "study.db")
         self._check_identity()
         self._began = began - (self.study.recall("spent") or 0.0)
+        self._halves = Halves(self.output / "lexical", self.study, corpus, config.seed)
         self._counts: dict[str, estimate.Counts] = {}
         self._bar = tqdm(disable=None, leave=False, bar_format="{desc} {percentage:3.0f}%|{bar}|")
 
@@ -173,7 +157,7 @@ class _Tuning:
         if not trials[0].finished and not trials[0].lost:
             return None
         begun = next((t for t in trials if t.waits and not t.scores and t.repeats is None), None)
-        if begun is not None and first_seconds(trials, begun.work) <= left:
+        if begun is not None and RUNGS[0] * new_seconds(trials, begun.work) <= left:
             return begun
         return promoted(trials, left) or self._new(trials, left) or last_chance(trials, left)
 
@@ -213,9 +197,9 @@ class _Tuning:
             except XMCError as error:
                 logger.info("not tried: %s: %s", differences(values, self.space.recommended), error)
                 continue
-            if first_seconds(trials, work := self._work(proposed)) > left:
-                return None
-            return self.study.add(self.space, values, seed=self.config.seed, work=work)
+            work = self._work(proposed)
+            if self._halves.seconds(proposed) + new_seconds(trials, work) <= left:
+                return self.study.add(self.space, values, seed=self.config.seed, work=work)
         return None
 
     def _check_size(self, config: TrainConfig) -> None:
@@ -254,9 +238,10 @@ class _Tuning:
 
     def _rung(self, trial: Trial, config: TrainConfig) -> Rung | str:
         """Run a trial to the end of its next rung, or of the budget; a text tells why it failed."""
-        rung = Rung(trial, lambda: self.left, functools.partial(self._look, trial))
         try:
-            train_run(config, to_yaml(config), rung)
+            half = self._halves.of(config)
+            rung = Rung(trial, lambda: self.left, functools.partial(self._look, trial))
+            train_run(config, to_yaml(config), rung, half)
         except (Diverged, MemoryError, torch.OutOfMemoryError) as error:
             return f"failed: {str(error).partition(';')[0]}"
         finally:
@@ -272,9 +257,7 @@ class _Tuning:
             logger.info("trial %d %s", trial.number, outcome)
         elif outcome.ended or is_finished(folder):
             last = is_finished(folder)
-            score = max(
-                r[f"dev/{metric}"] for r in read_log(folder / "log.jsonl") if r.get(f"dev/{metric}") is not None
-            )
+            score = float(read_json(folder / "metrics-dev.json")["metrics"][metric])
             self.study.reached(trial, score, outcome.seconds, last)
             self._tell_rung(trial, score, last)
         self._tidy()
@@ -325,12 +308,14 @@ class _Tuning:
     def _best_adjustment(self, best: Trial) -> float:
         trained = load_run_config(folder := self._folder(best.number))
         model = load_model(folder, build.prepare_machine(trained.trainer.device, trained.trainer.threads))
+        half = self._halves.of(trained)
         batches = build.build_batches(trained, self.corpus, "dev", model.encoder, 4 * trained.trainer.batch_size)
         counts = torch.from_numpy(self.corpus.label_counts("train"))
         scores = {trained.trainer.logit_adjustment: best.scores[-1] + PAYS}
         for tau in ADJUSTMENTS:
             if self.left > 0 and tau not in scores:
                 model.classifier.adjust_logits(counts, len(self.corpus.split("train")), tau)
+                build.blend_(model, half, batches, trained.seed)
                 report = measure(model, batches, self.corpus, "dev", trained.metrics)
                 scores[tau] = report[trained.trainer.metric]
         return max(scores, key=lambda tau: scores[tau])
@@ -366,10 +351,10 @@ def _clock(seconds: float) -> str:
 @contextmanager
 def _trials_in_turn() -> Iterator[None]:
     """Inside, trials say nothing but their warnings, and leave no memory behind."""
-    package, bars = logging.getLogger("xmc"), transformers_logging.is_progress_bar_enabled()
-    levels = package.level, logger.level
+    package, own = logging.getLogger("xmc"), logging.getLogger("xmc.tune")
+    levels, bars = (package.level, own.level), transformers_logging.is_progress_bar_enabled()
     package.setLevel(logging.WARNING)
-    logger.setLevel(logging.INFO)
+    own.setLevel(logging.INFO)
     transformers_logging.disable_progress_bar()
     gc.freeze()  # what is imported, so that what a trial leaves is soon found
     try:
@@ -377,6 +362,6 @@ def _trials_in_turn() -> Iterator[None]:
     finally:
         gc.unfreeze()
         package.setLevel(levels[0])
-        logger.setLevel(levels[1])
+        own.setLevel(levels[1])
         if bars:
             transformers_logging.enable_progress_bar()
