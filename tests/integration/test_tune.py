@@ -4,6 +4,7 @@ import dataclasses
 import json
 import random
 import shlex
+import shutil
 import signal
 import subprocess
 import time
@@ -26,8 +27,21 @@ from xmc.tune import session
 from xmc.tune.study import Study
 
 
+@pytest.fixture(scope="module")
+def corpus(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A part of it, and of each text the first words, so that no model is right throughout."""
+    folder = tmp_path_factory.mktemp("few") / "data"
+    folder.mkdir()
+    (folder / "labels.tsv").write_bytes((corpus / "labels.tsv").read_bytes())
+    for split, count in (("train", 120), ("dev", 40), ("test", 5)):
+        documents = [json.loads(line) for line in (corpus / f"{split}.jsonl").read_text().splitlines()[:count]]
+        lines = [json.dumps(d | {"text": " ".join(d["text"].split()[:3])}) + "\n" for d in documents]
+        (folder / f"{split}.jsonl").write_text("".join(lines))
+    return folder
+
+
 def settings(corpus: Path, output: Path, *more: object) -> list[object]:
-    overrides = ["trainer.epochs=2", "trainer.eval_every=5", "trainer.log_every=1", "sparsity.interval=5"]
+    overrides = ["trainer.epochs=2", "trainer.eval_every=2", "trainer.log_every=1", "sparsity.interval=5"]
     return small(corpus, *overrides, "trials=2", "budget=1h", f"output={output}", "run=there", *more)
 
 
@@ -64,7 +78,7 @@ def test_the_recommended_settings_come_first(corpus: Path, undisturbed: Path, tm
     assert (undisturbed / "trials" / "0000" / "metrics-dev.json").read_text() == of_train
     first = known(undisturbed)[0]
     assert first.scores[-1] == json.loads(of_train)["metrics"]["nDCG@5"]
-    assert len(first.scores) == 3 and first.scores[0] <= first.scores[1] <= first.scores[2]
+    assert len(first.scores) == 3 and 0 < min(first.scores) and max(first.scores) < 1
 
 
 def test_what_is_left_of_a_study(corpus: Path, undisturbed: Path, tmp_path: Path, xmc: Run) -> None:
@@ -100,7 +114,7 @@ def test_a_killed_study_ends_the_same(corpus: Path, tmp_path: Path, xmc: Run, un
     output = tmp_path / "study"
     steps = sum(len(losses(path.parent)) for path in undisturbed.glob("trials/*/log.jsonl"))
     ended: list[Trial] = []
-    for moment in sorted(random.sample(range(20, steps - 5), kills)):  # the first rung ends with step 15
+    for moment in sorted(random.sample(range(7, steps - 3), kills)):  # the first rung ends with step 4
         print("killed after step", moment)
         arguments = command("tune", *settings(corpus, output))
         with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
@@ -120,7 +134,7 @@ def test_a_killed_study_ends_the_same(corpus: Path, tmp_path: Path, xmc: Run, un
     assert (output / "best.yaml").read_bytes() == (undisturbed / "best.yaml").read_bytes()
     for number, log in first.items():  # what ended its first rung was not trained anew: the times in its log are those
         now = (output / "trials" / f"{number:04d}" / "log.jsonl").read_bytes()
-        assert now.splitlines()[:15] == log.splitlines()[:15]
+        assert now.splitlines()[:4] == log.splitlines()[:4]
 
 
 @pytest.mark.slow
@@ -131,7 +145,7 @@ def test_stopped_by_a_signal_it_goes_on(
 
     def log_and_stop(self: LocalLog, record: Record) -> None:
         real(self, record)
-        if record["step"] == 23 and "loss" in record:
+        if record["step"] == 9 and "loss" in record:
             signal.raise_signal(signal.SIGTERM)
 
     given = [o for o in settings(corpus, output) if o != "trials=2"]
@@ -140,7 +154,7 @@ def test_stopped_by_a_signal_it_goes_on(
         stopped = xmc("tune", *given, check=False)
     assert stopped.returncode == 128 + signal.SIGTERM
     assert "interrupted; give the command again" in stopped.stderr
-    assert list((output / "trials" / "0000" / "checkpoints").glob("step-00000023"))
+    assert list((output / "trials" / "0000" / "checkpoints").glob("step-00000009"))
     xmc("tune", *given, "trials=1")
     assert told(known(output)) == told(known(undisturbed)[:1])
 
@@ -239,9 +253,11 @@ def test_a_folder_holds_one_study(corpus: Path, tmp_path: Path, undisturbed: Pat
 
 
 def test_an_adjustment_that_pays_is_taken(
-    corpus: Path, tmp_path: Path, xmc: Run, monkeypatch: pytest.MonkeyPatch
+    corpus: Path, tmp_path: Path, undisturbed: Path, xmc: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    output = tmp_path / "study"
+    output = shutil.copytree(undisturbed, tmp_path / "study")
+    for trial in known(output):
+        Study(output / "study.db").remember(f"adjustment of {trial.number}", None)
     tried: list[object] = []
 
     def measure(*of_it: object) -> dict[str, float]:
@@ -249,11 +265,10 @@ def test_an_adjustment_that_pays_is_taken(
         return {"nDCG@5": 0.999 + 0.1 * len(tried)}
 
     monkeypatch.setattr(session, "measure", measure)
-    given = [o for o in settings(corpus, output, AT_ONCE) if o != "trials=2"] + ["trials=1"]
-    table = xmc("tune", *given).stdout
+    table = xmc("tune", *settings(corpus, output)).stdout
     assert f"trainer.logit_adjustment={session.ADJUSTMENTS[-1]}" in table and len(tried) == len(session.ADJUSTMENTS)
     assert "logit_adjustment: 0.3" in (output / "best.yaml").read_text()
-    assert xmc("tune", *given).stdout == table and len(tried) == len(session.ADJUSTMENTS)
+    assert xmc("tune", *settings(corpus, output)).stdout == table and len(tried) == len(session.ADJUSTMENTS)
 
 
 def test_without_optuna(corpus: Path, tmp_path: Path, xmc: Run, monkeypatch: pytest.MonkeyPatch) -> None:

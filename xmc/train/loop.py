@@ -55,7 +55,7 @@ class Plan:
 
 
 class Attend(Protocol):
-    """Looks at a run before its first step and after every step: it goes on, writes a checkpoint, or pauses with one."""
+    """Looks at a run before its first step and after each: it goes on, writes a checkpoint, or pauses with one."""
 
     def __call__(self, progress: Progress, plan: Plan, /) -> Literal["go on", "save", "pause"]: ...
 

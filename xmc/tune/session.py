@@ -57,10 +57,11 @@ from xmc.values import LARGEST
 
 logger = logging.getLogger(__name__)
 
-ATTEMPTS = 20  # to propose what was not tried before and fits the memory
+ATTEMPTS = 20  # to propose what was not tried before and fits the memory and the time
 ADJUSTMENTS = (0.05, 0.1, 0.2, 0.3)  # of the logits, tried on the best model
 PAYS = 0.001  # of the metric: what a choice after training must gain
 _MIB = 2**20
+_UNCOUNTED = {"width", "dropout", "term_dropout", "lr", "embedding_lr"}  # of an encoder: the data counts the same
 _OF_THE_STUDY = {
     "run",
     "resume",
@@ -193,20 +194,21 @@ class Session:
                 continue
             try:
                 proposed = self.space.config(values)
+                work = self._work(proposed)
+                if self._halves.seconds(proposed) + new_seconds(trials, work) > left:
+                    continue
                 self._check_size(proposed)
             except XMCError as error:
                 logger.info("not tried: %s: %s", differences(values, self.space.recommended), error)
                 continue
-            work = self._work(proposed)
-            if self._halves.seconds(proposed) + new_seconds(trials, work) <= left:
-                return self.study.add(self.space, values, seed=self.config.seed, work=work)
+            return self.study.add(self.space, values, seed=self.config.seed, work=work)
         return None
 
     def _check_size(self, config: TrainConfig) -> None:
         """Raise XMCError where the run would not fit the memory, or a label would see more features than there are."""
         of_tune = self.config.model_dump(include={"device_memory", "labels_a_document"})
         asked = parse(EstimateConfig, config.model_dump() | of_tune)
-        counted = asked.encoder.model_dump_json(exclude={"width", "dropout", "lr"}) + str(asked.trainer.label_texts)
+        counted = asked.encoder.model_dump_json(exclude=_UNCOUNTED) + str(asked.trainer.label_texts)
         counts = self._counts.get(counted) or self._counts.setdefault(counted, estimate.count(asked))
         own, memory = estimate.estimate(asked, counts), estimate.memory_of(asked)
         if own.needed > memory:
