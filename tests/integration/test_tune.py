@@ -23,7 +23,7 @@ from xmc.tune.halving import Trial
 
 pytest.importorskip("optuna")
 
-from xmc.tune import session
+from xmc.tune import adjustment, session, sizes
 from xmc.tune.study import Study
 
 
@@ -62,6 +62,11 @@ def losses(run: Path) -> dict[int, float]:
     return {record["step"]: record["loss"] for record in log if "loss" in record}
 
 
+def best_of_network(run: Path) -> float:
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return max(float(record["dev/nDCG@5"]) for record in log if "dev/nDCG@5" in record)
+
+
 @pytest.fixture(scope="module")
 def undisturbed(corpus: Path, tmp_path_factory: pytest.TempPathFactory, xmc: Run) -> Path:
     output = tmp_path_factory.mktemp("undisturbed") / "study"
@@ -78,12 +83,15 @@ def test_the_recommended_settings_come_first(corpus: Path, undisturbed: Path, tm
     assert (undisturbed / "trials" / "0000" / "metrics-dev.json").read_text() == of_train
     first = known(undisturbed)[0]
     assert first.scores[-1] == json.loads(of_train)["metrics"]["nDCG@5"]
-    assert len(first.scores) == 3 and 0 < min(first.scores) and max(first.scores) < 1
+    assert len(first.scores) == 3 and min(first.scores) > 0 and max(first.scores) < 1
+    assert best_of_network(undisturbed / "trials" / "0000") < first.scores[-1], "the lexical half counts too"
 
 
 def test_what_is_left_of_a_study(corpus: Path, undisturbed: Path, tmp_path: Path, xmc: Run) -> None:
     trials = known(undisturbed)
     searched = [trial for trial in trials if trial.repeats is None]
+    read = {trial.values["trainer.label_texts"] for trial in searched}
+    assert len(list((undisturbed / "lexical").iterdir())) == len(read), "a half for all that read the same"
     assert len(searched) == 2 and all("trainer.epochs" not in trial.values for trial in searched)
     repeats = [(trial.repeats, trial.seed) for trial in trials if trial.repeats is not None]
     assert len(repeats) == 4 and {seed for _, seed in repeats} == {1, 2}
@@ -184,8 +192,10 @@ def test_a_trial_that_diverges_does_not_end_the_study(
         real(config, *rest)
 
     monkeypatch.setattr(session, "train_run", diverge)
-    done = xmc("tune", *settings(corpus, tmp_path / "study", AT_ONCE))
+    done = xmc("tune", *settings(corpus, output := tmp_path / "study", AT_ONCE, "lexical=none"))
     assert "trial 1 failed: the loss is nan at step 3" in done.stderr
+    assert known(output)[0].scores[-1] == best_of_network(output / "trials" / "0000")
+    assert not (output / "lexical").exists()
     assert [trial.lost is None for trial in known(tmp_path / "study")] == [True, False]
 
 
@@ -195,7 +205,7 @@ def test_what_does_not_fit_is_not_tried(
     output = tmp_path / "study"
     refused = xmc("tune", *settings(corpus, output, "device_memory=100MiB"), check=False)
     assert "it would take" in refused.stderr and "see xmc estimate" in refused.stderr
-    real = session.estimate.estimate
+    real = sizes.estimate.estimate
     proposed: list[Estimate] = []
 
     def proposals_are_odd(config: EstimateConfig, counts: Counts) -> Estimate:
@@ -204,7 +214,7 @@ def test_what_does_not_fit_is_not_tried(
         large = dataclasses.replace(own, always=(*own.always, Part("large", 1 << 40)))
         return [own, large, dataclasses.replace(own, width=7)][len(proposed) - 1]
 
-    monkeypatch.setattr(session.estimate, "estimate", proposals_are_odd)
+    monkeypatch.setattr(sizes.estimate, "estimate", proposals_are_odd)
     monkeypatch.setattr(session, "ATTEMPTS", 2)
     done = xmc("tune", *settings(corpus, output, AT_ONCE))
     assert done.stderr.count("not tried: ") == 2 and ": it would take 1,049,2" in done.stderr
@@ -264,11 +274,13 @@ def test_an_adjustment_that_pays_is_taken(
         tried.append(of_it)
         return {"nDCG@5": 0.999 + 0.1 * len(tried)}
 
-    monkeypatch.setattr(session, "measure", measure)
+    monkeypatch.setattr(adjustment, "measure", measure)
     table = xmc("tune", *settings(corpus, output)).stdout
-    assert f"trainer.logit_adjustment={session.ADJUSTMENTS[-1]}" in table and len(tried) == len(session.ADJUSTMENTS)
+    assert f"trainer.logit_adjustment={adjustment.ADJUSTMENTS[-1]}" in table and len(tried) == len(
+        adjustment.ADJUSTMENTS
+    )
     assert "logit_adjustment: 0.3" in (output / "best.yaml").read_text()
-    assert xmc("tune", *settings(corpus, output)).stdout == table and len(tried) == len(session.ADJUSTMENTS)
+    assert xmc("tune", *settings(corpus, output)).stdout == table and len(tried) == len(adjustment.ADJUSTMENTS)
 
 
 def test_without_optuna(corpus: Path, tmp_path: Path, xmc: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,24 +16,14 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 from transformers.utils import logging as transformers_logging
 
-from xmc import build, estimate
-from xmc.commands.measuring import measure
-from xmc.commands.run_folder import is_finished, load_model
+from xmc.commands.run_folder import is_finished
 from xmc.commands.training import train_run
-from xmc.config import (
-    EstimateConfig,
-    FixedFanInClassifier,
-    TrainConfig,
-    TuneConfig,
-    load_run_config,
-    parse,
-    run_config_path,
-    to_yaml,
-)
+from xmc.config import TrainConfig, TuneConfig, load_run_config, parse, run_config_path, to_yaml
 from xmc.data import Corpus
 from xmc.run_report import flat
 from xmc.storage import read_json, whole_file
 from xmc.train.loop import Diverged
+from xmc.tune.adjustment import best_adjustment
 from xmc.tune.halves import Halves
 from xmc.tune.halving import (
     RUNGS,
@@ -50,6 +40,7 @@ from xmc.tune.halving import (
 )
 from xmc.tune.outcome import Recipe, differences, table
 from xmc.tune.rung import Rung
+from xmc.tune.sizes import Sizes
 from xmc.tune.space import Space, Value, space_around
 from xmc.tune.study import Study
 from xmc.types import XMCError
@@ -58,10 +49,6 @@ from xmc.values import LARGEST
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 20  # to propose what was not tried before and fits the memory and the time
-ADJUSTMENTS = (0.05, 0.1, 0.2, 0.3)  # of the logits, tried on the best model
-PAYS = 0.001  # of the metric: what a choice after training must gain
-_MIB = 2**20
-_UNCOUNTED = {"width", "dropout", "term_dropout", "lr", "embedding_lr"}  # of an encoder: the data counts the same
 _OF_THE_STUDY = {
     "run",
     "resume",
@@ -86,7 +73,7 @@ class Session:
         self._check_identity()
         self._began = began - (self.study.recall("spent") or 0.0)
         self._halves = Halves(self.output / "lexical", self.study, corpus, config.seed)
-        self._counts: dict[str, estimate.Counts] = {}
+        self._sizes = Sizes(config)
         self._bar = tqdm(disable=None, leave=False, bar_format="{desc} {percentage:3.0f}%|{bar}|")
 
     @property
@@ -132,7 +119,7 @@ class Session:
         """The first trial, what `xmc train` would do, to its end; the space lies around what it chose."""
         if not self.study.trials():
             own = parse(TrainConfig, self.config.model_dump(include=set(TrainConfig.model_fields)))
-            self._check_size(own)
+            self._sizes.check(own)
             first = Trial(0, {}, own.seed, work=0.0)
             outcome = self._rung(first, self._of_trial(first, own))
             values, work = self.space.recommended, self._work(self.space.base)
@@ -197,24 +184,12 @@ class Session:
                 work = self._work(proposed)
                 if self._halves.seconds(proposed) + new_seconds(trials, work) > left:
                     continue
-                self._check_size(proposed)
+                self._sizes.check(proposed)
             except XMCError as error:
                 logger.info("not tried: %s: %s", differences(values, self.space.recommended), error)
                 continue
             return self.study.add(self.space, values, seed=self.config.seed, work=work)
         return None
-
-    def _check_size(self, config: TrainConfig) -> None:
-        """Raise XMCError where the run would not fit the memory, or a label would see more features than there are."""
-        of_tune = self.config.model_dump(include={"device_memory", "labels_a_document"})
-        asked = parse(EstimateConfig, config.model_dump() | of_tune)
-        counted = asked.encoder.model_dump_json(exclude=_UNCOUNTED) + str(asked.trainer.label_texts)
-        counts = self._counts.get(counted) or self._counts.setdefault(counted, estimate.count(asked))
-        own, memory = estimate.estimate(asked, counts), estimate.memory_of(asked)
-        if own.needed > memory:
-            raise XMCError(f"it would take {own.needed / _MIB:,.0f} MiB of {memory / _MIB:,.0f}; see xmc estimate")
-        if isinstance(asked.classifier, FixedFanInClassifier) and asked.classifier.fan_in > own.width:
-            raise XMCError(f"classifier.fan_in={asked.classifier.fan_in} exceeds the {own.width} features")
 
     def _work(self, config: TrainConfig) -> float:
         """Documents that a run sees, each as often as it does."""
@@ -303,24 +278,11 @@ class Session:
         if key in self.fixed or own.loss != "bce":
             return {}
         if (known := self.study.recall(f"adjustment of {best.number}")) is None:
-            known = self._best_adjustment(best)
+            trained = load_run_config(folder := self._folder(best.number))
+            half = self._halves.of(trained)
+            known = best_adjustment(trained, folder, self.corpus, half, best.scores[-1], lambda: self.left)
             self.study.remember(f"adjustment of {best.number}", known)
         return {} if known is None or known == own.trainer.logit_adjustment else {key: known}
-
-    def _best_adjustment(self, best: Trial) -> float:
-        trained = load_run_config(folder := self._folder(best.number))
-        model = load_model(folder, build.prepare_machine(trained.trainer.device, trained.trainer.threads))
-        half = self._halves.of(trained)
-        batches = build.build_batches(trained, self.corpus, "dev", model.encoder, 4 * trained.trainer.batch_size)
-        counts = torch.from_numpy(self.corpus.label_counts("train"))
-        scores = {trained.trainer.logit_adjustment: best.scores[-1] + PAYS}
-        for tau in ADJUSTMENTS:
-            if self.left > 0 and tau not in scores:
-                model.classifier.adjust_logits(counts, len(self.corpus.split("train")), tau)
-                build.blend_(model, half, batches, trained.seed)
-                report = measure(model, batches, self.corpus, "dev", trained.metrics)
-                scores[tau] = report[trained.trainer.metric]
-        return max(scores, key=lambda tau: scores[tau])
 
     def _tell(self) -> None:
         trials, metric = self.study.trials(), self.config.trainer.metric
