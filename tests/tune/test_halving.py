@@ -13,6 +13,7 @@ from xmc.tune.halving import (
     missing_repeats,
     new_seconds,
     promoted,
+    repeated,
     surplus,
     whole_seconds,
     winner,
@@ -88,6 +89,9 @@ def test_the_mean_over_the_seeds_that_both_have_decides() -> None:
     again.append(dataclasses.replace(trial(3, 0.6, 0.6, 0.6, repeats=1), seed=1))
     assert winner(trials + again) == trials[1]
     assert by_seed(trials + again, trials[1]) == {0: 0.4, 1: 0.6}
+    lucky = trial(4, 0.1, 0.2, 0.6)
+    assert winner([*trials, *again, lucky]) == trials[1], "one seed is not enough"
+    assert repeated([*trials, *again, lucky]) == trials
     assert winner([trial(0, 0.3)]) is None
 
 

@@ -112,13 +112,20 @@ def by_seed(trials: Sequence[Trial], trial: Trial) -> dict[int, float]:
 
 
 def winner(trials: Sequence[Trial]) -> Trial | None:
-    """Of the best two that of the higher mean, over the seeds that both were trained under."""
-    two = best_two(trials)
-    if len(two) < 2:
-        return two[0] if two else None
-    scores = [by_seed(trials, trial) for trial in two]
-    both = set.intersection(*map(set, scores))
-    return max(two, key=lambda trial: mean(by_seed(trials, trial)[seed] for seed in sorted(both)))
+    """Of those that were trained under other seeds too that of the highest mean, over the seeds that all of them have;
+    of the best two where there are no two such."""
+    tried = repeated(trials)
+    scores = [(trial, by_seed(trials, trial)) for trial in (tried if len(tried) > 1 else best_two(trials))]
+    if not scores:
+        return None
+    common = sorted(set.intersection(*(set(own) for _, own in scores)))
+    return max(scores, key=lambda scored: mean(scored[1][seed] for seed in common))[0]
+
+
+def repeated(trials: Sequence[Trial]) -> list[Trial]:
+    """Those that ran to their end under more than one seed, best under the first of them first."""
+    tried = [trial for trial in _searched(trials) if trial.finished and len(by_seed(trials, trial)) > 1]
+    return sorted(tried, key=lambda trial: (-trial.scores[-1], trial.number))
 
 
 def _searched(trials: Iterable[Trial]) -> list[Trial]:

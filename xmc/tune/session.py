@@ -34,6 +34,7 @@ from xmc.tune.halving import (
     missing_repeats,
     new_seconds,
     promoted,
+    repeated,
     surplus,
     whole_seconds,
     winner,
@@ -256,11 +257,11 @@ class Session:
         for trial in surplus(self.study.trials()):
             self.study.lose(trial, "given up")
         trials = self.study.trials()
-        best = best_two(trials)
+        may_win = [*best_two(trials), *repeated(trials)]
         for trial in trials:
             if not trial.waits:
                 shutil.rmtree(self._folder(trial.number) / "checkpoints", ignore_errors=True)
-            if trial.finished and trial not in best:
+            if trial.finished and trial not in may_win:
                 shutil.rmtree(self._folder(trial.number) / "model", ignore_errors=True)
 
     def _look(self, trial: Trial, done: int, total: int) -> None:
