@@ -317,7 +317,7 @@ class Session:
         for tau in ADJUSTMENTS:
             if self.left > 0 and tau not in scores:
                 model.classifier.adjust_logits(counts, len(self.corpus.split("train")), tau)
-                build.blend_(model, half, batches, trained.seed)
+                build.stack_(model, half, batches, trained.seed)
                 report = measure(model, batches, self.corpus, "dev", trained.metrics)
                 scores[tau] = report[trained.trainer.metric]
         return max(scores, key=lambda tau: scores[tau])
