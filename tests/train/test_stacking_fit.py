@@ -21,9 +21,7 @@ def test_the_posterior_is_at_its_top(seed: int, size: int, scale: float) -> None
     features = torch.randn(size, 3, generator=generator) * scale
     true = torch.rand(size, generator=generator) < 0.3
     found = fitted(features, true, PRIOR).requires_grad_()
-    evidence = torch.nn.functional.binary_cross_entropy_with_logits(
-        features.double() @ found, true.double(), reduction="sum"
-    )
+    evidence = F.binary_cross_entropy_with_logits(features.double() @ found, true.double(), reduction="sum")
     prior = -Normal(PRIOR, 10**-0.5).log_prob(found).sum()
     (gradient,) = torch.autograd.grad(evidence + prior, found)
     assert gradient.abs().max() < 1e-3 * (10 + scale**2 * size)
