@@ -82,7 +82,7 @@ def stack_(model: XMCModel, half: LexicalHalf | None, dev: Batches | None, seed:
         rankings.append(ranking)
         rows.append(batch.rows.numpy())
     prior = half.coefficients.double()
-    half = replace(half, coefficients=fitted(torch.cat(features), torch.cat(hits), prior).float())
+    half = replace(half, coefficients=fitted(features, hits, prior).float())
     truth = csr_matrix(dev.labels[np.concatenate(rows)])
     alone = _ndcg([ranking[0].labels[:, :_K] for ranking in rankings], truth)
     stacked = _ndcg([half.stack(ranking[0], ranking[1:], _K).labels for ranking in rankings], truth)

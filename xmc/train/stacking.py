@@ -1,5 +1,7 @@
 """Learning how rankings are stacked: a logistic regression with a Gaussian prior around their plain mixture."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -7,13 +9,13 @@ from torch import Tensor
 _STRENGTH = 10.0  # of the prior: the variance of a coefficient is its inverse
 _STEPS = 30
 _SMALL = 1e-4
-_CHUNK = 1 << 16
 
 
-def fitted(features: Tensor, true: Tensor, prior: Tensor) -> Tensor:
+def fitted(features: Sequence[Tensor], true: Sequence[Tensor], prior: Tensor) -> Tensor:
     """The coefficients of the largest posterior, float64 [F], by Newton's method with halved steps.
 
-    features: float32 [candidates, F]. true: bool [candidates]. prior: float64 [F], the coefficients without evidence.
+    features: float32 [candidates, F], in parts. true: bool [candidates], in the same parts. prior: float64 [F], the
+    coefficients without evidence.
     """
     found = prior
     loss, gradient, curvature = _derivatives(features, true, found, prior)
@@ -30,12 +32,14 @@ def fitted(features: Tensor, true: Tensor, prior: Tensor) -> Tensor:
     return found
 
 
-def _derivatives(features: Tensor, true: Tensor, at: Tensor, prior: Tensor) -> tuple[float, Tensor, Tensor]:
+def _derivatives(
+    features: Sequence[Tensor], true: Sequence[Tensor], at: Tensor, prior: Tensor
+) -> tuple[float, Tensor, Tensor]:
     """The negative log-posterior, its gradient and its Hessian."""
     away = at - prior
     loss, gradient = _STRENGTH / 2 * away @ away, _STRENGTH * away
     curvature = _STRENGTH * torch.eye(len(at), dtype=at.dtype)
-    for rows, hits in zip(features.split(_CHUNK), true.split(_CHUNK), strict=True):
+    for rows, hits in zip(features, true, strict=True):
         rows, hits = rows.double(), hits.double()
         logits = rows @ at
         chance = logits.sigmoid()
