@@ -1,7 +1,7 @@
 """The one place where configuration becomes objects."""
 
 from xmc.build.data import build_batches, fields_of, load_corpus, prepare_data, read_corpus, with_dev
-from xmc.build.lexical import blend_, build_lexical_half
+from xmc.build.lexical import build_lexical_half, stack_
 from xmc.build.model import build_encoder, build_intermediate, build_transformation
 from xmc.build.source import inherited_settings, learned_part, load_source, model_folder, with_kept_labels
 from xmc.build.sparsity import why_nothing_rewires
@@ -17,7 +17,6 @@ from xmc.build.training import (
 
 __all__ = [
     "Training",
-    "blend_",
     "build_batches",
     "build_encoder",
     "build_intermediate",
@@ -36,6 +35,7 @@ __all__ = [
     "prepare_machine",
     "read_corpus",
     "run_fingerprint",
+    "stack_",
     "start_wandb",
     "why_nothing_rewires",
     "with_dev",

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,24 +12,26 @@ from torch import Tensor
 from xmc import config as c
 from xmc.build.data import build_batches
 from xmc.data import Batches, Corpus
-from xmc.evaluate.blending import fit_weights
+from xmc.evaluate.metrics import correct, ndcg_at_k
 from xmc.model import XMCModel
 from xmc.model.bag import frequent_bigrams
 from xmc.model.encoder import Encoder
-from xmc.model.lexical import CANDIDATES, LexicalHalf, Terms
+from xmc.model.lexical import CANDIDATES, LexicalHalf, Terms, candidates, meta_features
 from xmc.train.lexical import LexicalRecipe, learn_lexical_half
-from xmc.types import Batch, TopK
+from xmc.train.stacking import fitted
+from xmc.types import Batch
 
 logger = logging.getLogger(__name__)
 
 _CHUNK = 4096  # documents whose terms are counted at a time
 _PAIRS = 20_000  # of documents and labels, by which the use of names is judged
 _NAMED = 0.08  # share of them with a word of the label's name, below which names mislead
-_FITTED = 10_000  # dev documents, at most, that the weights are fitted to
+_FITTED = 10_000  # dev documents, at most, that the coefficients are fitted to
+_K = 5
 
 
 def build_lexical_half(config: c.TrainConfig, encoder: Encoder, corpus: Corpus) -> LexicalHalf | None:
-    """The half of a run, learned on the training documents, with weights of no dev data; None where it has none.
+    """The half of a run, learned on the training documents, with coefficients of no dev data; None where it has none.
 
     Of the network nothing counts but the tokens that its encoder reads. The names of the labels are documents too where
     documents have the words of their labels' names.
@@ -55,16 +58,41 @@ def build_lexical_half(config: c.TrainConfig, encoder: Encoder, corpus: Corpus) 
     return learn_lexical_half(terms, documents, labels, _recipe(section), config.seed)
 
 
-def blend_(model: XMCModel, half: LexicalHalf | None, dev: Batches | None, seed: int) -> None:
-    """Put the half into the model, with the weights that have the best nDCG@5 on dev, or its own where there is no dev.
+@torch.no_grad()
+def stack_(model: XMCModel, half: LexicalHalf | None, dev: Batches | None, seed: int) -> None:
+    """Put the half into the model, with coefficients that are fitted to dev, or its own where there is no dev.
 
-    Where it adds nothing, the model stays without it.
+    Where the nDCG@5 of dev is no better for it, the model stays without it.
     """
-    if half is not None and dev is not None:
-        half = half.weighted(_fitted_weights(model, half, dev, seed))
-    if half is not None:
-        logger.info("blend: %.3g network, %.3g tree, %.3g centroids", *half.weights)
-    model.lexical = half if half is not None and half.weights[0] < 1 else None
+    model.lexical = half
+    if half is None or dev is None:
+        return
+    model.eval()
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(dev.lengths))[:_FITTED])
+    features, hits, rankings, rows = [], [], [], []
+    for batch in dev.by_length(among=chosen):
+        moved = batch.to(model.device)
+        network = model.network_ranking(model.features(moved.input_ids, moved.attention_mask, moved.values), CANDIDATES)
+        ranking = [network, *half.rank(batch.input_ids, batch.attention_mask, batch.values, CANDIDATES)]
+        labels, scores = candidates(ranking)
+        counts = half.counts_of(labels)
+        features.append(torch.stack([of_all[counts > 0] for of_all in meta_features(scores, counts)], dim=1))
+        true = dev.labels[batch.rows.numpy()]
+        hits.append(torch.from_numpy(correct(labels.numpy(), true))[counts > 0])
+        rankings.append(ranking)
+        rows.append(batch.rows.numpy())
+    prior = half.coefficients.double()
+    half = replace(half, coefficients=fitted(features, hits, prior).float())
+    truth = csr_matrix(dev.labels[np.concatenate(rows)])
+    alone = _ndcg([ranking[0].labels[:, :_K] for ranking in rankings], truth)
+    stacked = _ndcg([half.stack(ranking[0], ranking[1:], _K).labels for ranking in rankings], truth)
+    logger.info("dev nDCG@%d: %.4f by the network, %.4f with the lexical half", _K, alone, stacked)
+    model.lexical = half if stacked > alone else None
+
+
+def _ndcg(lists: list[Tensor], truth: csr_matrix) -> float:
+    labels = torch.cat(lists).numpy()
+    return float(ndcg_at_k(labels, truth, labels.shape[1])[-1])
 
 
 def _share_with_names(documents: csr_matrix, labels: csr_matrix, own: int, seed: int) -> float:
@@ -98,22 +126,3 @@ def _recipe(section: c.TreeLexical) -> LexicalRecipe:
 def _in_order(batches: Batches) -> Iterator[Batch]:
     for start in range(0, len(batches.lengths), _CHUNK):
         yield batches.batch(np.arange(start, min(start + _CHUNK, len(batches.lengths))))
-
-
-@torch.no_grad()
-def _fitted_weights(model: XMCModel, half: LexicalHalf, dev: Batches, seed: int) -> tuple[float, float, float]:
-    """Those of network, tree and centroids with the best nDCG@5."""
-    model.eval()
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(dev.lengths))[:_FITTED])
-    lists: list[list[TopK]] = []
-    rows = []
-    for batch in dev.by_length(among=chosen):
-        inputs: tuple[Tensor, Tensor, Tensor | None] = (batch.input_ids, batch.attention_mask, batch.values)
-        moved = batch.to(model.device)
-        features_BD = model.features(moved.input_ids, moved.attention_mask, moved.values)
-        lists.append([model.network_ranking(features_BD, CANDIDATES), *half.rank(*inputs, CANDIDATES)])
-        rows.append(batch.rows.numpy())
-    rankings = [TopK.cat(list(of_one)) for of_one in zip(*lists, strict=True)]
-    pairs = [(top.labels.numpy(), top.scores.numpy()) for top in rankings]
-    network, tree, centroids = fit_weights(pairs, csr_matrix(dev.labels[np.concatenate(rows)]))
-    return network, tree, centroids

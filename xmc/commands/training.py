@@ -100,7 +100,7 @@ def _train(
     model = setup.state.model
     if half is None:
         half = build.build_lexical_half(config, model.encoder, learned)
-    build.blend_(model, half, setup.dev_batches, config.seed)
+    build.stack_(model, half, setup.dev_batches, config.seed)
     if not finished:
         _write_figures(setup, model, config)
         return

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from xmc.model.sparse_ift import Family, SparseIFT
 from xmc.storage import read_json
 from xmc.types import LossName, XMCError
-from xmc.values import Count, Cutoff, Fraction, Number, Positive, Size
+from xmc.values import Count, Cutoff, Fraction, Number, Positive
 
 Pooling = Literal["cls", "mean", "none"]
 P = TypeVar("P", bound="Part")
@@ -73,8 +73,7 @@ class CalibrationCard(Part):
 class LexicalCard(Part):
     """See `LexicalHalf`; the rest of it is in `lexical.safetensors`."""
 
-    levels: Size
-    weights: Annotated[tuple[Fraction, Fraction, Fraction], Strict(False)]
+    levels: Count
 
 
 class Card(Part):

@@ -110,7 +110,7 @@ class XMCModel(nn.Module):
         if self.lexical is None:
             return self._by_network(features_BD, k)
         others = self.lexical.rank(input_ids_BT, attention_mask_BT, values_BT, max(k, CANDIDATES))
-        return self.lexical.blend(self.network_ranking(features_BD, max(k, CANDIDATES)), others, k)
+        return self.lexical.stack(self.network_ranking(features_BD, max(k, CANDIDATES)), others, k)
 
     @torch.no_grad()
     def network_ranking(self, features_BD: Tensor, k: int) -> TopK:
@@ -131,7 +131,7 @@ class XMCModel(nn.Module):
         return self.raw_probability(logits) if self.calibration is None else self.calibration.probability(logits)
 
     def raw_probability(self, logits: Tensor) -> Tensor:
-        """Probability of a logit before calibration: of a blend its sigmoid, else what the loss ties to it."""
+        """Probability of a logit before calibration: of stacked rankings its sigmoid, else what the loss ties to it."""
         return torch.sigmoid(logits) if self.lexical is not None else self._loss_probability(logits)
 
     def _loss_probability(self, logits: Tensor) -> Tensor:
@@ -290,8 +290,9 @@ class XMCModel(nn.Module):
         facts = {"labels": f"{self.classifier.num_labels:,}", "encoder": self.encoder.backbone.config.model_type}
         facts["classifier"] = f"{self.classifier.kind}, {self.classifier.in_features:,} features"
         if self.lexical is not None:
-            network, tree, centroids = self.lexical.weights
-            facts["blend"] = f"{network:g} network, {tree:g} tree over terms, {centroids:g} centroids"
+            facts["lexical half"] = (
+                f"a tree of linear classifiers, and centroids, over {len(self.lexical.terms):,} terms"
+            )
         if self.logit_adjustment:
             facts["ranking"] = f"rare labels higher, by a logit adjustment of {self.logit_adjustment:g}"
         if (calibration := self.calibration) is not None:

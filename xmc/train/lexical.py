@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 from scipy.sparse import csc_matrix, csr_matrix
 
 from xmc.model.clustering import cluster_labels, label_features
-from xmc.model.lexical import Level, LexicalHalf, Postings, Terms
+from xmc.model.lexical import PRIOR, Level, LexicalHalf, Postings, Terms
 from xmc.ops.lexical import Problem, solve
 from xmc.ops.lexical.dual import Rows
 
 logger = logging.getLogger(__name__)
 
-UNWEIGHTED = (0.5, 0.4, 0.1)  # network, tree, centroids, where no dev data tell better
 _CLUSTER_TERMS = 100  # of a label, by which it is clustered
 _BIAS = -2.0  # of a classifier at the start: beyond the margin for documents that share no term with its centroid
 _MOST = 4096  # weights of a classifier
@@ -62,7 +61,9 @@ def learn_lexical_half(
         parents[node_of] = above
         levels.append(_level(documents, members, positives, parents, recipe, seed))
         above, members = node_of, positives
-    return LexicalHalf(terms, torch.from_numpy(known[order]), levels, Postings.of([_rows_of(centroids)]), UNWEIGHTED)
+    counts = np.bincount(labels.indices, minlength=len(order))
+    parts = map(torch.from_numpy, (known[order], counts))
+    return LexicalHalf(terms, *parts, levels, Postings.of([_rows_of(centroids)]), PRIOR)
 
 
 def _level(

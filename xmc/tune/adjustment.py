@@ -21,7 +21,7 @@ def best_adjustment(
 ) -> float:
     """The adjustment that a run's model wants, its own unless another pays.
 
-    half: that of the run, whose weights are fitted to each adjustment. score: of the model on dev, as it is. left:
+    half: that of the run, whose coefficients are fitted to each adjustment. score: of the model on dev, as it is. left:
     seconds of the budget, after which no other is tried.
     """
     model = load_model(run, build.prepare_machine(trained.trainer.device, trained.trainer.threads))
@@ -31,6 +31,6 @@ def best_adjustment(
     for tau in ADJUSTMENTS:
         if left() > 0 and tau not in scores:
             model.classifier.adjust_logits(counts, len(corpus.split("train")), tau)
-            build.blend_(model, half, batches, trained.seed)
+            build.stack_(model, half, batches, trained.seed)
             scores[tau] = measure(model, batches, corpus, "dev", trained.metrics)[trained.trainer.metric]
     return max(scores, key=lambda tau: scores[tau])

@@ -37,7 +37,7 @@ class Halves:
         return self._study.recall("seconds of a half") or 0.0
 
     def of(self, config: TrainConfig) -> LexicalHalf | None:
-        """That of a run, learned now if it is not there; its weights are those of no dev data."""
+        """That of a run, learned now if it is not there; its coefficients are those of no dev data."""
         if config.lexical.kind == "none":
             return None
         path = self._path(config)

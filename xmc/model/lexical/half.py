@@ -1,7 +1,7 @@
 """The lexical half of a model: a tree of linear classifiers, and centroids of labels, over the documents' own terms."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -12,8 +12,8 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from xmc.model.card import LexicalCard
-from xmc.model.lexical.blend import blended
 from xmc.model.lexical.postings import Postings
+from xmc.model.lexical.stacking import NUM_FEATURES, candidates, meta_features
 from xmc.model.lexical.terms import Terms
 from xmc.model.tensor_file import ANEW, TensorFile
 from xmc.ops.lexical import best_children, best_rows
@@ -41,45 +41,47 @@ class LexicalHalf:
     a document's cosine is its score (Rocchio's classifier); rare labels need them.
 
     labels: int64 [M], the label of each row of the last level and of the centroids: those with a training document.
-    weights: of network, tree and centroids, of sum 1. Labels that the half does not know, such as those that are added
-    to a model later, have the probability of the network.
+    counts: int64 [M], their training documents. coefficients: float32 [F], of `meta_features`. Labels that the half
+    does not know, such as those that are added to a model later, have the probability of the network.
     """
 
     terms: Terms
     labels: Tensor
+    counts: Tensor
     levels: Sequence[Level]
     centroids: Postings
-    weights: tuple[float, float, float]
-    _of_network: Tensor = field(init=False, repr=False, compare=False)
+    coefficients: Tensor
+    _count_of: Tensor = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        of_network = torch.ones(int(self.labels.max()) + 1).index_fill_(0, self.labels, self.weights[0])
-        object.__setattr__(self, "_of_network", of_network)  # by label; of later ones 1
+        count_of = torch.zeros(int(self.labels.max()) + 2, dtype=torch.int64).index_copy_(0, self.labels, self.counts)
+        object.__setattr__(self, "_count_of", count_of)  # by label; the last is that of all later ones
 
     def rank(self, ids_BT: Tensor, mask_BT: Tensor, values_BT: Tensor | None, k: int) -> list[TopK]:
         """The k best labels by the tree, with their probabilities, and by the centroids, with their cosines.
 
-        On the CPU. Where there are fewer, the tail is 0 and -1. A ranking that does not count is empty.
+        On the CPU. Where there are fewer, the tail is 0 and -1.
         """
         documents = self.terms.matrix(ids_BT, mask_BT, values_BT)
-        rankings = (self._by_tree, self._by_centroid)
-        return [rank(documents, k if weight else 0) for rank, weight in zip(rankings, self.weights[1:], strict=True)]
+        return [self._by_tree(documents, k), self._by_centroid(documents, k)]
 
-    def blend(self, network: TopK, others: Sequence[TopK], k: int) -> TopK:
-        """The k best by the weighted sum of the network's probabilities and those of `rank`; scores are its logits."""
-        last = len(self._of_network)
-        known = network.labels.clamp(0, last - 1)
-        of_network = self._of_network[known].masked_fill(network.labels >= last, 1)
-        own = TopK(network.scores * of_network, network.labels)
-        rest = [TopK(weight * top.scores, top.labels) for weight, top in zip(self.weights[1:], others, strict=True)]
-        return blended([own, *rest], k)
+    def stack(self, network: TopK, others: Sequence[TopK], k: int) -> TopK:
+        """The k best by the network's probabilities and the rankings of `rank` together; scores are log-odds, equal
+        ones rank by ascending label."""
+        labels, scores = candidates([network, *others])
+        counts = self.counts_of(labels)
+        logits = torch.zeros_like(scores[0])
+        for coefficient, feature in zip(self.coefficients, meta_features(scores, counts), strict=True):
+            logits += coefficient * feature
+        logits = torch.where(counts > 0, logits, torch.logit(scores[0].clamp(1e-30, 1 - 1e-7)))
+        logits = logits.masked_fill(labels < 0, -torch.inf)
+        order = logits.argsort(dim=1, descending=True, stable=True)[:, :k]
+        return TopK(logits.gather(1, order), labels.gather(1, order))
 
-    def weighted(self, weights: tuple[float, float, float]) -> "LexicalHalf":
-        """With other weights, and without what does not count for them."""
-        nothing = replace(self, weights=weights)
-        if not weights[1]:
-            nothing = replace(nothing, levels=())
-        return nothing if weights[2] else replace(nothing, centroids=Postings.of([]))
+    def counts_of(self, labels: Tensor) -> Tensor:
+        """The training documents of labels, 0 of those that the half does not know."""
+        last = len(self._count_of) - 1
+        return self._count_of[torch.where((labels < 0) | (labels > last), last, labels)]
 
     def _by_tree(self, documents: csr_matrix, k: int) -> TopK:
         size = documents.shape[0]
@@ -99,13 +101,14 @@ class LexicalHalf:
 
     def card(self) -> dict[str, object]:
         """What the model's card says of it."""
-        return {"levels": len(self.levels), "weights": list(self.weights)}
+        return {"levels": len(self.levels)}
 
     def save(self, path: Path) -> None:
         """Write the tensors."""
         tensors = {"terms.idf": self.terms.idf, "terms.bigrams": self.terms.bigrams, "labels": self.labels}
+        tensors |= {"counts": self.counts, "coefficients": self.coefficients}
         parts = {f"levels.{number}": level.postings for number, level in enumerate(self.levels)}
-        parts |= {"centroids": self.centroids} if self.weights[2] else {}
+        parts["centroids"] = self.centroids
         tensors |= {f"levels.{number}.bias": level.bias for number, level in enumerate(self.levels)}
         tensors |= {f"{part}.{name}": tensor for part, of in parts.items() for name, tensor in of.tensors().items()}
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
@@ -122,14 +125,18 @@ class LexicalHalf:
         labels = _owned(file, "labels", torch.int64)
         if terms.vocab_size != vocab_size or not terms.idf.isfinite().all():
             raise XMCError(f"{path}: terms.idf is of {terms.vocab_size} tokens, the tokenizer has {vocab_size}; {ANEW}")
-        if abs(sum(card.weights) - 1) > 1e-6 or bool(card.weights[1]) != bool(card.levels):
-            raise XMCError(f"{path}: the weights of the rankings are {card.weights}, of {card.levels} levels; {ANEW}")
         if (
             not len(labels)
             or not bool(((labels >= 0) & (labels < num_labels)).all())
             or len(labels.unique()) < len(labels)
         ):
             raise XMCError(f"{path}: labels are no different ones of {num_labels}; {ANEW}")
+        counts = _owned(file, "counts", torch.int64)
+        coefficients = _owned(file, "coefficients", torch.float32)
+        if len(counts) != len(labels) or not bool((counts > 0).all()):
+            raise XMCError(f"{path}: counts is not one positive number a label; {ANEW}")
+        if len(coefficients) != NUM_FEATURES or not coefficients.isfinite().all():
+            raise XMCError(f"{path}: coefficients is not {NUM_FEATURES} finite numbers; {ANEW}")
         above, levels = 1, []
         for number in range(card.levels):
             bias = _owned(file, f"levels.{number}.bias", torch.float32)
@@ -137,8 +144,8 @@ class LexicalHalf:
                 raise XMCError(f"{path}: levels.{number}.bias is not one finite number a label; {ANEW}")
             levels.append(Level(_postings(file, f"levels.{number}", above, len(bias), len(terms)), bias))
             above = len(bias)
-        centroids = _postings(file, "centroids", 1, len(labels), len(terms)) if card.weights[2] else Postings.of([])
-        return cls(terms, labels, levels, centroids, card.weights)
+        centroids = _postings(file, "centroids", 1, len(labels), len(terms))
+        return cls(terms, labels, counts, levels, centroids, coefficients)
 
 
 def _owned(file: TensorFile, name: str, dtype: torch.dtype) -> Tensor:

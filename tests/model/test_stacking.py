@@ -1,0 +1,34 @@
+"""Rankings side by side: each label once, with what each ranking says of it."""
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xmc.model.lexical.stacking import NUM_FEATURES, PRIOR, candidates, meta_features
+from xmc.types import TopK
+
+RANKING = st.dictionaries(st.integers(0, 9), st.floats(0.015625, 1, width=32), max_size=6)
+
+
+def ranking(scores: dict[int, float]) -> TopK:
+    """One document's, with two places that nothing fills."""
+    labels = [*scores, -1, -1]
+    return TopK(torch.tensor([[*scores.values(), 0.0, 0.0]]), torch.tensor([labels]))
+
+
+@given(st.lists(RANKING, min_size=3, max_size=3))
+def test_each_label_once_with_its_scores(rankings: list[dict[int, float]]) -> None:
+    labels, scores = candidates([ranking(one) for one in rankings])
+    found = [label for label in labels[0].tolist() if label >= 0]
+    assert found == sorted(set().union(*rankings)) == labels[0, : len(found)].tolist()
+    for of_one, one in zip(scores, rankings, strict=True):
+        assert of_one[0, : len(found)].tolist() == [one.get(label, 0.0) for label in found]
+
+
+def test_features_are_as_many_as_told_and_the_first_is_the_mixture() -> None:
+    scores = [torch.tensor([[0.8, 0.0]]), torch.tensor([[0.5, 0.25]]), torch.tensor([[0.1, 1.0]])]
+    features = torch.stack([*meta_features(scores, torch.tensor([[100, 0]]))])
+    assert features.shape == (NUM_FEATURES, 1, 2) and features.isfinite().all()
+    chance = torch.tensordot(PRIOR, features, dims=1).sigmoid()
+    torch.testing.assert_close(chance, torch.tensor([[0.61, 0.2]]), atol=2e-4, rtol=0)
+    torch.testing.assert_close(features[8], torch.tensor([[1.0, 0.0]]))  # the share of the network's best
