@@ -13,6 +13,10 @@ def test_few_documents_are_seen_more_often() -> None:
     assert [values(documents)["trainer.epochs"] for documents in (1, 5_000, 24_000, 10**7)] == [20, 10, 2, 1]
 
 
+def test_many_labels_need_more_epochs_as_long_as_they_are_cheap() -> None:
+    assert [values(45_000, labels)["trainer.epochs"] for labels in (100, 4_271, 27_000, 10**6)] == [2, 4, 2, 1]
+
+
 def test_a_label_sees_one_feature_in_eight_of_a_width_that_is_set() -> None:
     assert values()["classifier.fan_in"] == values()["encoder.width"] // 8
     assert values(width=96)["classifier.fan_in"] == 12 and "encoder.width" not in values(width=96)

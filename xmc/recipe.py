@@ -7,9 +7,11 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-_ENOUGH = 48_000  # documents seen in training, from which on more epochs add nothing
+_ENOUGH = 48_000  # documents seen in training, from which on more epochs add nothing where labels are few
+_PER_LABEL = 40  # documents seen for each label, where they are many
 _EPOCHS = 1, 20
 _MANY_PAIRS = 5e9  # documents times labels, which a pass over the data costs
+_MOST_PAIRS = 3e9  # of all passes, but for the first
 _WIDTH = 512
 _SHARE = 8  # features to a connection
 _MANY_LABELS = 650_000  # whose weights in float32 would be the most that a run holds
@@ -49,10 +51,19 @@ def recommended(facts: Facts, width: int | None) -> Iterator[Choice]:
         yield Choice("classifier.weight_dtype", "bfloat16", f"{facts.labels:,} labels in half the memory")
     optimizer = {"kind": "sgd", "lr": 0.7, "weight_decay": 0.0, "momentum": 0.0}
     yield Choice("classifier.optimizer", optimizer, "in place: no gradients, no state, and better than AdamW on dev")
-    epochs = min(max(_EPOCHS[0], -(-_ENOUGH // max(1, facts.documents))), _EPOCHS[1])
-    yield Choice("trainer.epochs", epochs, f"{facts.documents:,} documents: {epochs * facts.documents:,} seen")
+    epochs = _epochs(facts)
+    seen = f"{facts.documents:,} documents, {facts.labels:,} labels: {epochs * facts.documents:,} seen"
+    yield Choice("trainer.epochs", epochs, seen)
     if facts.documents > _MANY_DOCUMENTS:
         yield Choice("trainer.batch_size", 128, f"{facts.documents:,} documents")
+
+
+def _epochs(facts: Facts) -> int:
+    documents = max(1, facts.documents)
+    wanted = -(-max(_ENOUGH, _PER_LABEL * facts.labels) // documents)
+    affordable = int(_MOST_PAIRS / (documents * max(1, facts.labels)))
+    least, most = _EPOCHS
+    return min(max(least, min(wanted, affordable)), most)
 
 
 def is_given(key: str, given: Collection[str]) -> bool:

@@ -1,8 +1,10 @@
 """Rankings side by side: each label once, with what each ranking says of it."""
 
+import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import expit
 
 from xmc.model.lexical.stacking import NUM_FEATURES, PRIOR, candidates, meta_features
 from xmc.types import TopK
@@ -23,12 +25,12 @@ def test_each_label_once_with_its_scores(rankings: list[dict[int, float]]) -> No
     assert found == sorted(set().union(*rankings)) == labels[0, : len(found)].tolist()
     for of_one, one in zip(scores, rankings, strict=True):
         assert of_one[0, : len(found)].tolist() == [one.get(label, 0.0) for label in found]
+        assert not of_one[0, len(found) :].any()
 
 
 def test_features_are_as_many_as_told_and_the_first_is_the_mixture() -> None:
-    scores = [torch.tensor([[0.8, 0.0]]), torch.tensor([[0.5, 0.25]]), torch.tensor([[0.1, 1.0]])]
-    features = torch.stack([*meta_features(scores, torch.tensor([[100, 0]]))])
-    assert features.shape == (NUM_FEATURES, 1, 2) and features.isfinite().all()
-    chance = torch.tensordot(PRIOR, features, dims=1).sigmoid()
-    torch.testing.assert_close(chance, torch.tensor([[0.61, 0.2]]), atol=2e-4, rtol=0)
-    torch.testing.assert_close(features[8], torch.tensor([[1.0, 0.0]]))  # the share of the network's best
+    scores = np.array([[[0.8, 0.0]], [[0.5, 0.25]], [[0.1, 1.0]]], np.float32)
+    features = meta_features(scores, np.array([[100, 0]]))
+    assert features.shape == (NUM_FEATURES, 1, 2) and np.isfinite(features).all()
+    np.testing.assert_allclose(expit(PRIOR @ features[:, 0]), [0.61, 0.2], atol=2e-4)
+    np.testing.assert_array_equal(features[9, 0], [1, 0])  # the share of the network's best

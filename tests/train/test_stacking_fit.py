@@ -20,7 +20,7 @@ def test_the_posterior_is_at_its_top(seed: int, size: int, scale: float) -> None
     generator = torch.Generator().manual_seed(seed)
     features = torch.randn(size, 3, generator=generator) * scale
     true = torch.rand(size, generator=generator) < 0.3
-    found = fitted(features.split(64), true.split(64), PRIOR).requires_grad_()
+    found = fitted(features.split(64), true.split(64), PRIOR).clone().requires_grad_()
     evidence = F.binary_cross_entropy_with_logits(features.double() @ found, true.double(), reduction="sum")
     prior = -Normal(PRIOR, 10**-0.5).log_prob(found).sum()
     (gradient,) = torch.autograd.grad(evidence + prior, found)

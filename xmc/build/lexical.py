@@ -76,9 +76,9 @@ def stack_(model: XMCModel, half: LexicalHalf | None, dev: Batches | None, seed:
         ranking = [network, *half.rank(batch.input_ids, batch.attention_mask, batch.values, CANDIDATES)]
         labels, scores = candidates(ranking)
         counts = half.counts_of(labels)
-        features.append(torch.stack([of_all[counts > 0] for of_all in meta_features(scores, counts)], dim=1))
+        features.append(torch.from_numpy(meta_features(scores, counts)[:, counts > 0]).T)
         true = dev.labels[batch.rows.numpy()]
-        hits.append(torch.from_numpy(correct(labels.numpy(), true))[counts > 0])
+        hits.append(torch.from_numpy(correct(labels, true)[counts > 0]))
         rankings.append(ranking)
         rows.append(batch.rows.numpy())
     prior = half.coefficients.double()

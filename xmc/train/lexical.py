@@ -62,8 +62,14 @@ def learn_lexical_half(
         levels.append(_level(documents, members, positives, parents, recipe, seed))
         above, members = node_of, positives
     counts = np.bincount(labels.indices, minlength=len(order))
-    parts = map(torch.from_numpy, (known[order], counts))
-    return LexicalHalf(terms, *parts, levels, Postings.of([_rows_of(centroids)]), PRIOR)
+    return LexicalHalf(
+        terms,
+        torch.from_numpy(known[order]),
+        torch.from_numpy(counts),
+        levels,
+        Postings.of([_rows_of(centroids)]),
+        torch.from_numpy(PRIOR),
+    )
 
 
 def _level(

@@ -7,8 +7,10 @@ from typing import Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 from scipy.sparse import csr_matrix
+from scipy.special import logit
 from torch import Tensor
 
 from xmc.model.card import LexicalCard
@@ -51,11 +53,14 @@ class LexicalHalf:
     levels: Sequence[Level]
     centroids: Postings
     coefficients: Tensor
-    _count_of: Tensor = field(init=False, repr=False, compare=False)
+    _count_of: NDArray[np.int64] = field(init=False, repr=False, compare=False)
+    _coefficients: NDArray[np.float32] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        count_of = torch.zeros(int(self.labels.max()) + 2, dtype=torch.int64).index_copy_(0, self.labels, self.counts)
-        object.__setattr__(self, "_count_of", count_of)  # by label; the last is that of all later ones
+        count_of = np.zeros(int(self.labels.max()) + 2, np.int64)
+        count_of[self.labels.numpy()] = self.counts.numpy()
+        object.__setattr__(self, "_count_of", count_of)
+        object.__setattr__(self, "_coefficients", self.coefficients.numpy()[:, None, None])
 
     def rank(self, ids_BT: Tensor, mask_BT: Tensor, values_BT: Tensor | None, k: int) -> list[TopK]:
         """The k best labels by the tree, with their probabilities, and by the centroids, with their cosines.
@@ -70,18 +75,19 @@ class LexicalHalf:
         ones rank by ascending label."""
         labels, scores = candidates([network, *others])
         counts = self.counts_of(labels)
-        logits = torch.zeros_like(scores[0])
-        for coefficient, feature in zip(self.coefficients, meta_features(scores, counts), strict=True):
-            logits += coefficient * feature
-        logits = torch.where(counts > 0, logits, torch.logit(scores[0].clamp(1e-30, 1 - 1e-7)))
-        logits = logits.masked_fill(labels < 0, -torch.inf)
-        order = logits.argsort(dim=1, descending=True, stable=True)[:, :k]
-        return TopK(logits.gather(1, order), labels.gather(1, order))
+        logits = (self._coefficients * meta_features(scores, counts)).sum(axis=0)
+        unknown = (counts == 0) & (labels >= 0)
+        if unknown.any():
+            logits[unknown] = logit(np.clip(scores[0, unknown], 1e-30, 1 - 1e-7))
+        logits[labels < 0] = -np.inf
+        order = np.argsort(-logits, axis=1, kind="stable")[:, :k]
+        best = np.take_along_axis(logits, order, axis=1), np.take_along_axis(labels, order, axis=1)
+        return TopK(*map(torch.from_numpy, best))
 
-    def counts_of(self, labels: Tensor) -> Tensor:
+    def counts_of(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
         """The training documents of labels, 0 of those that the half does not know."""
         last = len(self._count_of) - 1
-        return self._count_of[torch.where((labels < 0) | (labels > last), last, labels)]
+        return self._count_of[np.where((labels < 0) | (labels > last), last, labels)]
 
     def _by_tree(self, documents: csr_matrix, k: int) -> TopK:
         size = documents.shape[0]
