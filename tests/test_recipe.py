@@ -24,7 +24,7 @@ def test_a_label_sees_one_feature_in_eight_of_a_width_that_is_set() -> None:
 
 
 def test_where_a_pass_is_long_labels_see_less() -> None:
-    assert values(117_350, 58_825)["classifier.fan_in"] == 32 and values(45_000, 4_271)["classifier.fan_in"] == 64
+    assert values(117_350, 58_825)["classifier.fan_in"] == 16 and values(45_000, 4_271)["classifier.fan_in"] == 64
 
 
 def test_millions_of_labels_take_less_memory_each() -> None:

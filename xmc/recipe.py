@@ -13,7 +13,7 @@ _EPOCHS = 1, 20
 _MANY_PAIRS = 5e9  # documents times labels, which a pass over the data costs
 _MOST_PAIRS = 3e9  # of all passes, but for the first
 _WIDTH = 512
-_SHARE = 8  # features to a connection
+_SHARE, _SMALL_SHARE = 8, 32  # features to a connection, and where a pass is long
 _MANY_LABELS = 650_000  # whose weights in float32 would be the most that a run holds
 _MANY_DOCUMENTS = 200_000
 
@@ -45,7 +45,7 @@ def recommended(facts: Facts, width: int | None) -> Iterator[Choice]:
     yield Choice("encoder.dropout", 0.0, "plain SGD and few epochs do without")
     bigrams = min(100_000, 2 * facts.documents)
     yield Choice("encoder.bigrams", bigrams, f"{facts.documents:,} documents; the lexical half has more")
-    share = _SHARE if facts.documents * facts.labels < _MANY_PAIRS else 2 * _SHARE
+    share = _SHARE if facts.documents * facts.labels < _MANY_PAIRS else _SMALL_SHARE
     yield Choice("classifier.fan_in", max(1, width // share), f"one in {share} of {width} features")
     if most:
         yield Choice("classifier.weight_dtype", "bfloat16", f"{facts.labels:,} labels in half the memory")
