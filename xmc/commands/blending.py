@@ -21,7 +21,7 @@ from xmc.evaluate.blending import fit_weights
 from xmc.evaluate.metrics import leave_out
 from xmc.model import DEPTH, Blend, Member, NearestDocuments, Neighbours, ScoreFiles, XMCModel
 from xmc.predict import most_left_out, rank_by_blend, without
-from xmc.storage import home_expanded, whole_file
+from xmc.storage import whole_file
 from xmc.types import TopK, XMCError
 
 logger = logging.getLogger(__name__)
@@ -37,6 +37,9 @@ def blend_runs(config: BlendConfig, trained: Mapping[str, TrainConfig]) -> None:
 
     Beside it lie `metrics-dev.json` of the blend, `members-dev.json` with weight and metrics of each ranking, and the
     configuration of the first run, which says how documents are read. trained: of each run, by its folder.
+
+    Raises:
+        XMCError: the runs do not belong together, dev or a model is not there, or scores are not those of dev.
     """
     run = Path(config.run)
     device = build.prepare_machine(config.device, config.threads)
@@ -52,23 +55,18 @@ def blend_runs(config: BlendConfig, trained: Mapping[str, TrainConfig]) -> None:
         dev = corpus.split("dev")
         members, rankings = _members(config, models, corpus, first)
         weights = fit_weights(*_fitted_to(rankings, dev))
-        counted = [replace(m, weight=w) for m, w in zip(members, weights, strict=True) if w > 0]
-        blend = Blend(counted, model.label_ids, model.label_names)
+        members = [replace(member, weight=weight) for member, weight in zip(members, weights, strict=True)]
+        blend = Blend([member for member in members if member.weight > 0], model.label_ids, model.label_names)
         given = {member.name: top for member, top in zip(members, rankings, strict=True)}
         top = rank_by_blend(blend, dev.texts, max(*first.metrics.ks, *_KS), dev.filter, given, config.batch_size)
-        alone = [_alone(ranking, dev) for ranking in rankings]
         metrics = first.metrics.model_copy(update={"ks": _KS})
-        reports = [report_of(one, corpus, "dev", metrics) for one in [*alone, top]]
-        members_dev = [
-            {"name": member.name, "weight": weight, "metrics": dict(report.metrics)}
-            for member, weight, report in zip(members, weights, reports, strict=False)
-        ]
+        alone = [report_of(_alone(ranking, dev), corpus, "dev", metrics) for ranking in rankings]
         with whole_file(run_config_path(run)) as out:
             out.write(to_yaml(first.model_copy(update={"run": config.run, "resume": False})))
         write_json(run / "metrics-dev.json", report_of(top, corpus, "dev", first.metrics).to_dict())
-        write_json(run / _MEMBERS, members_dev)
+        write_json(run / _MEMBERS, _recorded(members, alone))
         save_model(blend, run / "model")
-    print(_table([member.name for member in members], weights, reports))
+    print(_table(members, alone, report_of(top, corpus, "dev", metrics)))
 
 
 def _checked_data(trained: Mapping[str, TrainConfig]) -> TrainConfig:
@@ -109,7 +107,7 @@ def _members(
     dev, label_ids = corpus.split("dev"), next(iter(models.values())).label_ids
     depth = DEPTH + most_left_out(dev.filter)
     files = {name: ScoreFiles(files.given()) for name, files in config.scores.items()}
-    if missing := [path for of in files.values() for path in of.files.values() if not home_expanded(path).is_file()]:
+    if missing := [path for of in files.values() for path in of.files.values() if not Path(path).is_file()]:
         raise XMCError(f"scores: there is no file {listing(missing)}")
     read = {name: read_scores(of.files["dev"], dev.ids, label_ids, depth) for name, of in files.items()}
     members = [Member(config.name_of(folder), 1.0, models[folder]) for folder in config.runs]
@@ -158,15 +156,19 @@ def _alone(ranking: TopK, documents: Split) -> TopK:
     return ranking if documents.filter is None else without(ranking, documents.filter, DEPTH)
 
 
-def _table(names: Sequence[str], weights: Sequence[float], reports: Sequence[Report]) -> str:
+def _recorded(members: Sequence[Member], alone: Sequence[Report]) -> list[dict[str, Any]]:
+    """As plain JSON values."""
+    pairs = zip(members, alone, strict=True)
+    return [{"name": one.name, "weight": one.weight, "metrics": dict(report.metrics)} for one, report in pairs]
+
+
+def _table(members: Sequence[Member], alone: Sequence[Report], blend: Report) -> str:
     """Each ranking's weight and its figures on dev, in percent, then the blend's, and what it costs rare labels."""
-    names = [*names, "blend"]
-    width = max(map(len, names))
-    lines = [f"{'dev':<{width}}{'weight':>8}" + "".join(f"{name:>8}" for name in _SHOWN)]
-    for name, weight, report in zip(names, [*weights, None], reports, strict=True):
-        told = " " * 8 if weight is None else f"{weight:8.3f}"
-        lines.append(f"{name:<{width}}{told}" + "".join(f"{100 * report[metric]:8.2f}" for metric in _SHOWN))
-    *alone, blend = reports
-    best = max(range(len(alone)), key=lambda place: alone[place]["nDCG@5"])
-    changes = ", ".join(f"{name} {100 * (blend[name] - alone[best][name]):+.2f}" for name in _SHOWN if "PSP" in name)
-    return "\n".join([*lines, f"beside {names[best]}, the best of them alone, the blend changes {changes}"])
+    rows = [(one.name, f"{one.weight:.3f}", report) for one, report in zip(members, alone, strict=True)]
+    width = max(len("blend"), *(len(name) for name, _, _ in rows))
+    lines = [f"{'dev':<{width}}{'weight':>8}" + "".join(f"{metric:>8}" for metric in _SHOWN)]
+    for name, weight, report in [*rows, ("blend", "", blend)]:
+        lines.append(f"{name:<{width}}{weight:>8}" + "".join(f"{100 * report[metric]:8.2f}" for metric in _SHOWN))
+    best, _, best_alone = max(rows, key=lambda row: row[2]["nDCG@5"])
+    changes = (f"{name} {100 * (blend[name] - best_alone[name]):+.2f}" for name in _SHOWN if name.startswith("PSP"))
+    return "\n".join([*lines, f"the blend against {best}, the best alone: {', '.join(changes)}"])
