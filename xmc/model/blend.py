@@ -11,9 +11,9 @@ import torch
 
 from xmc.model.card import BlendCard, ModelCard, NeighboursCard, ScoresCard
 from xmc.model.encoder import Encoder
-from xmc.model.rankings import blended
 from xmc.model.model import DEFAULT_K, Prediction, Threshold, XMCModel
 from xmc.model.neighbours import Neighbours
+from xmc.model.rankings import blended
 from xmc.model.saved import CARD, FORMAT_VERSION, LABELS, read_blend_card, read_labels, write_labels
 from xmc.model.seal import seal_checked, sealed
 from xmc.model.tensor_file import ANEW
