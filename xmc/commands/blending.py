@@ -143,6 +143,8 @@ def _nearest_documents(config: BlendConfig, model: XMCModel, corpus: Corpus, tra
 def _fitted_to(rankings: Sequence[TopK], dev: Split) -> tuple[list[tuple[Any, Any]], csr_matrix]:
     """What the weights are fitted to: lists of labels and scores, and truth, of drawn documents where dev has many."""
     chosen = np.sort(np.random.default_rng(0).permutation(len(dev))[:_FITTED])
+    if len(chosen) < len(dev):
+        logger.info("weights are fitted to %d of %d dev documents", len(chosen), len(dev))
     lists, truth = [], dev.labels
     if (pairs := dev.filter_pairs) is not None:
         truth = csr_matrix(leave_out(rankings[0].labels.numpy(), truth, pairs)[1])
