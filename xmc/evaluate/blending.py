@@ -13,6 +13,7 @@ Weights = tuple[float, ...]
 
 _RATIOS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # of a ranking's weight to those of the others
 _NEARER = (0.4, 0.55, 0.75, 0.9, 1.1, 1.35, 1.8, 2.5)  # of what it was
+_LEAST = 1e-3  # of all weights together: less is none, whatever it breaks ties for
 
 
 def fit_weights(lists: Sequence[tuple[Labels, Scores]], truth: csr_matrix, k: int = 5) -> Weights:
@@ -50,8 +51,9 @@ def _steps(weights: Weights, ranking: int) -> Iterator[Weights]:
 
 
 def _normalised(weights: Sequence[float] | NDArray[np.floating]) -> Weights:
-    total = sum(weights)
-    return tuple(float(weight / total) for weight in weights)
+    least = sum(weights) * _LEAST
+    counted = [float(weight) if weight >= least else 0.0 for weight in weights]
+    return tuple(weight / sum(counted) for weight in counted)
 
 
 def _worth(lists: Sequence[tuple[Labels, Scores]], truth: csr_matrix, k: int) -> Callable[[Weights], float]:
