@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from xmc.config import (
     AddLabelsConfig,
     BenchmarkData,
+    BlendConfig,
     CalibrateConfig,
     CoordinateCheckConfig,
     EstimateConfig,
@@ -141,14 +142,18 @@ def test_classifier_optimizers(classifier: str, optimizer: str) -> None:
 def test_no_yaml_is_left_untested() -> None:
     tested = {Path(group, f"{choice}.yaml") for group, choice in choices()}
     optimizers = {Path("classifier", "optimizer", f"{name}.yaml") for name in ("adamw", "sgd")}
-    commands = ("tune", "finetune", "add_labels", "evaluate", "calibrate", "report", "predict", "coordinate_check")
-    top = {Path(f"{name}.yaml") for name in ("config", "estimate", *commands)}
+    commands = ("tune", "finetune", "add_labels", "evaluate", "calibrate", "blend", "report", "predict")
+    top = {Path(f"{name}.yaml") for name in ("config", "estimate", "coordinate_check", *commands)}
     assert {p.relative_to(conf_folder()) for p in conf_folder().rglob("*.yaml")} == tested | optimizers | top
 
 
 def test_other_commands_pass_their_schema() -> None:
     assert parse(EvaluateConfig, composed("run=r", name="evaluate")).split == "test"
     assert parse(CalibrateConfig, composed("run=r", name="calibrate")).k == 20
+    blend = parse(
+        BlendConfig, composed(*overrides_of("blend", ["run=r", "runs=a", "scores.x.dev=b, {c}"]), name="blend")
+    )
+    assert blend.runs == ("a",) and blend.scores["x"].dev == "b, {c}" and blend.nearest == 20
     assert parse(PredictConfig, composed("run=r", "input=-", name="predict")).threshold is None
     assert parse(EstimateConfig, composed("device_memory=8GiB", name="estimate")).device_memory == "8GiB"
     finetune = parse(FinetuneConfig, composed("from=r", name="finetune"))
@@ -274,3 +279,21 @@ def test_sparse_ift_is_refused_where_it_cannot_learn(overrides: list[str], messa
 )
 def test_the_home_directory(given: str, expected: str) -> None:
     assert sorted(overrides_of("config", [given])) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["runs=[a]"], "a blend takes two rankings or more: runs=[a,b], scores.NAME.dev=FILE"),
+        (["runs=[a,a]"], "runs: a run stands twice in a, a"),
+        (["scores.x.dev=f", "scores.y.dev=f"], "give a run, as runs=[...] or neighbours=..."),
+        (["runs=[a]", "scores.x.test=f"], "scores.x.dev: is missing; give it as scores.x.dev=..."),
+        (["runs=[a]", "scores.x.dve=f"], "scores.x.dve: unknown key; did you mean 'scores.x.dev'?"),
+        (["runs=[a]", "scores.neighbours.dev=f"], "scores.neighbours: that name is taken"),
+        (["neighbours=a", "runs=[b]", "nearest=0"], "nearest: got 0"),
+    ],
+)
+def test_mistakes_in_a_blend(given: list[str], told: str) -> None:
+    with pytest.raises(XMCError) as error:
+        parse(BlendConfig, composed(*overrides_of("blend", ["run=r", *given]), name="blend"))
+    assert told in str(error.value)

@@ -14,8 +14,8 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from xmc.evaluate.metrics import leave_out
-from xmc.model import Prediction
-from xmc.predict import Ranked, check_output, predict_documents, rank, write_predictions
+from xmc.model import Blend, Member, Prediction, ScoreFiles
+from xmc.predict import Ranked, check_output, predict_documents, rank, rank_by_blend, write_predictions
 from xmc.types import Batch, Positives, TopK, XMCError
 
 LABELS = [f"l{i}" for i in range(6)]
@@ -53,6 +53,20 @@ def test_filter_leaves_labels_out_and_the_others_move_up() -> None:
     assert top.labels.tolist() == [[1, 3], [3, 2], [1, 2]]
     assert top.scores.tolist() == [[2, 0], [3, 2], [3, 1]]
     assert model.asked == [3, 3, 4], "k plus the most filtered labels of a document of the batch"
+
+
+def test_a_blend_leaves_labels_out_likewise() -> None:
+    scores = torch.tensor([[0.9, 0.8, 0.7, 0.6], [0.1, 0.2, 0.3, 0.4], [0.1, 0.4, 0.2, 0.3]])
+    order = scores.argsort(dim=1, descending=True)
+    given = {"file": TopK(scores.gather(1, order), order)}
+    blend = Blend([Member("file", 1.0, ScoreFiles({}))], LABELS[:4], LABELS[:4])
+    filter = csr_matrix(([1, 1, 1, 1], ([0, 0, 1, 2], [0, 2, 0, 3])), shape=(3, 4))
+    for batch_size in (1, 2, 9):
+        top = rank_by_blend(blend, ["a", "b", "c"], 2, filter, given, batch_size)
+        assert top.labels.tolist() == [[1, 3], [3, 2], [1, 2]]
+        assert top.scores[0].sigmoid().tolist() == pytest.approx([0.8, 0.6])
+    with pytest.raises(XMCError, match="knows the documents of its split alone"):
+        rank_by_blend(blend, ["a"], 2)
 
 
 def test_filter_of_all_but_few_labels() -> None:

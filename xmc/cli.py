@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from xmc.config import (
     AddLabelsConfig,
+    BlendConfig,
     CalibrateConfig,
     CoordinateCheckConfig,
     EstimateConfig,
@@ -49,6 +50,7 @@ COMMANDS = {
     "add-labels": "teach a model new labels from a few examples, and leave all else as it is",
     "evaluate": "measure a run's model on one split",
     "calibrate": "fit a run's probabilities and thresholds to its dev split",
+    "blend": "make one model of several runs, scores of other tools, nearest documents",
     "report": "show a run, or several side by side, on one page of HTML",
     "predict": "write the best labels of new documents",
     "coordinate-check": "show whether learning rates carry over from one fan-in to another",
@@ -102,6 +104,7 @@ def main() -> None:
             "add-labels": _add_labels,
             "evaluate": _evaluate,
             "calibrate": _calibrate,
+            "blend": _blend,
             "report": _report,
             "predict": _predict,
             "coordinate-check": _coordinate_check,
@@ -194,6 +197,14 @@ def _calibrate(cfg: DictConfig) -> None:
     from xmc import commands
 
     commands.calibrate_run(config, trained)
+
+
+def _blend(cfg: DictConfig) -> None:
+    config = parse(BlendConfig, container(cfg))
+    trained = {run: load_run_config(run, config.data) for run in config.folders}
+    from xmc import commands
+
+    commands.blend_runs(config, trained)
 
 
 def _report(cfg: DictConfig) -> None:

@@ -20,7 +20,7 @@ from scipy.sparse import csr_matrix
 from scipy.special import expit
 from tqdm import tqdm
 
-from xmc.model import Prediction, Threshold, XMCModel
+from xmc.model import Blend, Prediction, Threshold, XMCModel
 from xmc.storage import whole_file
 from xmc.types import Batch, TopK, XMCError
 
@@ -40,16 +40,42 @@ def rank(model: XMCModel, batches: Iterable[Batch], k: int, filter: csr_matrix |
     for batch in batches:
         rows.append(batch.rows)
         left_out = None if filter is None else filter[batch.rows.numpy()]
-        more = 0 if left_out is None else int(np.diff(left_out.indptr).max())
         batch = batch.to(model.device)
-        top = model.topk(batch.input_ids, batch.attention_mask, k + more, batch.values)
+        top = model.topk(batch.input_ids, batch.attention_mask, k + most_left_out(left_out), batch.values)
         top = TopK(top.scores.cpu(), top.labels.cpu())
-        parts.append(top if left_out is None else _without(top, left_out, k))
+        parts.append(top if left_out is None else without(top, left_out, k))
     ranked, order = TopK.cat(parts), torch.cat(rows).argsort()
     return TopK(ranked.scores[order], ranked.labels[order])
 
 
-def _without(top: TopK, left_out: csr_matrix, k: int) -> TopK:
+def rank_by_blend(
+    blend: Blend,
+    texts: Sequence[str],
+    k: int,
+    filter: csr_matrix | None = None,
+    given: Mapping[str, TopK] | None = None,
+    batch_size: int = 256,
+) -> TopK:
+    """The k best labels of every text, in order, a batch at a time.
+
+    filter: as for `rank`. given: rankings of all these texts, as for `Blend.rank`.
+    """
+    parts = []
+    for start in range(0, len(texts), batch_size):
+        rows = slice(start, start + batch_size)
+        left_out = None if filter is None else filter[rows]
+        known = {name: TopK(top.scores[rows], top.labels[rows]) for name, top in (given or {}).items()}
+        top = blend.rank(texts[rows], k + most_left_out(left_out), known, batch_size)
+        parts.append(top if left_out is None else without(top, left_out, k))
+    return TopK.cat(parts)
+
+
+def most_left_out(filter: csr_matrix | None) -> int:
+    """Labels that a document's list leaves out, at most."""
+    return 0 if filter is None else int(np.diff(filter.indptr).max())
+
+
+def without(top: TopK, left_out: csr_matrix, k: int) -> TopK:
     """The first k of each list without the labels that CSR [B, L] holds."""
     documents, labels = map(torch.from_numpy, left_out.nonzero())
     width = left_out.shape[1] + 1  # one more, for the -1 of a missing label
@@ -61,7 +87,7 @@ def _without(top: TopK, left_out: csr_matrix, k: int) -> TopK:
 
 
 def predict_documents(
-    model: XMCModel,
+    model: XMCModel | Blend,
     documents: Iterable[tuple[str, str] | XMCError],
     *,
     k: int | None,

@@ -14,6 +14,7 @@ COMMANDS: dict[str, list[str]] = {
     "predict model": ["predict", "run={run}/model", "input=-", "output={out}"],
     "evaluate": ["evaluate", RUN],
     "calibrate": ["calibrate", RUN],
+    "blend": ["blend", "runs={run}", "neighbours={run}", "run={out}"],
     "report": ["report", RUN, "output={out}"],
     "add-labels": ["add-labels", RUN, "input={test}", "output={out}"],
     "finetune": ["finetune", "from={run}", "run={out}"],

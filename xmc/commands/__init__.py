@@ -3,6 +3,7 @@
 from xmc.endings import undisturbed
 
 with undisturbed():  # they import torch and transformers
+    from xmc.commands.blending import blend_runs
     from xmc.commands.measuring import calibrate_run, evaluate_run, report_runs
     from xmc.commands.planning import check_coordinates, count_flops, estimate_memory, prepare_set, with_recipe
     from xmc.commands.run_folder import check_run_folder
@@ -11,6 +12,7 @@ with undisturbed():  # they import torch and transformers
 
 __all__ = [
     "add_labels",
+    "blend_runs",
     "calibrate_run",
     "check_coordinates",
     "check_run_folder",

@@ -6,13 +6,21 @@ import torch
 
 from xmc import build
 from xmc.calibrate import Lists, calibrate, decide
-from xmc.commands.run_folder import corpus_of, held, held_if_writable, is_finished, load_model, write_json
+from xmc.commands.run_folder import (
+    corpus_of,
+    held,
+    held_if_writable,
+    is_finished,
+    load_model,
+    load_model_or_blend,
+    write_json,
+)
 from xmc.config import CalibrateConfig, EvaluateConfig, Metrics, ReportConfig, TrainConfig
 from xmc.config.shell import shell_command
-from xmc.data import Batches, Corpus
+from xmc.data import Batches, Corpus, Split, read_scores
 from xmc.evaluate import BINS, Report, evaluate, frequency_bins
-from xmc.model import XMCModel
-from xmc.predict import rank
+from xmc.model import DEPTH, Blend, ScoreFiles, XMCModel
+from xmc.predict import most_left_out, rank, rank_by_blend
 from xmc.run_report import (
     Connections,
     Measured,
@@ -40,19 +48,37 @@ def evaluate_run(config: EvaluateConfig, trained: TrainConfig) -> None:
     build.model_folder(run)
     device = build.prepare_machine(config.device, config.threads)
     with held_if_writable(run):
-        model = load_model(run, device)
+        model = load_model_or_blend(run, device)
         corpus = corpus_of(model, trained)
-        batches = build.build_batches(trained, corpus, config.split, model.encoder, config.batch_size)
-        ks, split = trained.metrics.ks, corpus.split(config.split)
-        top = rank(model, batches.by_length(), max(*ks, model.calibration.k if model.calibration else 0), split.filter)
-        report = _report(top, corpus, config.split, trained.metrics)
-        decisions = None if model.calibration is None else decide(Lists.of(top, split), model, ks)
+        ks, split, decisions = trained.metrics.ks, corpus.split(config.split), None
+        if isinstance(model, Blend):
+            given = _scores_of(model, split, config.split, max(ks))
+            top = rank_by_blend(model, split.texts, max(ks), split.filter, given, config.batch_size)
+        else:
+            batches = build.build_batches(trained, corpus, config.split, model.encoder, config.batch_size)
+            k = max(*ks, model.calibration.k if model.calibration else 0)
+            top = rank(model, batches.by_length(), k, split.filter)
+            decisions = None if model.calibration is None else decide(Lists.of(top, split), model, ks)
+        report = report_of(top, corpus, config.split, trained.metrics)
         try:
             write_json(run / f"metrics-{config.split}.json", report.to_dict())
             if decisions is not None:
                 write_json(run / f"decisions-{config.split}.json", decisions.to_dict())
         finally:  # what was measured is shown, whether it can be kept or not
             print(report.table(), *([] if decisions is None else [decisions.table()]), sep="\n")
+
+
+def _scores_of(blend: Blend, documents: Split, name: str, k: int) -> dict[str, TopK]:
+    """What other tools have ranked for a blend, of the documents of that split."""
+    depth = max(k, DEPTH) + most_left_out(documents.filter)
+    given = {}
+    for member, of_tool in ((m.name, m.ranker) for m in blend.members if isinstance(m.ranker, ScoreFiles)):
+        if name not in of_tool.files:
+            raise XMCError(
+                f"the blend has no scores of {member} for {name}; blend anew with scores.{member}.{name}=..."
+            )
+        given[member] = of_tool.scaled(read_scores(of_tool.files[name], documents.ids, blend.label_ids, depth))
+    return given
 
 
 def calibrate_run(config: CalibrateConfig, trained: TrainConfig) -> None:
@@ -104,10 +130,10 @@ def report_runs(config: ReportConfig, trained: list[TrainConfig]) -> None:
 def measure(model: XMCModel, batches: Batches, corpus: Corpus, split: str, metrics: Metrics) -> Report:
     """Every metric of a model on a split, without the pairs that the split's filter leaves out."""
     top = rank(model, batches.by_length(), max(metrics.ks), corpus.split(split).filter)
-    return _report(top, corpus, split, metrics)
+    return report_of(top, corpus, split, metrics)
 
 
-def _report(top: TopK, corpus: Corpus, split: str, metrics: Metrics) -> Report:
+def report_of(top: TopK, corpus: Corpus, split: str, metrics: Metrics) -> Report:
     documents = corpus.split(split)
     return evaluate(
         top.labels.numpy(),

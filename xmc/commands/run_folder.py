@@ -15,8 +15,8 @@ from xmc.config import FinetuneConfig, TrainConfig, run_config_path
 from xmc.config.shell import shell_command
 from xmc.data import Corpus
 from xmc.data.files import listing
-from xmc.model import XMCModel
-from xmc.model.saved import CARD, read_card
+from xmc.model import Blend, XMCModel
+from xmc.model.saved import CARD, is_blend, read_blend_card, read_card
 from xmc.storage import locked, sweep, whole_file, whole_folder
 from xmc.types import Strings, XMCError
 
@@ -64,7 +64,7 @@ def is_finished(run: Path) -> bool:
     if not (model / CARD).exists():
         return False
     try:
-        read_card(model)
+        read_blend_card(model) if is_blend(model) else read_card(model)
     except XMCError as error:
         go_on = shell_command("train", run=str(run), resume=True)
         raise XMCError(f"{error}; or delete {model}, and save it anew with: {go_on}") from None
@@ -75,7 +75,12 @@ def load_model(run: Path, device: torch.device) -> XMCModel:
     return XMCModel.from_pretrained(build.model_folder(run), device=str(device))
 
 
-def corpus_of(model: XMCModel, trained: TrainConfig) -> Corpus:
+def load_model_or_blend(run: Path, device: torch.device) -> XMCModel | Blend:
+    folder = build.model_folder(run)
+    return Blend.from_pretrained(folder, device=str(device)) if is_blend(folder) else load_model(run, device)
+
+
+def corpus_of(model: XMCModel | Blend, trained: TrainConfig) -> Corpus:
     """The data of a run over the labels of its model, and behind these the labels that only dev or test have.
 
     No list can have the latter, but they are true: recall counts them. How many there are is logged.
@@ -113,7 +118,7 @@ def corpus_of(model: XMCModel, trained: TrainConfig) -> Corpus:
     )
 
 
-def save_model(model: XMCModel, folder: Path) -> None:
+def save_model(model: XMCModel | Blend, folder: Path) -> None:
     """Put the model's folder in place of what is there, once it is whole."""
     with whole_folder(folder) as whole:
         model.save_pretrained(whole)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from xmc import build
 from xmc.add_labels import add_labels_to
-from xmc.commands.run_folder import load_model, save_model
+from xmc.commands.run_folder import load_model_or_blend, save_model
 from xmc.config import AddLabelsConfig, PredictConfig, TrainConfig
 from xmc.data import StreamFilter, read_documents, read_rows
-from xmc.model import XMCModel
+from xmc.model import Blend, XMCModel
 from xmc.predict import check_output, predict_documents, write_predictions
 from xmc.storage import locked
 from xmc.types import XMCError
@@ -24,7 +24,7 @@ def predict_run(config: PredictConfig, trained: TrainConfig | None) -> None:
         raise XMCError("input=-: standard input is closed; give it documents, or a file as input")
     check_output(config.output, config.format, config.input, config.filter)
     device = build.prepare_machine(config.device, config.threads)
-    model = load_model(Path(config.run), device)
+    model = load_model_or_blend(Path(config.run), device)
     documents, left_out = _documents(config, trained, model), None
     if config.filter is not None:
         filter = StreamFilter(Path(config.filter), len(model.label_ids))
@@ -41,7 +41,7 @@ def predict_run(config: PredictConfig, trained: TrainConfig | None) -> None:
 
 
 def _documents(
-    config: PredictConfig, trained: TrainConfig | None, model: XMCModel
+    config: PredictConfig, trained: TrainConfig | None, model: XMCModel | Blend
 ) -> Iterator[tuple[str, str] | XMCError]:
     """Id and text of each document, or its sparse features where the model was trained on these; or its error."""
     source = sys.stdin.buffer if config.input == "-" else config.input

@@ -1,7 +1,9 @@
 """The typed schema of a run and every check at the door. Hydra composes the YAML files of `conf/` for it."""
 
 from xmc.config.commands import (
+    NEIGHBOURS,
     AddLabelsConfig,
+    BlendConfig,
     CalibrateConfig,
     CoordinateCheckConfig,
     EstimateConfig,
@@ -57,6 +59,7 @@ from xmc.config.parts import (
 from xmc.config.saved import load_run_config, parse_run, resumed_values, to_yaml, with_old_data
 
 __all__ = [
+    "NEIGHBOURS",
     "SGD",
     "AdamW",
     "AddLabelsConfig",
@@ -64,6 +67,7 @@ __all__ = [
     "BagEncoder",
     "Benchmark",
     "BenchmarkData",
+    "BlendConfig",
     "BowData",
     "CalibrateConfig",
     "ClustersAuxiliary",

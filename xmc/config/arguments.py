@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from xmc.config.keys import is_text, is_texts, takes_data
+from xmc.config.keys import is_text, is_texts, names_freely, takes_data
 from xmc.storage import home_expanded
 from xmc.types import XMCError
 
@@ -99,7 +99,7 @@ def _read(config_name: str, argument: str, sweeps: bool, data_anew: bool) -> str
         raise XMCError(f"{key}: no setting of xmc; of Hydra's own there are: {', '.join(HYDRA_KEYS)}")
     if re.match("~(/|$)", value):
         value = str(home_expanded(value))
-    if sign or (key.startswith("data.") and data_anew):
+    if sign or (key.startswith("data.") and data_anew) or names_freely(config_name, key):
         sign = "++"  # as a key that may be there already or not
     listed = is_texts(config_name, key)
     if is_text(config_name, key) or (listed and not value.startswith("[")):

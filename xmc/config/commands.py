@@ -1,6 +1,7 @@
 """What each command of xmc takes."""
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -248,6 +249,61 @@ class AddLabelsConfig(Section):
     seed: Seed
     device: str
     threads: Threads | None
+
+
+NEIGHBOURS = "neighbours"
+"""What a blend's ranking by the nearest training documents is called."""
+
+
+class ScoresOf(Section):
+    """Files of scores that another tool gave the documents of a split."""
+
+    dev: Text
+    test: Text | None = None
+    train: Text | None = None
+
+    def given(self) -> dict[str, str]:
+        """By split, absolute: they stay where they are."""
+        return {split: str(Path(path).absolute()) for split, path in self.model_dump().items() if path is not None}
+
+
+class BlendConfig(Section):
+    """scores: by a name of the user's. neighbours: the run in whose features training documents are near."""
+
+    run: Text
+    runs: Texts
+    scores: dict[str, ScoresOf]
+    neighbours: Text | None
+    nearest: Count
+    data: RunData
+    batch_size: Count
+    device: str
+    threads: Threads | None
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Of the runs that take part, each once."""
+        return tuple(dict.fromkeys([*self.runs, *([] if self.neighbours is None else [self.neighbours])]))
+
+    def name_of(self, folder: str) -> str:
+        """What its ranking is called: as the folder, where nothing else is."""
+        names = [Path(run).absolute().name for run in self.runs]
+        name = Path(folder).absolute().name
+        return name if names.count(name) == 1 and name not in {NEIGHBOURS, *self.scores} else folder
+
+    @model_validator(mode="after")
+    def _several_rankings(self) -> "BlendConfig":
+        if len(set(self.runs)) < len(self.runs):
+            raise ValueError(f"runs: a run stands twice in {', '.join(self.runs)}; name each once")
+        if not self.folders:
+            raise ValueError("give a run, as runs=[...] or neighbours=...: it tells the labels and the documents")
+        if len(self.runs) + len(self.scores) + (self.neighbours is not None) < 2:
+            raise ValueError(
+                "a blend takes two rankings or more: runs=[a,b], scores.NAME.dev=FILE of another tool, neighbours=RUN"
+            )
+        if NEIGHBOURS in self.scores:
+            raise ValueError(f"scores.{NEIGHBOURS}: that name is taken; call these scores otherwise")
+        return self
 
 
 class CalibrateConfig(Section):

@@ -7,6 +7,7 @@ from pydantic.fields import FieldInfo
 
 from xmc.config.commands import (
     AddLabelsConfig,
+    BlendConfig,
     CalibrateConfig,
     CoordinateCheckConfig,
     EstimateConfig,
@@ -26,6 +27,7 @@ SCHEMAS: dict[str, type[Section]] = {
     "add_labels": AddLabelsConfig,
     "evaluate": EvaluateConfig,
     "calibrate": CalibrateConfig,
+    "blend": BlendConfig,
     "report": ReportConfig,
     "predict": PredictConfig,
     "coordinate_check": CoordinateCheckConfig,
@@ -39,6 +41,13 @@ def takes_data(config_name: str) -> bool:
     """Whether the command reads the data of a run, whose keys `data.*` may be given anew."""
     field = SCHEMAS[config_name].model_fields.get("data")
     return field is not None and get_origin(field.annotation) is dict
+
+
+def names_freely(config_name: str, key: str) -> bool:
+    """Whether a part of the key is a name of the user's own, such as that of scores in `scores.NAME.dev`."""
+    first, _, rest = key.partition(".")
+    field = SCHEMAS[config_name].model_fields.get(first)
+    return bool(rest) and field is not None and _has_names(field)
 
 
 def data_keys() -> set[str]:
@@ -62,6 +71,8 @@ def fields_of(config_name: str, key: str) -> list[FieldInfo]:
     first, *rest = key.split(".")
     schema = TrainConfig if first == "data" and takes_data(config_name) else SCHEMAS[config_name]
     found = [names[first] for names in (_names(schema),) if first in names]
+    if any(map(_has_names, found)):
+        rest = rest[1:]
     for part in rest:
         inner = [_names(section) for field in found for section in sections(field.annotation)]
         found = [names[part] for names in inner if part in names]
@@ -70,6 +81,11 @@ def fields_of(config_name: str, key: str) -> list[FieldInfo]:
 
 def _names(section: type[Section]) -> dict[str, FieldInfo]:
     return {field.alias or name: field for name, field in section.model_fields.items()}
+
+
+def _has_names(field: FieldInfo) -> bool:
+    """Whether it holds sections by names of the user's own."""
+    return get_origin(field.annotation) is dict and bool(sections(field.annotation))
 
 
 def _accepts(field: FieldInfo, wanted: Any) -> bool:

@@ -14,6 +14,7 @@ from xmc.data.pecos import read_pecos
 from xmc.data.prepare import PECOS, REPOSITORY, TABLE, Layout, prepare
 from xmc.data.pydoc import read_pydoc
 from xmc.data.repository import read_repository
+from xmc.data.scores import read_scores
 from xmc.data.synthetic import read_synthetic
 from xmc.data.table import read_table
 from xmc.data.tokens import tokenize
@@ -41,6 +42,7 @@ __all__ = [
     "read_pydoc",
     "read_repository",
     "read_rows",
+    "read_scores",
     "read_synthetic",
     "read_table",
     "tokenize",

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
 
 from xmc.model.sparse_ift import Family, SparseIFT
 from xmc.storage import read_json
 from xmc.types import LossName, XMCError
-from xmc.values import Count, Cutoff, Fraction, Number, Positive
+from xmc.values import Count, Cutoff, Fraction, Number, Positive, Size
 
 Pooling = Literal["cls", "mean", "none"]
 P = TypeVar("P", bound="Part")
@@ -86,6 +86,51 @@ class Card(Part):
     classifier: ClassifierCard
     calibration: CalibrationCard | None = None
     lexical: LexicalCard | None = None
+    files: dict[str, str] = {}
+    digest: str = ""
+
+
+class MemberCard(Part):
+    """A ranking of a blend. weight: what it counts for. name: as it is called in tables."""
+
+    name: Annotated[str, Field(min_length=1)]
+    weight: Annotated[float, Field(gt=0, le=1)]
+
+
+class ModelCard(MemberCard):
+    """Of a model, by its place in `models/`."""
+
+    kind: Literal["model"]
+    model: Size
+
+
+class NeighboursCard(MemberCard):
+    """Of the nearest training documents by the features of a model; see `Neighbours`."""
+
+    kind: Literal["neighbours"]
+    model: Size
+    nearest: Count
+
+
+class ScoresCard(MemberCard):
+    """Of another tool. files: its scores, by split. scale: what they are multiplied by."""
+
+    kind: Literal["scores"]
+    files: dict[str, str]
+    scale: Positive
+
+
+class BlendCard(Part):
+    """`xmc.json` of a blend: see `Blend`. models: how many there are. files, digest: see `seal`."""
+
+    format_version: Count
+    kind: Literal["blend"]
+    models: Size
+    members: Annotated[
+        tuple[Annotated[ModelCard | NeighboursCard | ScoresCard, Field(discriminator="kind")], ...],
+        Field(min_length=1),
+        Strict(False),
+    ]
     files: dict[str, str] = {}
     digest: str = ""
 

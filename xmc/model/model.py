@@ -32,6 +32,7 @@ from xmc.model.saved import (
     read_card,
     read_labels,
     sparse_prefix,
+    write_labels,
 )
 from xmc.model.seal import seal_checked, sealed
 from xmc.model.tensor_file import ANEW, TensorFile, fill
@@ -159,7 +160,18 @@ class XMCModel(nn.Module):
         if k is None:
             k = self.default_k(threshold)
         with self._evaluating():
-            return [p for batch in self._batches(texts, batch_size) for p in self._predict_batch(batch, k, threshold)]
+            return [p for inputs in self._inputs(texts, batch_size) for p in self._predicted(*inputs, k, threshold)]
+
+    @torch.no_grad()
+    def ranking(self, texts: Sequence[str], k: int, batch_size: int = 64) -> TopK:
+        """The k best labels of each text with their probabilities, [N, k], on the CPU.
+
+        Raises:
+            XMCError: as `predict`.
+        """
+        with self._evaluating():
+            parts = [self.topk(ids, mask, k, values) for ids, mask, values in self._inputs(texts, batch_size)]
+        return TopK.cat([TopK(self.probability(top.scores).float().cpu(), top.labels.cpu()) for top in parts])
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str], batch_size: int = 64) -> Tensor:
@@ -169,7 +181,7 @@ class XMCModel(nn.Module):
             XMCError: a text is not a string or is empty.
         """
         with self._evaluating():
-            return torch.cat([self.features(*self._tokenized(batch)) for batch in self._batches(texts, batch_size)])
+            return torch.cat([self.features(*inputs) for inputs in self._inputs(texts, batch_size)])
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
@@ -183,6 +195,10 @@ class XMCModel(nn.Module):
             if was_training:
                 self.train()
 
+    def _inputs(self, texts: Sequence[str], batch_size: int) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """Batches as the encoder reads them."""
+        return map(self._tokenized, self._batches(texts, batch_size))
+
     def _batches(self, texts: Sequence[str], batch_size: int) -> Iterator[list[str]]:
         for i, text in enumerate(texts):
             if not isinstance(text, str) or not (text.strip() or not self.encoder.reads_text):
@@ -194,8 +210,9 @@ class XMCModel(nn.Module):
         (ids, mask, values), device = self.encoder.tokenize(texts), self.device
         return ids.to(device), mask.to(device), None if values is None else values.to(device)
 
-    def _predict_batch(self, texts: list[str], k: int, threshold: Threshold) -> Iterator[list[Prediction]]:
-        ids, mask, values = self._tokenized(texts)
+    def _predicted(
+        self, ids: Tensor, mask: Tensor, values: Tensor | None, k: int, threshold: Threshold
+    ) -> Iterator[list[Prediction]]:
         top = self.topk(ids, mask, k, values)
         probabilities = self.probability(top.scores)
         suggested = (top.labels >= 0) & self._reaches(probabilities, top.labels, threshold)
@@ -240,9 +257,7 @@ class XMCModel(nn.Module):
         (folder / LEXICAL).unlink(missing_ok=True)
         if self.lexical is not None:
             self.lexical.save(folder / LEXICAL)
-        with whole_file(folder / LABELS) as out:
-            for label, name in zip(self.label_ids, self.label_names, strict=True):
-                out.write(json.dumps({"id": label, "name": name}, ensure_ascii=False) + "\n")
+        write_labels(folder / LABELS, self.label_ids, self.label_names)
         for tensors in folder.rglob("*.safetensors"):  # which safetensors writes for the user's eyes alone
             shutil.copymode(folder / LABELS, tensors)
         self.save_card(folder)

@@ -1,7 +1,10 @@
 """The folder of a saved model: its card, its labels, and layers of the shapes that were saved."""
 
+import json
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,7 +13,7 @@ from pyarrow.json import ParseOptions, ReadOptions, read_json
 from torch import Tensor, nn
 
 from xmc import storage
-from xmc.model.card import Card, ClassifierCard, IdentityCard, LinearCard, read_part
+from xmc.model.card import BlendCard, Card, ClassifierCard, IdentityCard, LinearCard, Part, read_part
 from xmc.model.classifier import Classifier, Dense, FixedFanIn, Layer
 from xmc.model.head_and_tail import HeadAndTail
 from xmc.model.intermediate import Identity, Linear
@@ -22,8 +25,8 @@ from xmc.ops.fan_in import check_distinct_columns, index_dtype, resolve_backend
 from xmc.types import Strings, XMCError, said
 
 # 2: `calibration` in the card; 3: `logit_adjustment`; 4: the card names the file of the thresholds; 5: tables of int8,
-# and the lexical half
-FORMAT_VERSION = 5
+# and the lexical half; 6: blends
+FORMAT_VERSION = 6
 CARD = "xmc.json"
 HEAD = "head.safetensors"
 LEXICAL = "lexical.safetensors"
@@ -31,24 +34,48 @@ LABELS = "labels.jsonl"
 _FILES = (HEAD, LABELS, "encoder/config.json", "encoder/pooling.json")  # and the weights' shards
 _LONGEST_LINE = 1 << 24  # of labels.jsonl, in bytes
 _WEIGHT_TYPES = (torch.float32, torch.bfloat16)
+P = TypeVar("P", bound=Part)
 
 
 def read_card(folder: Path) -> Card:
-    """The card. Raises XMCError where there is none, or one of a later format, or where other files are missing."""
+    """The card. Raises XMCError where there is none, one of a blend or of a later format, or files are missing."""
+    if is_blend(folder):
+        raise XMCError(f"{folder} is a blend, which predict and evaluate take; give one of the runs that it is made of")
+    card = _read_card(folder, Card)
+    if missing := [name for name in _FILES if not (folder / name).is_file()]:
+        raise XMCError(f"{folder} is not whole: {', '.join(missing)} is missing; copy the model again, or save it anew")
+    return card
+
+
+def read_blend_card(folder: Path) -> BlendCard:
+    """Likewise of a blend."""
+    return _read_card(folder, BlendCard)
+
+
+def is_blend(folder: Path) -> bool:
+    """Whether the model of the folder is a blend of several."""
+    return (folder / CARD).is_file() and storage.read_json(folder / CARD).get("kind") == "blend"
+
+
+def _read_card(folder: Path, part: type[P]) -> P:
     path = folder / CARD
     if not path.is_file():
         raise XMCError(f"{folder} is no saved model ({CARD} is missing); give the model/ folder of a finished run")
     version = storage.read_json(path).get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise XMCError(f"{folder} has format {version}; this xmc reads up to {FORMAT_VERSION}: pip install -U xmc")
-    card = read_part(path, Card)
-    if missing := [name for name in _FILES if not (folder / name).is_file()]:
-        raise XMCError(f"{folder} is not whole: {', '.join(missing)} is missing; copy the model again, or save it anew")
-    return card
+    return read_part(path, part)
 
 
-def read_labels(path: Path, expected: int) -> tuple[Strings, Strings]:
-    """Ids and names.
+def write_labels(path: Path, ids: Iterable[str], names: Iterable[str]) -> None:
+    """What `read_labels` reads."""
+    with storage.whole_file(path) as out:
+        for label, name in zip(ids, names, strict=True):
+            out.write(json.dumps({"id": label, "name": name}, ensure_ascii=False) + "\n")
+
+
+def read_labels(path: Path, expected: int | None) -> tuple[Strings, Strings]:
+    """Ids and names. expected: how many; None: nothing else tells.
 
     Raises:
         XMCError: there are more or fewer than expected, one is missing or empty, or an id is there twice.
@@ -61,6 +88,7 @@ def read_labels(path: Path, expected: int) -> tuple[Strings, Strings]:
     except (pa.ArrowException, OSError) as error:
         raise storage.unreadable(path, said(error)) from None
     ids, names = table["id"], table["name"]
+    expected = table.num_rows if expected is None else expected
     if table.num_rows != expected:
         wrong = f"has {table.num_rows} labels, the classifier {expected}"
     elif ids.null_count or names.null_count or not pc.min(pc.binary_length(ids)).as_py():

@@ -1,0 +1,107 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from xmc.model import neighbours as module
+from xmc.model.neighbours import Neighbours
+from xmc.types import XMCError
+
+WIDTH, LABELS = 4, 6
+
+
+def documents(count: int, nearest: int, seed: int) -> Neighbours:
+    """Features of 0 and 1 before they have length 1, so that many are equally near."""
+    rng = torch.Generator().manual_seed(seed)
+    counts = torch.randint(0, 4, (count,), generator=rng)
+    offsets = torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)])
+    labels = torch.cat([torch.randperm(LABELS, generator=rng)[:n] for n in counts.tolist()] + [torch.zeros(0)])
+    made = Neighbours.empty(count, WIDTH, offsets, labels, nearest)
+    made.put_(torch.arange(count), torch.randint(0, 2, (count, WIDTH), generator=rng))
+    return made
+
+
+def shares(of: Neighbours, query: torch.Tensor) -> np.ndarray:
+    """As the definition has it, one document and one neighbour at a time."""
+    near = (of.features.float() @ (query / query.norm().clamp_min(1e-12))).clamp_min(0).tolist()
+    chosen = sorted(range(len(near)), key=lambda row: (-near[row], row))[: of.nearest]
+    total, found = sum(near[row] for row in chosen), np.zeros(LABELS)
+    for row in chosen:
+        for label in of.labels[of.offsets[row] : of.offsets[row + 1]].tolist():
+            found[label] += near[row] / total if total else 0
+    return found
+
+
+@given(count=st.integers(1, 40), nearest=st.integers(1, 12), block=st.integers(1, 9), seed=st.integers(0, 99))
+def test_blocks_give_what_the_definition_gives(count: int, nearest: int, block: int, seed: int) -> None:
+    of = documents(count, nearest, seed)
+    queries = torch.randint(0, 2, (5, WIDTH), generator=torch.Generator().manual_seed(seed + 1)).float()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_BLOCK", block)
+        top = of.rank(queries, LABELS)
+    assert top.labels.shape == top.scores.shape == (5, LABELS)
+    for query, labels, scores in zip(queries, top.labels.tolist(), top.scores.tolist(), strict=True):
+        expected, found = shares(of, query), np.zeros(LABELS)
+        for label, score in zip(labels, scores, strict=True):
+            if label >= 0:
+                found[label] = score
+        assert np.allclose(found, expected, atol=1e-3)
+        assert scores == sorted(scores, reverse=True) and 0 <= scores[0] <= 1 + 1e-9
+
+
+def test_the_share_of_the_nearest() -> None:
+    of = Neighbours.empty(3, 2, torch.tensor([0, 1, 3, 4]), torch.tensor([4, 4, 1, 0]), 2)
+    of.put_(torch.tensor([2, 0, 1]), torch.tensor([[0.0, 1.0], [5.0, 0.0], [3.0, 4.0]]))
+    top = of.rank(torch.tensor([[2.0, 0.0]]), 3)
+    assert top.labels.tolist() == [[4, 1, -1]]
+    assert top.scores[0].tolist() == pytest.approx([1, 0.6 / 1.6, 0], abs=1e-3)
+
+
+def changed(name: str, change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Path], None]:
+    def edit(path: Path) -> None:
+        tensors = load_file(path)
+        save_file(tensors | {name: change(tensors[name]).contiguous()}, path)
+
+    return edit
+
+
+def put(value: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    def change(tensor: torch.Tensor) -> torch.Tensor:
+        tensor.view(-1)[-1] = value
+        return tensor
+
+    return change
+
+
+def test_saved_and_read(tmp_path: Path) -> None:
+    of, path = documents(20, 3, seed=0), tmp_path / "neighbours.safetensors"
+    of.save(path)
+    again = Neighbours.load(path, 3, WIDTH, LABELS)
+    queries = torch.eye(WIDTH)
+    assert torch.equal(again.rank(queries, 5).scores, of.rank(queries, 5).scores)
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (changed("features", lambda t: t.float()), "features is float32"),
+        (changed("features", lambda t: t[:, :-1]), "of width 4"),
+        (changed("features", lambda t: t[:-1]), "offsets int64"),
+        (changed("features", put(torch.nan)), "not finite"),
+        (changed("offsets", lambda t: t + 1), "offsets do not ascend from 0"),
+        (changed("offsets", lambda t: t.flip(0)), "offsets do not ascend"),
+        (changed("labels", put(LABELS)), "a label is out of range"),
+        (changed("labels", lambda t: t.long()), "labels is int64"),
+    ],
+)
+def test_whole_or_refused(edit: Callable[[Path], None], told: str, tmp_path: Path) -> None:
+    path = tmp_path / "neighbours.safetensors"
+    documents(20, 3, seed=0).save(path)
+    edit(path)
+    with pytest.raises(XMCError, match=told):
+        Neighbours.load(path, 3, WIDTH, LABELS)
