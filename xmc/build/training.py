@@ -30,7 +30,8 @@ from xmc.train.state import TrainState
 from xmc.train.tracking import LocalLog, Tracker, Trackers, Wandb, check_wandb
 from xmc.types import XMCError
 
-EVALUATIONS = 10  # on dev in a run, where trainer.eval_every is null
+_EVALUATIONS = 4, 10  # on dev in a run, where trainer.eval_every is null
+_CHECKPOINTS = 10  # of a run, where trainer.checkpoint_every is null, too
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,8 @@ def build_training(
             "set trainer.patience=null, or a dev fraction"
         )
     auxiliary = build_auxiliary(config, model, features, generator)
-    plan = _build_plan(config, batches.steps_per_epoch, device)
+    dev_documents = len(dev_batches.lengths) if dev_batches is not None else 0
+    plan = _build_plan(config, batches.steps_per_epoch, dev_documents, device)
     sparse = build_sparse_parts(config, model, plan.total_steps, learned)
     state = TrainState(model, auxiliary, build_optimizers(config, model, auxiliary), sparse)
     return Training(state, plan, batches, dev_batches)
@@ -189,12 +191,12 @@ def _wandb_id(run: Path) -> str:
     return path.read_text()
 
 
-def _build_plan(config: c.TrainConfig, steps_per_epoch: int, device: torch.device) -> Plan:
+def _build_plan(config: c.TrainConfig, steps_per_epoch: int, dev_documents: int, device: torch.device) -> Plan:
     trainer = config.trainer
     if trainer.precision == "bfloat16" and device.type != "cuda":
         raise XMCError(f"trainer.precision=bfloat16 needs a GPU, and the device is {device.type}; give auto or float32")
     total = trainer.max_steps or math.ceil(trainer.epochs * steps_per_epoch)
-    eval_every = trainer.eval_every or max(1, math.ceil(total / EVALUATIONS))
+    eval_every = trainer.eval_every or math.ceil(total / _evaluations(total * trainer.batch_size, dev_documents))
     auxiliary = config.auxiliary if isinstance(config.auxiliary, c.ClustersAuxiliary) else None
     return Plan(
         total_steps=total,
@@ -207,6 +209,12 @@ def _build_plan(config: c.TrainConfig, steps_per_epoch: int, device: torch.devic
         autocast=device.type == "cuda" and trainer.precision != "float32",
         log_every=trainer.log_every,
         eval_every=eval_every,
-        checkpoint_every=trainer.checkpoint_every or eval_every,
+        checkpoint_every=trainer.checkpoint_every or trainer.eval_every or math.ceil(total / _CHECKPOINTS),
         patience=trainer.patience,
     )
+
+
+def _evaluations(seen: int, dev_documents: int) -> int:
+    """As many as read half the documents that training sees, at most, within bounds."""
+    fewest, most = _EVALUATIONS
+    return min(max(fewest, seen // (2 * max(1, dev_documents))), most)
