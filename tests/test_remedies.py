@@ -195,6 +195,7 @@ EXCEPTIONS = {
         "trainer.micro_batch_size",
     ): "or batch_size, which stands beside it",
     ("xmc.config.commands", "runs"): "of xmc report; its schema stands beside all others where a recipe is composed",
+    ("xmc.config.commands", "neighbours"): "of xmc blend; likewise",
     ("xmc.config.saved", "replay"): "of a run that fine-tunes, as all that is said of replay",
     ("xmc.commands.forgetting", "replay"): "likewise",
     ("xmc.commands.forgetting", "replay_fraction"): "likewise",

@@ -6,7 +6,6 @@ with undisturbed():  # they import torch and transformers
     from xmc.commands.blending import blend_runs
     from xmc.commands.measuring import calibrate_run, evaluate_run, report_runs
     from xmc.commands.planning import check_coordinates, count_flops, estimate_memory, prepare_set, with_recipe
-    from xmc.commands.run_folder import check_run_folder
     from xmc.commands.serving import add_labels, predict_run
     from xmc.commands.training import train_run
 
@@ -15,7 +14,6 @@ __all__ = [
     "blend_runs",
     "calibrate_run",
     "check_coordinates",
-    "check_run_folder",
     "count_flops",
     "estimate_memory",
     "evaluate_run",

@@ -44,7 +44,7 @@ def blend_runs(config: BlendConfig, trained: Mapping[str, TrainConfig]) -> None:
     run = Path(config.run)
     device = build.prepare_machine(config.device, config.threads)
     with held(run):
-        check_run_folder(run, resume=False)
+        check_run_folder(run)
         first = _checked_data(trained)
         models = {folder: load_model(Path(folder), device) for folder in trained}
         _check_labels(models)

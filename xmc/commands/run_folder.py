@@ -42,14 +42,15 @@ def held_if_writable(run: Path) -> Iterator[None]:
         yield
 
 
-def check_run_folder(run: Path, resume: bool) -> None:
-    """Raise XMCError where a new run would overwrite another that has learned something."""
-    if resume:
-        return
+def check_run_folder(run: Path, go_on: str = "") -> None:
+    """Raise XMCError where a new run would overwrite another that has learned something.
+
+    go_on: how the command goes on with a run instead.
+    """
     is_run = run_config_path(run).exists()
     if (run / "model").exists() or any((run / "checkpoints").glob("step-*")):
-        go_on = "go on with it by resume=true, " if is_run else ""
-        raise XMCError(f"{run} already holds a run; {go_on}choose another folder with run=..., or delete it")
+        ways = [*([go_on] if go_on and is_run else []), "choose another folder with run=..."]
+        raise XMCError(f"{run} already holds a run; {', '.join(ways)}, or delete it")
     if is_run:
         logger.info("%s holds a run that has learned nothing yet; it starts anew", run)
 

@@ -45,7 +45,8 @@ def train_run(
     build.check_tracking(config)
     device = build.prepare_machine(config.trainer.device, config.trainer.threads)
     with held(run):
-        check_run_folder(run, config.resume)
+        if not config.resume:
+            check_run_folder(run, "go on with it by resume=true")
         _train(config, config_yaml, device, attend, half)
 
 

@@ -128,7 +128,7 @@ class Blend:
     def default_k(self, threshold: Threshold) -> int:
         """How many labels a list has at most, where nobody says."""
         if threshold == "auto":
-            raise XMCError("a blend has no thresholds of its own; give threshold= a number from 0 to 1")
+            raise XMCError("a blend has no thresholds of its own; give a number from 0 to 1 as the threshold")
         return DEFAULT_K
 
     def predict(
