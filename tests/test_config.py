@@ -154,6 +154,11 @@ def test_other_commands_pass_their_schema() -> None:
         BlendConfig, composed(*overrides_of("blend", ["run=r", "runs=a", "scores.x.dev=b, {c}"]), name="blend")
     )
     assert blend.runs == ("a",) and blend.scores["x"].dev == "b, {c}" and blend.nearest == 20
+    assert [blend.name_of(run) for run in ("a", "elsewhere/x", "neighbours")] == [
+        "a",
+        str(Path("elsewhere/x").absolute()),
+        str(Path("neighbours").absolute()),
+    ]
     assert parse(PredictConfig, composed("run=r", "input=-", name="predict")).threshold is None
     assert parse(EstimateConfig, composed("device_memory=8GiB", name="estimate")).device_memory == "8GiB"
     finetune = parse(FinetuneConfig, composed("from=r", name="finetune"))

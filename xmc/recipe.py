@@ -1,6 +1,6 @@
 """Settings that follow from what is counted in the data: what a run takes for keys that nobody has set.
 
-Chosen on the dev splits of debtags, tibkat-en, eurlex57k and dictionary (docs/results/out_of_the_box.md).
+Chosen on the dev splits of debtags, tibkat-en, eurlex57k, cve-libraries and dictionary (docs/design.md, The recipe).
 """
 
 from collections.abc import Collection, Iterator
@@ -11,7 +11,7 @@ _ENOUGH = 48_000  # documents seen in training, from which on more epochs add no
 _PER_LABEL = 40  # documents seen for each label, where they are many
 _EPOCHS = 1, 20
 _MANY_PAIRS = 5e9  # documents times labels, which a pass over the data costs
-_MOST_PAIRS = 3e9  # of all passes, but for the first
+_MOST_PAIRS = 3e9  # of all passes together; one pass there is in any case
 _WIDTH = 512
 _SHARE, _SMALL_SHARE = 8, 32  # features to a connection, and where a pass is long
 _MANY_LABELS = 650_000  # whose weights in float32 would be the most that a run holds
@@ -40,7 +40,11 @@ def recommended(facts: Facts, width: int | None) -> Iterator[Choice]:
     most = facts.labels > _MANY_LABELS
     if width is None:
         width = _WIDTH // 2 if most else _WIDTH
-        reason = f"{facts.labels:,} labels" if most else "wider ones gained less than .1 nDCG@5 beside the lexical half"
+        reason = (
+            f"{facts.labels:,} labels"
+            if most
+            else "wider ones gained little beside the lexical half, and cost as much again"
+        )
         yield Choice("encoder.width", width, reason)
     yield Choice("encoder.dropout", 0.0, "plain SGD and few epochs do without")
     bigrams = min(100_000, 2 * facts.documents)

@@ -2,9 +2,12 @@ import hashlib
 import json
 from pathlib import Path
 
+import pytest
+import torch
 from test_config import composed
 
 from xmc import build
+from xmc.build import training
 from xmc.config import TrainConfig, parse
 
 
@@ -24,3 +27,19 @@ def test_runs_from_before_a_key_go_on(tmp_path: Path) -> None:
         assert build.run_fingerprint(before, corpus) == hashlib.sha256(text.encode()).hexdigest()
     values["trainer"]["logit_adjustment"] = 0.2
     assert build.run_fingerprint(parse(TrainConfig, values), corpus) != build.run_fingerprint(before, corpus)
+
+
+@pytest.mark.parametrize(
+    ("total", "dev", "expected"),
+    [
+        (1000, 0, 100),  # ten times a run,
+        (1000, 3_200, 100),
+        (1000, 5_000, 167),  # fewer where dev is large,
+        (1000, 10**6, 250),  # but four times
+        (3, 10**6, 1),
+    ],
+)
+def test_dev_is_read_as_often_as_it_is_cheap(total: int, dev: int, expected: int) -> None:
+    config = parse(TrainConfig, composed("trainer.batch_size=64", f"trainer.max_steps={total}"))
+    plan = training._build_plan(config, 10, dev, torch.device("cpu"))
+    assert plan.eval_every == expected and plan.checkpoint_every == -(-total // 10)

@@ -67,6 +67,15 @@ def test_predictions(blend: Blend) -> None:
         blend.predict(TEXTS, threshold="auto")
     with pytest.raises(XMCError, match="expected a string with at least one word"):
         blend.predict([" "])
+    with pytest.raises(XMCError, match="expected a list of texts"):
+        blend.predict("a text")
+    assert blend.predict([]) == []
+
+
+def test_an_empty_document_has_a_rank_too(blend: Blend) -> None:
+    """As some documents of published sets."""
+    top = blend.rank([TEXTS[0], "", TEXTS[1]], 5)
+    assert torch.equal(top.labels[[0, 2]], blend.rank(TEXTS[:2], 5).labels)
 
 
 def test_a_ranking_of_a_model_is_its_predictions() -> None:

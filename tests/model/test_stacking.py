@@ -28,9 +28,17 @@ def test_each_label_once_with_its_scores(rankings: list[dict[int, float]]) -> No
         assert not of_one[0, len(found) :].any()
 
 
+def test_a_label_that_the_others_do_not_know_changes_nothing_for_them() -> None:
+    scores = np.random.default_rng(0).random((3, 2, 4), np.float32) / 2
+    counts = np.array([[3, 1, 7, 2]] * 2)
+    more = np.concatenate([scores, np.ones((3, 2, 1), np.float32)], axis=2)
+    among = meta_features(more, np.concatenate([counts, [[0], [0]]], axis=1))
+    np.testing.assert_array_equal(among[:, :, :-1], meta_features(scores, counts))
+
+
 def test_features_are_as_many_as_told_and_the_first_is_the_mixture() -> None:
     scores = np.array([[[0.8, 0.0]], [[0.5, 0.25]], [[0.1, 1.0]]], np.float32)
-    features = meta_features(scores, np.array([[100, 0]]))
+    features = meta_features(scores, np.array([[100, 1]]))
     assert features.shape == (NUM_FEATURES, 1, 2) and np.isfinite(features).all()
     np.testing.assert_allclose(expit(PRIOR @ features[:, 0]), [0.61, 0.2], atol=2e-4)
     np.testing.assert_array_equal(features[9, 0], [1, 0])  # the share of the network's best

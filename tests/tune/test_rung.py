@@ -71,6 +71,9 @@ def test_a_rung_that_was_begun_before_counts_as_a_whole(monkeypatch: pytest.Monk
     now = 0.0
     monkeypatch.setattr("xmc.tune.rung.time.monotonic", lambda: now)
     rung = Rung(NEW, lambda: 1.0, lambda done, of: None)
+    now = 4.0  # of preparation, which is the same for a part
     rung(Progress(step=20), PLAN)
-    now = 5.0
-    assert rung.seconds == pytest.approx(15.0)
+    now = 9.0
+    assert rung(Progress(step=30), PLAN) == "pause"
+    now = 11.0  # of figures on dev, likewise
+    assert rung.seconds == pytest.approx(4 + 15 + 2)

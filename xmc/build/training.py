@@ -130,8 +130,7 @@ def build_training(
         learn_new_rows_(model, learned, batches, config.new_labels, config.seed)
     dev_batches = None
     if "dev" in corpus.splits:
-        at_once = config.trainer.micro_batch_size or config.trainer.batch_size
-        dev_batches = build_batches(config, corpus, "dev", encoder, 4 * at_once)
+        dev_batches = build_batches(config, corpus, "dev", encoder, dev_batch_size(config))
     elif config.trainer.patience is not None:
         raise XMCError(
             f"trainer.patience={config.trainer.patience} needs a dev split, and data.dev_fraction=0 leaves none; "
@@ -191,6 +190,11 @@ def _wandb_id(run: Path) -> str:
     return path.read_text()
 
 
+def dev_batch_size(config: c.TrainConfig) -> int:
+    """Documents that are evaluated at once: no gradients are kept, so that there may be more than in training."""
+    return 4 * (config.trainer.micro_batch_size or config.trainer.batch_size)
+
+
 def _build_plan(config: c.TrainConfig, steps_per_epoch: int, dev_documents: int, device: torch.device) -> Plan:
     trainer = config.trainer
     if trainer.precision == "bfloat16" and device.type != "cuda":
@@ -215,6 +219,6 @@ def _build_plan(config: c.TrainConfig, steps_per_epoch: int, dev_documents: int,
 
 
 def _evaluations(seen: int, dev_documents: int) -> int:
-    """As many as read half the documents that training sees, at most, within bounds."""
+    """So many that they read at most half as many documents as training does, but never fewer than four."""
     fewest, most = _EVALUATIONS
     return min(max(fewest, seen // (2 * max(1, dev_documents))), most)

@@ -47,7 +47,7 @@ def check_run_folder(run: Path, go_on: str = "") -> None:
 
     go_on: how the command goes on with a run instead.
     """
-    is_run = run_config_path(run).exists()
+    is_run = run_config_path(run).exists() and not is_blend(run / "model")
     if (run / "model").exists() or any((run / "checkpoints").glob("step-*")):
         ways = [*([go_on] if go_on and is_run else []), "choose another folder with run=..."]
         raise XMCError(f"{run} already holds a run; {', '.join(ways)}, or delete it")
@@ -64,8 +64,11 @@ def is_finished(run: Path) -> bool:
     model = run / "model"
     if not (model / CARD).exists():
         return False
+    if is_blend(model):
+        read_blend_card(model)
+        return True
     try:
-        read_blend_card(model) if is_blend(model) else read_card(model)
+        read_card(model)
     except XMCError as error:
         go_on = shell_command("train", run=str(run), resume=True)
         raise XMCError(f"{error}; or delete {model}, and save it anew with: {go_on}") from None

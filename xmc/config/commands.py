@@ -289,7 +289,9 @@ class BlendConfig(Section):
         """What its ranking is called: as the folder, where nothing else is."""
         names = [Path(run).absolute().name for run in self.runs]
         name = Path(folder).absolute().name
-        return name if names.count(name) == 1 and name not in {NEIGHBOURS, *self.scores} else folder
+        return (
+            name if names.count(name) == 1 and name not in {NEIGHBOURS, *self.scores} else str(Path(folder).absolute())
+        )
 
     @model_validator(mode="after")
     def _several_rankings(self) -> "BlendConfig":

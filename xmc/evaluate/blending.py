@@ -46,7 +46,7 @@ def _steps(weights: Weights, ranking: int) -> Iterator[Weights]:
     """These weights with others for one ranking; where it is all that counts, there are none."""
     own, others = weights[ranking], sum(weights) - weights[ranking]
     if others > 0:
-        for weight in (*(others * ratio for ratio in _RATIOS), *(own * nearer for nearer in _NEARER)):
+        for weight in (*(others * ratio for ratio in _RATIOS), *(own * nearer for nearer in _NEARER if own)):
             yield _normalised([*weights[:ranking], weight, *weights[ranking + 1 :]])
 
 

@@ -11,7 +11,7 @@ import torch
 
 from xmc.model.card import BlendCard, ModelCard, NeighboursCard, ScoresCard
 from xmc.model.encoder import Encoder
-from xmc.model.model import DEFAULT_K, Prediction, Threshold, XMCModel
+from xmc.model.model import DEFAULT_K, Prediction, Threshold, XMCModel, check_texts
 from xmc.model.neighbours import Neighbours
 from xmc.model.rankings import blended
 from xmc.model.saved import CARD, FORMAT_VERSION, LABELS, read_blend_card, read_labels, write_labels
@@ -40,7 +40,7 @@ class NearestDocuments:
 
     def ranking(self, texts: Sequence[str], k: int, batch_size: int = 64) -> TopK:
         starts = range(0, len(texts), batch_size)
-        features = (self.model.encode(texts[start : start + batch_size], batch_size) for start in starts)
+        features = (self.model.embed(texts[start : start + batch_size], batch_size) for start in starts)
         return TopK.cat([self.neighbours.rank(features_BD, k) for features_BD in features])
 
 
@@ -140,6 +140,9 @@ class Blend:
             XMCError: as there; or a ranking is known of some documents alone.
         """
         self.check_new_texts()
+        check_texts(texts, self.encoder.reads_text)
+        if not texts:
+            return []
         most = self.default_k(threshold) if k is None else k
         top = self.rank(texts, most, batch_size=batch_size)
         least = 0.0 if threshold is None else float(threshold)
@@ -159,6 +162,7 @@ class Blend:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CARD).unlink(missing_ok=True)
         shutil.rmtree(folder / _MODELS, ignore_errors=True)
+        (folder / _NEIGHBOURS).unlink(missing_ok=True)
         models = self.models
         for number, model in enumerate(models):
             model.save_pretrained(folder / _MODELS / str(number))

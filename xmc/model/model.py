@@ -58,6 +58,15 @@ class Prediction:
     logit: float
 
 
+def check_texts(texts: Sequence[str], reads_text: bool) -> None:
+    """Raise XMCError where one is no string, or is empty, which a row of sparse features may be."""
+    if isinstance(texts, str):
+        raise XMCError("expected a list of texts; wrap a single one: [text]")
+    for i, text in enumerate(texts):
+        if not isinstance(text, str) or not (text.strip() or not reads_text):
+            raise XMCError(f"text {i} is {text!r}; expected a string with at least one word")
+
+
 class XMCModel(nn.Module):
     """encoder -> intermediate layer -> classifier, beside it maybe a lexical half, with the names of the labels.
 
@@ -155,8 +164,7 @@ class XMCModel(nn.Module):
             XMCError: a text is not a string or is empty, a row has a feature that there is not, the model has no
                 thresholds for `auto`, or its weights are so large that the best score of a text is not finite.
         """
-        if isinstance(texts, str):
-            raise XMCError("predict takes a list of texts; wrap a single one: predict([text])")
+        check_texts(texts, self.encoder.reads_text)
         if k is None:
             k = self.default_k(threshold)
         with self._evaluating():
@@ -164,10 +172,10 @@ class XMCModel(nn.Module):
 
     @torch.no_grad()
     def ranking(self, texts: Sequence[str], k: int, batch_size: int = 64) -> TopK:
-        """The k best labels of each text with their probabilities, [N, k], on the CPU.
+        """The k best labels of each text, which may be empty, with their probabilities, [N, k], on the CPU.
 
         Raises:
-            XMCError: as `predict`.
+            XMCError: the best score of a text is not finite.
         """
         with self._evaluating():
             parts = [self.topk(ids, mask, k, values) for ids, mask, values in self._inputs(texts, batch_size)]
@@ -180,6 +188,12 @@ class XMCModel(nn.Module):
         Raises:
             XMCError: a text is not a string or is empty.
         """
+        check_texts(texts, self.encoder.reads_text)
+        return self.embed(texts, batch_size)
+
+    @torch.no_grad()
+    def embed(self, texts: Sequence[str], batch_size: int) -> Tensor:
+        """As `encode`, of texts that are known to be some, or to be empty."""
         with self._evaluating():
             return torch.cat([self.features(*inputs) for inputs in self._inputs(texts, batch_size)])
 
@@ -197,14 +211,8 @@ class XMCModel(nn.Module):
 
     def _inputs(self, texts: Sequence[str], batch_size: int) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         """Batches as the encoder reads them."""
-        return map(self._tokenized, self._batches(texts, batch_size))
-
-    def _batches(self, texts: Sequence[str], batch_size: int) -> Iterator[list[str]]:
-        for i, text in enumerate(texts):
-            if not isinstance(text, str) or not (text.strip() or not self.encoder.reads_text):
-                raise XMCError(f"text {i} is {text!r}; expected a string with at least one word")
-        for start in range(0, len(texts), batch_size):
-            yield list(texts[start : start + batch_size])
+        starts = range(0, len(texts), batch_size)
+        return (self._tokenized(list(texts[start : start + batch_size])) for start in starts)
 
     def _tokenized(self, texts: list[str]) -> tuple[Tensor, Tensor, Tensor | None]:
         (ids, mask, values), device = self.encoder.tokenize(texts), self.device

@@ -25,7 +25,7 @@ def best_adjustment(
     seconds of the budget, after which no other is tried.
     """
     model = load_model(run, build.prepare_machine(trained.trainer.device, trained.trainer.threads))
-    batches = build.build_batches(trained, corpus, "dev", model.encoder, 4 * trained.trainer.batch_size)
+    batches = build.build_batches(trained, corpus, "dev", model.encoder, build.dev_batch_size(trained))
     counts = torch.from_numpy(corpus.label_counts("train"))
     scores = {trained.trainer.logit_adjustment: score + PAYS}
     for tau in ADJUSTMENTS:

@@ -23,6 +23,7 @@ class Rung:
     def __init__(self, trial: Trial, left: Callable[[], float], look: Callable[[int, int], None]) -> None:
         self._trial, self._left, self._look = trial, left, look
         self._began = self._looked = self._saved = time.monotonic()
+        self._first = self._paused = self._began
         self._part: float | None = None
         self.ended = False
 
@@ -34,9 +35,11 @@ class Rung:
             self._looked = now
             self._look(progress.step, end)
         if self._part is None:
+            self._first = now
             self._part = (end - progress.step) / max(1, end - begin)
         self.ended = progress.step >= end
         if self.ended or self._left() <= 0:
+            self._paused = now
             return "pause"
         if now - self._saved >= SAVED_EVERY:
             self._saved = now
@@ -45,8 +48,9 @@ class Rung:
 
     @property
     def seconds(self) -> float:
-        """Of the whole rung, at the pace of the part that was left of it."""
-        return (time.monotonic() - self._began) / (self._part or 1.0)
+        """Of the whole rung: training at the pace of the part that was left of it, and what came before and after."""
+        trained = self._paused - self._first
+        return time.monotonic() - self._began - trained + trained / (self._part or 1.0)
 
 
 def evaluated_step(plan: Plan, fraction: float) -> int:

@@ -43,8 +43,9 @@ class LexicalHalf:
     a document's cosine is its score (Rocchio's classifier); rare labels need them.
 
     labels: int64 [M], the label of each row of the last level and of the centroids: those with a training document.
-    counts: int64 [M], their training documents. coefficients: float32 [F], of `meta_features`. Labels that the half
-    does not know, such as those that are added to a model later, have the probability of the network.
+    counts: int64 [M], their documents in training, among which names may be (see `build_lexical_half`).
+    coefficients: float32 [F], of `meta_features`. Labels that the half does not know, such as those that are added to a
+    model later, have the probability of the network.
     """
 
     terms: Terms
@@ -78,7 +79,7 @@ class LexicalHalf:
         logits = (self._coefficients * meta_features(scores, counts)).sum(axis=0)
         unknown = (counts == 0) & (labels >= 0)
         if unknown.any():
-            logits[unknown] = logit(np.clip(scores[0, unknown], 1e-30, 1 - 1e-7))
+            logits[unknown] = logit(np.clip(scores[0, unknown], 1e-30, 1 - 1e-4))
         logits[labels < 0] = -np.inf
         order = np.argsort(-logits, axis=1, kind="stable")[:, :k]
         best = np.take_along_axis(logits, order, axis=1), np.take_along_axis(labels, order, axis=1)

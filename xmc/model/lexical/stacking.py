@@ -15,7 +15,7 @@ MIXTURE = np.array([0.5, 0.4, 0.1], np.float32)  # of network, tree and centroid
 _LOWEST = np.float32(1e-4)  # probability that a label has in a ranking without it
 _PER_LOG_ODDS, _PER_LOG_COUNT = np.float32(0.2), np.float32(0.2)
 NUM_FEATURES = 2 * (1 + 3 * len(MIXTURE)) + 2
-PRIOR = np.eye(NUM_FEATURES, dtype=np.float32)[0]  # the mixture as it is
+PRIOR = np.eye(NUM_FEATURES, dtype=np.float32)[0]  # the log-odds of the mixture alone
 
 Scores = NDArray[np.float32]
 
@@ -47,7 +47,10 @@ def meta_features(scores: Scores, counts: NDArray[np.int64]) -> Scores:
 
     The log-odds of a fixed mixture of the rankings come first, and the square of the log of the label's training
     documents; then, as they are and times that log: 1, and of each ranking the log-odds, the probability, and its share
-    of the document's largest. scores: [3, B, C], from 0 to 1, of network, tree and centroids. counts: [B, C].
+    of the document's largest.
+
+    scores: [3, B, C], from 0 to 1, of network, tree and centroids. counts: [B, C], 0 of labels that are not of them:
+    none of the others' features depends on these.
     """
     frequency = np.log(np.maximum(counts, 1).astype(np.float32)) * _PER_LOG_COUNT - 1
     features = np.empty((NUM_FEATURES, *counts.shape), np.float32)
@@ -57,7 +60,7 @@ def meta_features(scores: Scores, counts: NDArray[np.int64]) -> Scores:
     plain[0] = 1
     plain[1:4] = _log_odds(scores) * _PER_LOG_ODDS
     plain[4:7] = scores
-    plain[7:] = scores / np.maximum(scores.max(axis=2, keepdims=True), np.float32(1e-9))
+    plain[7:] = scores / scores.max(axis=2, keepdims=True, where=counts > 0, initial=1e-9)
     np.multiply(plain, frequency, out=weighted)
     return features
 
