@@ -37,7 +37,8 @@ def test_children_are_ranked_by_the_path_to_them(seed: int, sizes: list[int], k:
     assert postings.fault(len(sizes), sum(sizes), TERMS) is None
     documents, rng = sparse(5, TERMS, seed + 99), np.random.default_rng(seed)
     beam = np.array([rng.permutation(len(sizes))[:2] if len(sizes) > 1 else [0, -1] for _ in range(5)], np.int64)
-    above = -rng.random(beam.shape, dtype=np.float32)
+    above = -np.sort(rng.random(beam.shape, dtype=np.float32), axis=1)
+    above[beam < 0] = -np.inf
     bias = rng.standard_normal(sum(sizes)).astype(np.float32)
     found, scores = best_children(documents, postings, bias, (beam, above), k)
     margins = documents.toarray() @ dense(postings).T + bias

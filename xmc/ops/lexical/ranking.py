@@ -26,6 +26,7 @@ class Postings(Protocol):
 def best_children(documents: csr_matrix, postings: Postings, bias: NDArray[np.float32], beam: Ranked, k: int) -> Ranked:
     """The k best rows among those of the nodes in each document's beam, best first: rows int64 [B, k] and scores.
 
+    beam: nodes and their scores in the same form, best first, -1 and -inf behind them.
     A row's score is that of its node plus -max(0, 1 - s)^3, where s is what the row makes of the document: the log of a
     probability (PECOS, Yu et al. 2022, section 3.2.2: the `l3-hinge`). -1 where there are fewer rows.
     """

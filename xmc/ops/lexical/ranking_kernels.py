@@ -27,8 +27,8 @@ def rank_children(  # type: ignore[no-untyped-def]
     for document in range(start, stop):
         for place in range(beam.shape[1]):
             node, above = beam[document, place], beam_scores[document, place]
-            if node < 0:
-                continue
+            if above <= best[document, k - 1]:  # no child is above its node, and the nodes behind are no better
+                break
             size = first[node + 1] - first[node]
             scratch[:size] = 0
             low, high = nodes[node], nodes[node + 1]
