@@ -69,7 +69,7 @@ def stack_(model: XMCModel, half: LexicalHalf | None, dev: Batches | None, seed:
         return
     model.eval()
     chosen = np.sort(np.random.default_rng(seed).permutation(len(dev.lengths))[:_FITTED])
-    features, hits, rankings, rows = [], [], [], []
+    features, hits, rankings, truths = [], [], [], []
     for batch in dev.by_length(among=chosen):
         moved = batch.to(model.device)
         network = model.network_ranking(model.features(moved.input_ids, moved.attention_mask, moved.values), CANDIDATES)
@@ -77,13 +77,12 @@ def stack_(model: XMCModel, half: LexicalHalf | None, dev: Batches | None, seed:
         labels, scores = candidates(ranking)
         counts = half.counts_of(labels)
         features.append(torch.from_numpy(meta_features(scores, counts)[:, counts > 0]).T)
-        true = dev.labels[batch.rows.numpy()]
-        hits.append(torch.from_numpy(correct(labels, true)[counts > 0]))
+        truths.append(dev.labels[batch.rows.numpy()])
+        hits.append(torch.from_numpy(correct(labels, truths[-1])[counts > 0]))
         rankings.append(ranking)
-        rows.append(batch.rows.numpy())
     prior = half.coefficients.double()
     half = replace(half, coefficients=fitted(features, hits, prior).float())
-    truth = csr_matrix(dev.labels[np.concatenate(rows)])
+    truth = csr_matrix(vstack(truths))
     alone = _ndcg([ranking[0].labels[:, :_K] for ranking in rankings], truth)
     stacked = _ndcg([half.stack(ranking[0], ranking[1:], _K).labels for ranking in rankings], truth)
     logger.info("dev nDCG@%d: %.4f by the network, %.4f with the lexical half", _K, alone, stacked)

@@ -11,7 +11,7 @@ import torch
 
 from xmc.model.card import BlendCard, ModelCard, NeighboursCard, ScoresCard
 from xmc.model.encoder import Encoder
-from xmc.model.model import DEFAULT_K, Prediction, Threshold, XMCModel, check_texts
+from xmc.model.model import DEFAULT_K, Prediction, Threshold, XMCModel, check_texts, predictions
 from xmc.model.neighbours import Neighbours
 from xmc.model.rankings import blended
 from xmc.model.saved import CARD, FORMAT_VERSION, LABELS, read_blend_card, read_labels, write_labels
@@ -146,15 +146,9 @@ class Blend:
         most = self.default_k(threshold) if k is None else k
         top = self.rank(texts, most, batch_size=batch_size)
         least = 0.0 if threshold is None else float(threshold)
-        rows = zip(top.labels.tolist(), self.probability(top.scores).tolist(), top.scores.tolist(), strict=True)
-        return [
-            [
-                Prediction(self.label_ids[label], self.label_names[label], score, logit)
-                for label, score, logit in zip(*row, strict=True)
-                if label >= 0 and score >= least
-            ]
-            for row in rows
-        ]
+        probabilities = self.probability(top.scores)
+        suggested = (top.labels >= 0) & (probabilities.double() >= least)
+        return list(predictions(self, top.labels, probabilities, top.scores, suggested))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the blend's folder, created if missing. Its card is the last file to come."""

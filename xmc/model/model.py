@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from safetensors.torch import save_file
@@ -56,6 +56,25 @@ class Prediction:
     name: str
     score: float
     logit: float
+
+
+class Named(Protocol):
+    """What has a list of labels."""
+
+    label_ids: Sequence[str]
+    label_names: Sequence[str]
+
+
+def predictions(
+    model: Named, labels: Tensor, probabilities: Tensor, logits: Tensor, suggested: Tensor
+) -> Iterator[list[Prediction]]:
+    """The suggested ones of each document's ranked labels, all [B, k]."""
+    for row in zip(*(part.tolist() for part in (labels, probabilities, logits, suggested)), strict=True):
+        yield [
+            Prediction(model.label_ids[label], model.label_names[label], score, logit)
+            for label, score, logit, suggest in zip(*row, strict=True)
+            if suggest
+        ]
 
 
 def check_texts(texts: Sequence[str], reads_text: bool) -> None:
@@ -193,7 +212,7 @@ class XMCModel(nn.Module):
 
     @torch.no_grad()
     def embed(self, texts: Sequence[str], batch_size: int) -> Tensor:
-        """As `encode`, of texts that are known to be some, or to be empty."""
+        """As `encode`, which checks the texts first; here they may be empty."""
         with self._evaluating():
             return torch.cat([self.features(*inputs) for inputs in self._inputs(texts, batch_size)])
 
@@ -225,12 +244,7 @@ class XMCModel(nn.Module):
         probabilities = self.probability(top.scores)
         suggested = (top.labels >= 0) & self._reaches(probabilities, top.labels, threshold)
         logits = top.scores if self.calibration is None else self.calibration.logits(top.scores)
-        for row in zip(top.labels.tolist(), probabilities.tolist(), logits.tolist(), suggested.tolist(), strict=True):
-            yield [
-                Prediction(self.label_ids[label], self.label_names[label], score, logit)
-                for label, score, logit, suggest in zip(*row, strict=True)
-                if suggest
-            ]
+        return predictions(self, top.labels, probabilities, logits, suggested)
 
     def _reaches(self, probabilities: Tensor, labels: Tensor, threshold: Threshold) -> Tensor:
         match threshold:

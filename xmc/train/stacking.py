@@ -21,10 +21,8 @@ def fitted(features: Sequence[Tensor], true: Sequence[Tensor], prior: Tensor) ->
     loss, gradient, curvature = _derivatives(features, true, found, prior)
     for _ in range(_STEPS):
         step = torch.linalg.solve(curvature, gradient)
-        nearer = _derivatives(features, true, found - step, prior)
-        while nearer[0] > loss and step.abs().max() > _SMALL:
+        while (nearer := _derivatives(features, true, found - step, prior))[0] > loss and step.abs().max() > _SMALL:
             step = step / 2
-            nearer = _derivatives(features, true, found - step, prior)
         if step.abs().max() <= _SMALL:
             break
         found = found - step

@@ -55,13 +55,11 @@ class LexicalHalf:
     centroids: Postings
     coefficients: Tensor
     _count_of: NDArray[np.int64] = field(init=False, repr=False, compare=False)
-    _coefficients: NDArray[np.float32] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         count_of = np.zeros(int(self.labels.max()) + 2, np.int64)
         count_of[self.labels.numpy()] = self.counts.numpy()
         object.__setattr__(self, "_count_of", count_of)
-        object.__setattr__(self, "_coefficients", self.coefficients.numpy()[:, None, None])
 
     def rank(self, ids_BT: Tensor, mask_BT: Tensor, values_BT: Tensor | None, k: int) -> list[TopK]:
         """The k best labels by the tree, with their probabilities, and by the centroids, with their cosines.
@@ -76,7 +74,7 @@ class LexicalHalf:
         ones rank by ascending label."""
         labels, scores = candidates([network, *others])
         counts = self.counts_of(labels)
-        logits = (self._coefficients * meta_features(scores, counts)).sum(axis=0)
+        logits = (self.coefficients.numpy()[:, None, None] * meta_features(scores, counts)).sum(axis=0)
         unknown = (counts == 0) & (labels >= 0)
         if unknown.any():
             logits[unknown] = logit(np.clip(scores[0, unknown], 1e-30, 1 - 1e-4))

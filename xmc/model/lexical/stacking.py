@@ -13,7 +13,7 @@ from xmc.types import TopK
 
 MIXTURE = np.array([0.5, 0.4, 0.1], np.float32)  # of network, tree and centroids: what is known before any dev document
 _LOWEST = np.float32(1e-4)  # probability that a label has in a ranking without it
-_PER_LOG_ODDS, _PER_LOG_COUNT = np.float32(0.2), np.float32(0.2)
+_PER_LOG_ODDS, _PER_LOG_COUNT = np.float32(0.2), np.float32(0.2)  # features of like size, for one prior
 NUM_FEATURES = 2 * (1 + 3 * len(MIXTURE)) + 2
 PRIOR = np.eye(NUM_FEATURES, dtype=np.float32)[0]  # the log-odds of the mixture alone
 
