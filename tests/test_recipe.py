@@ -17,6 +17,10 @@ def test_many_labels_need_more_epochs_as_long_as_they_are_cheap() -> None:
     assert [values(45_000, labels)["trainer.epochs"] for labels in (100, 4_271, 27_000, 10**6)] == [2, 4, 2, 1]
 
 
+def test_few_documents_of_many_labels_are_not_seen_more_than_six_times_for_them() -> None:
+    assert values(20_000, 3_430)["trainer.epochs"] == 6 and values(5_435, 3_430)["trainer.epochs"] == 9
+
+
 def test_a_label_sees_one_feature_in_eight_of_a_width_that_is_set() -> None:
     assert values()["classifier.fan_in"] == values()["encoder.width"] // 8
     assert values(width=96)["classifier.fan_in"] == 12 and "encoder.width" not in values(width=96)

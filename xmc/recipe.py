@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 _ENOUGH = 48_000  # documents seen in training, from which on more epochs add nothing where labels are few
-_PER_LABEL = 40  # documents seen for each label, where they are many
+_PER_LABEL = 40  # documents seen for each label, where they are many ...
+_MOST_FOR_LABELS = 6  # ... by so many epochs at most
 _EPOCHS = 1, 20
 _MANY_PAIRS = 5e9  # documents times labels, which a pass over the data costs
 _MOST_PAIRS = 3e9  # of all passes together; one pass there is in any case
@@ -64,7 +65,7 @@ def recommended(facts: Facts, width: int | None) -> Iterator[Choice]:
 
 def _epochs(facts: Facts) -> int:
     documents = max(1, facts.documents)
-    wanted = -(-max(_ENOUGH, _PER_LABEL * facts.labels) // documents)
+    wanted = max(-(-_ENOUGH // documents), min(-(-_PER_LABEL * facts.labels // documents), _MOST_FOR_LABELS))
     affordable = int(_MOST_PAIRS / (documents * max(1, facts.labels)))
     least, most = _EPOCHS
     return min(max(least, min(wanted, affordable)), most)

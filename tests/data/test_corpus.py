@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from datasets import Dataset
@@ -122,3 +124,21 @@ def test_label_texts_are_training_documents(stored: bool) -> None:
     assert list(train.texts)[5:] == ["Bee", "d"] and train.ids[5:] == ["label:2", "label:d"]
     assert train.labels[5:].toarray().tolist() == [[0, 1, 0, 0, 0], [0, 0, 0, 1, 0]]
     assert taught.split("test") is plain.split("test") and len(plain.split("train")) == 5
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_what_was_cut_joins_train_again(stored: bool) -> None:
+    part = split(30)
+    if stored:
+        part = replace(part, texts=ArrowTexts(Dataset.from_dict({"text": list(part.texts)})))
+    cut = cut_dev(corpus(train=part), 0.2, seed=0)
+    again = cut.with_cut_dev_in_train().split("train")
+    assert again.ids == [*cut.split("train").ids, *cut.split("dev").ids] and sorted(again.ids) == sorted(part.ids)
+    texts = dict(zip(part.ids, part.texts, strict=True))
+    assert [texts[id_] for id_ in again.ids] == list(again.texts)
+    assert again.labels.sum() == part.labels.sum()
+
+
+def test_a_dev_split_of_its_own_stays_out_of_train() -> None:
+    whole = corpus(train=split(), dev=split(3))
+    assert whole.with_cut_dev_in_train() is whole

@@ -40,5 +40,6 @@ def test_features_are_as_many_as_told_and_the_first_is_the_mixture() -> None:
     scores = np.array([[[0.8, 0.0]], [[0.5, 0.25]], [[0.1, 1.0]]], np.float32)
     features = meta_features(scores, np.array([[100, 1]]))
     assert features.shape == (NUM_FEATURES, 1, 2) and np.isfinite(features).all()
-    np.testing.assert_allclose(expit(PRIOR @ features[:, 0]), [0.61, 0.2], atol=2e-4)
+    assert len(PRIOR) == NUM_FEATURES
+    np.testing.assert_allclose(expit(features[0, 0]), [0.61, 0.2], atol=2e-4)
     np.testing.assert_array_equal(features[9, 0], [1, 0])  # the share of the network's best

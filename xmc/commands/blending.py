@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from scipy.sparse import csr_matrix
 
 from xmc import build
 from xmc.commands.measuring import report_of
-from xmc.commands.run_folder import check_run_folder, corpus_of, held, load_model, save_model, write_json
+from xmc.commands.run_folder import check_run_folder, corpus_of, half_for, held, load_model, save_model, write_json
 from xmc.config import NEIGHBOURS, BlendConfig, FinetuneConfig, TrainConfig, run_config_path, to_yaml
 from xmc.data import Corpus, Split, read_scores
 from xmc.data.files import listing
@@ -53,7 +54,10 @@ def blend_runs(config: BlendConfig, trained: Mapping[str, TrainConfig]) -> None:
         if "dev" not in corpus.splits:
             raise XMCError(f"{first.run} has no dev split (data.dev_fraction=0) to fit weights to; give data with one")
         dev = corpus.split("dev")
-        members, rankings = _members(config, models, corpus, first)
+        with ExitStack() as halves:
+            for folder, of_run in models.items():
+                halves.enter_context(half_for("dev", of_run, Path(folder)))
+            members, rankings = _members(config, models, corpus, first)
         weights = fit_weights(*_fitted_to(rankings, dev))
         members = [replace(member, weight=weight) for member, weight in zip(members, weights, strict=True)]
         blend = Blend([member for member in members if member.weight > 0], model.label_ids, model.label_names)

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from xmc import build
-from xmc.commands.run_folder import write_json
+from xmc.commands.run_folder import half_for, write_json
 from xmc.config import FinetuneConfig
 from xmc.config.shell import shell_argument
 from xmc.data import Corpus
@@ -43,7 +43,8 @@ class Change:
 def tell_change(config: FinetuneConfig, after: XMCModel) -> None:
     """Measure the model beside its source: a table on the terminal, `<run>/finetuned-dev.json`, a word about a loss."""
     before = XMCModel.from_pretrained(build.model_folder(config.source), device=str(after.device))
-    changes = measure_change(config, before, after)
+    with half_for("dev", before, Path(config.source)):
+        changes = measure_change(config, before, after)
     if not changes:
         return
     values = {c.data: {"documents": c.documents, "before": {**c.before}, "after": {**c.after}} for c in changes}

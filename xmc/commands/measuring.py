@@ -8,6 +8,7 @@ from xmc import build
 from xmc.calibrate import Lists, calibrate, decide
 from xmc.commands.run_folder import (
     corpus_of,
+    half_for,
     held,
     held_if_writable,
     is_finished,
@@ -53,11 +54,13 @@ def evaluate_run(config: EvaluateConfig, trained: TrainConfig) -> None:
         ks, split, decisions = trained.metrics.ks, corpus.split(config.split), None
         if isinstance(model, Blend):
             given = _scores_of(model, split, config.split, max(ks))
-            top = rank_by_blend(model, split.texts, max(ks), split.filter, given, config.batch_size)
+            with half_for(config.split, model, run):
+                top = rank_by_blend(model, split.texts, max(ks), split.filter, given, config.batch_size)
         else:
             batches = build.build_batches(trained, corpus, config.split, model.encoder, config.batch_size)
             k = max(*ks, model.calibration.k if model.calibration else 0)
-            top = rank(model, batches.by_length(), k, split.filter)
+            with half_for(config.split, model, run):
+                top = rank(model, batches.by_length(), k, split.filter)
             decisions = None if model.calibration is None else decide(Lists.of(top, split), model, ks)
         report = report_of(top, corpus, config.split, trained.metrics)
         try:
@@ -93,9 +96,11 @@ def calibrate_run(config: CalibrateConfig, trained: TrainConfig) -> None:
             raise XMCError(f"{run} has no dev split (data.dev_fraction=0) to calibrate on; train a model with one")
         dev = corpus.split("dev")
         batches = build.build_batches(trained, corpus, "dev", model.encoder, config.batch_size)
+        with half_for("dev", model, run):
+            top = rank(model, batches.by_length(), config.k, dev.filter)
         fitted = calibrate(
             model,
-            Lists.of(rank(model, batches.by_length(), config.k, dev.filter), dev),
+            Lists.of(top, dev),
             trained.metrics.ks,
             precision=config.precision,
             per_label=config.per_label,
@@ -156,7 +161,8 @@ def _facts(name: str, run: Path, trained: TrainConfig, config: ReportConfig, dev
     if is_finished(run):
         model = load_model(run, device)
         corpus = corpus_of(model, trained)
-        measured = _measured(model, corpus, trained, config)
+        with half_for(config.split, model, run):
+            measured = _measured(model, corpus, trained, config)
         counts = corpus.label_counts("train")[: len(model.label_ids)]
         topology = map_connections(model.classifier, counts, frequency_bins(counts), BINS) or Missing(
             "The classifier is dense: every label sees every feature."

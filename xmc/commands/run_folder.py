@@ -16,11 +16,14 @@ from xmc.config.shell import shell_command
 from xmc.data import Corpus
 from xmc.data.files import listing
 from xmc.model import Blend, XMCModel
+from xmc.model.lexical import LexicalHalf
 from xmc.model.saved import CARD, is_blend, read_blend_card, read_card
 from xmc.storage import locked, sweep, whole_file, whole_folder
 from xmc.types import Strings, XMCError
 
 logger = logging.getLogger(__name__)
+
+WITHOUT_DEV = "without-dev"  # folder of the lexical half that has not learned from dev, where the model's has
 
 
 @contextmanager
@@ -82,6 +85,29 @@ def load_model(run: Path, device: torch.device) -> XMCModel:
 def load_model_or_blend(run: Path, device: torch.device) -> XMCModel | Blend:
     folder = build.model_folder(run)
     return Blend.from_pretrained(folder, device=str(device)) if is_blend(folder) else load_model(run, device)
+
+
+@contextmanager
+def half_for(split: str, model: XMCModel | Blend, run: Path) -> Iterator[None]:
+    """Meanwhile the lexical half of a run's model is one that has not learned from the split.
+
+    A blend has no other halves; it is told.
+    """
+    models = [model] if isinstance(model, XMCModel) else [m.ranker for m in model.members]
+    halves = [m.lexical for m in models if isinstance(m, XMCModel) and m.lexical is not None and m.lexical.saw_dev]
+    if split != "dev" or not halves:
+        yield
+        return
+    apart = build.model_folder(run).parent / WITHOUT_DEV
+    if isinstance(model, Blend) or not apart.is_dir():
+        logger.warning(f"{run}: the model has learned from the dev documents, of which its figures are too good")
+        yield
+        return
+    model.lexical = LexicalHalf.load_apart(apart, len(model.label_ids))
+    try:
+        yield
+    finally:
+        (model.lexical,) = halves
 
 
 def corpus_of(model: XMCModel | Blend, trained: TrainConfig) -> Corpus:

@@ -1,6 +1,7 @@
 """A run, from raw text or from a trained model to its folder."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -8,7 +9,15 @@ import torch
 from xmc import build
 from xmc.commands.forgetting import tell_change
 from xmc.commands.measuring import measure
-from xmc.commands.run_folder import check_run_folder, corpus_of, held, is_finished, save_model, write_json
+from xmc.commands.run_folder import (
+    WITHOUT_DEV,
+    check_run_folder,
+    corpus_of,
+    held,
+    is_finished,
+    save_model,
+    write_json,
+)
 from xmc.config import FinetuneConfig, TrainConfig, load_run_config, run_config_path
 from xmc.config.shell import shell_command
 from xmc.data import Corpus
@@ -17,7 +26,7 @@ from xmc.model import XMCModel
 from xmc.model.lexical import LexicalHalf
 from xmc.model.quantised import round_tables_
 from xmc.model.tensor_file import fill
-from xmc.storage import whole_file
+from xmc.storage import whole_file, whole_folder
 from xmc.train.checkpoint import Checkpoints
 from xmc.train.loop import Attend, Validate, train
 from xmc.train.state import TrainState
@@ -34,7 +43,7 @@ def train_run(
 
     config_yaml: the resolved configuration, to be kept in the run folder. attend: may let the run pause with a
     checkpoint, to be resumed; a paused run has no model yet, but figures on dev of what it would save now, if they are
-    wanted. half: the lexical half, where it was learned before.
+    wanted. half: the lexical half, where it was learned before; it does not learn from dev.
     """
     run = Path(config.run)
     if config.resume and is_finished(run):
@@ -99,15 +108,14 @@ def _train(
         return
     _take_best(setup.state, checkpoints)
     model = setup.state.model
-    if half is None:
-        half = build.build_lexical_half(config, model.encoder, learned)
-    build.stack_(model, half, setup.dev_batches, config.seed)
+    first = half or build.build_lexical_half(config, model.encoder, learned)
+    build.stack_(model, first, setup.dev_batches, config.seed)
     if not finished:
         _write_figures(setup, model, config)
         return
     if source is not None and keeps:
         model = build.with_kept_labels(model, source)
-    _finish(setup, model, config)
+    _finish(setup, model, config, learned if half is None else None)
 
 
 def _as_it_began(config: TrainConfig) -> TrainConfig:
@@ -148,19 +156,36 @@ def _take_best(state: TrainState, checkpoints: Checkpoints) -> None:
         fill(state.model.state_dict(), tensors["model"])
 
 
-def _finish(setup: build.Training, model: XMCModel, config: TrainConfig) -> None:
+def _finish(setup: build.Training, model: XMCModel, config: TrainConfig, corpus: Corpus | None) -> None:
     """The run's figures on dev, where there is dev data, and last its model, with which it is finished.
 
-    Its tables are rounded first, as they are saved: the figures are those of the saved model.
+    Its tables are rounded first, as they are saved: the figures are those of the saved model, but for what its lexical
+    half then learns from dev. corpus: what it learns from; None: nothing more.
     """
     run, step = Path(config.run), setup.state.progress.best_step
     round_tables_(model)
     _write_figures(setup, model, config)
     if isinstance(config, FinetuneConfig):
         tell_change(config, model)
+    if corpus is not None and corpus.dev_was_cut:
+        _learn_from_dev(model, corpus, config)
     save_model(model, run / "model")
     which = "last model" if step is None else f"best model (step {step})"
     logger.info("%s -> %s", which, run / "model")
+
+
+def _learn_from_dev(model: XMCModel, corpus: Corpus, config: TrainConfig) -> None:
+    """Learn the lexical half anew from train and what was cut from it, by which nothing is chosen any more.
+
+    The half before stays in the run's folder: whatever is measured on dev is measured with that.
+    """
+    if (half := model.lexical) is None:
+        return
+    with whole_folder(Path(config.run) / WITHOUT_DEV) as folder:
+        half.save_apart(folder)
+    logger.info("lexical half: learning again, from the %d dev documents too", len(corpus.split("dev")))
+    again = build.build_lexical_half(config, model.encoder, corpus.with_cut_dev_in_train())
+    model.lexical = again and replace(again, coefficients=half.coefficients, saw_dev=True)
 
 
 def _write_figures(setup: build.Training, model: XMCModel, config: TrainConfig) -> None:

@@ -87,12 +87,23 @@ class Split:
         filter = None if self.filter is None else self.filter[rows]
         return Split([self.ids[row] for row in rows], chosen, self.labels[rows], filter)
 
+    def followed_by(self, others: "Split") -> "Split":
+        """These documents, then those."""
+        left_out = None
+        if self.filter is not None or others.filter is not None:
+            left_out = vstack([s.labels * 0 if s.filter is None else s.filter for s in (self, others)], format="csr")
+            left_out.eliminate_zeros()
+        labels, texts = vstack([self.labels, others.labels], format="csr"), self.texts
+        both = texts.followed_by(others.texts) if isinstance(texts, ArrowTexts) else [*texts, *others.texts]
+        return Split([*self.ids, *others.ids], both, labels, left_out)
+
 
 @dataclass(frozen=True)
 class Corpus:
     """Splits (always train; dev and test where there are any) over one vocabulary of L labels.
 
     num_features: the texts are rows `feature:value ...` of so many sparse features; None: they are texts.
+    dev_was_cut: dev are documents that `cut_dev` has taken out of train.
     """
 
     name: str
@@ -100,6 +111,7 @@ class Corpus:
     label_ids: Sequence[str]
     label_names: Sequence[str]
     num_features: int | None = None
+    dev_was_cut: bool = False
 
     @cached_property
     def fingerprint(self) -> str:
@@ -141,15 +153,17 @@ class Corpus:
     def with_label_texts(self) -> "Corpus":
         """Each label's name, where it has a letter, is one more training document of that label."""
         named = [i for i, name in enumerate(self.label_names) if any(map(str.isalpha, name))]
-        train, names = self.split("train"), [self.label_names[i] for i in named]
+        names = [self.label_names[i] for i in named]
         pairs = (np.arange(len(named)), np.array(named, dtype=np.int64))
         labels = csr_matrix((np.ones(len(named), np.float32), pairs), shape=(len(named), len(self.label_ids)))
-        taught = Split(
-            [*train.ids, *(f"label:{self.label_ids[i]}" for i in named)],
-            train.texts.followed_by(names) if isinstance(train.texts, ArrowTexts) else [*train.texts, *names],
-            vstack([train.labels, labels], format="csr"),
-        )
-        return replace(self, splits={**self.splits, "train": taught})
+        return self._learning_from(Split([f"label:{self.label_ids[i]}" for i in named], names, labels))
+
+    def with_cut_dev_in_train(self) -> "Corpus":
+        """A corpus that learns from what was cut from train, too."""
+        return self._learning_from(self.split("dev")) if self.dev_was_cut else self
+
+    def _learning_from(self, more: Split) -> "Corpus":
+        return replace(self, splits={**self.splits, "train": self.split("train").followed_by(more)})
 
     def label_counts(self, split: str) -> np.ndarray:
         """Documents of the split that carry each label, int64 [L]."""
@@ -188,4 +202,4 @@ def cut_dev(corpus: Corpus, fraction: float, seed: int) -> Corpus:
         )
     dev, rest = (train.select(np.flatnonzero(chosen).tolist()) for chosen in (in_dev, ~in_dev))
     ordered = {"train": rest, "dev": dev, **{name: part for name, part in corpus.splits.items() if name != "train"}}
-    return replace(corpus, splits=ordered)
+    return replace(corpus, splits=ordered, dev_was_cut=True)

@@ -1,10 +1,6 @@
 """Old documents among new ones, so that a model that goes on learning does not forget."""
 
-from collections.abc import Sequence
-
-from scipy.sparse import vstack
-
-from xmc.data.corpus import ArrowTexts, Corpus, Split, uniform_hash
+from xmc.data.corpus import Corpus, Split, uniform_hash
 from xmc.types import XMCError
 
 
@@ -29,18 +25,6 @@ def mixed(corpus: Corpus, old: Corpus, fraction: float, mark: str) -> Corpus:
             raise XMCError(f"replay_fraction={fraction} of {len(split)} documents of {old.name} is none; give more")
         marked = split if len(chosen) == len(split) else split.select(chosen)
         marked = Split([f"{mark}{id_}" for id_ in marked.ids], marked.texts, marked.labels, marked.filter)
-        splits[name] = _joined(splits[name], marked) if name in splits else marked
-    return Corpus(f"{corpus.name} and {old.name}", splits, ids, names, corpus.num_features)
-
-
-def _joined(first: Split, second: Split) -> Split:
-    left_out = None
-    if first.filter is not None or second.filter is not None:
-        left_out = vstack([s.labels * 0 if s.filter is None else s.filter for s in (first, second)], format="csr")
-        left_out.eliminate_zeros()
-    labels = vstack([first.labels, second.labels], format="csr")
-    return Split([*first.ids, *second.ids], _texts(first.texts, second.texts), labels, left_out)
-
-
-def _texts(first: Sequence[str], second: Sequence[str]) -> Sequence[str]:
-    return first.followed_by(second) if isinstance(first, ArrowTexts) else [*first, *second]
+        splits[name] = splits[name].followed_by(marked) if name in splits else marked
+    cut = corpus.dev_was_cut and old.dev_was_cut
+    return Corpus(f"{corpus.name} and {old.name}", splits, ids, names, corpus.num_features, cut)

@@ -74,6 +74,7 @@ class LexicalCard(Part):
     """See `LexicalHalf`; the rest of it is in `lexical.safetensors`."""
 
     levels: Count
+    saw_dev: bool = False
 
 
 class Card(Part):

@@ -1,4 +1,4 @@
-"""Learning how rankings are stacked: a logistic regression with a Gaussian prior around their plain mixture."""
+"""Learning how rankings are stacked: a logistic regression with a Gaussian prior."""
 
 from collections.abc import Sequence
 

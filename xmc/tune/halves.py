@@ -9,9 +9,8 @@ from pathlib import Path
 from xmc import build
 from xmc.config import TrainConfig
 from xmc.data import Corpus
-from xmc.model.card import LexicalCard
 from xmc.model.lexical import LexicalHalf
-from xmc.storage import read_json, whole_folder
+from xmc.storage import whole_folder
 from xmc.tune.study import Study
 
 logger = logging.getLogger(__name__)
@@ -43,10 +42,7 @@ class Halves:
         path = self._path(config)
         if not path.exists():
             self._learn(config, path)
-        card = read_json(path / "card.json")
-        vocab_size = card.pop("vocab_size")
-        card = LexicalCard.model_validate(card)
-        return LexicalHalf.load(path / "lexical.safetensors", card, vocab_size, len(self._corpus.label_ids))
+        return LexicalHalf.load_apart(path, len(self._corpus.label_ids))
 
     def _learn(self, config: TrainConfig, path: Path) -> None:
         began = time.monotonic()
@@ -55,8 +51,7 @@ class Halves:
         half = build.build_lexical_half(config, build.build_encoder(config, taught), self._corpus)
         assert half is not None
         with whole_folder(path) as folder:
-            half.save(folder / "lexical.safetensors")
-            (folder / "card.json").write_text(json.dumps(half.card() | {"vocab_size": half.terms.vocab_size}))
+            half.save_apart(folder)
         took = time.monotonic() - began
         self._study.remember("seconds of a half", max(took, self._study.recall("seconds of a half") or 0.0))
         logger.info("lexical half learned in %.0f s", took)

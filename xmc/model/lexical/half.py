@@ -1,5 +1,6 @@
 """The lexical half of a model: a tree of linear classifiers, and centroids of labels, over the documents' own terms."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +20,12 @@ from xmc.model.lexical.stacking import NUM_FEATURES, candidates, meta_features
 from xmc.model.lexical.terms import Terms
 from xmc.model.tensor_file import ANEW, TensorFile
 from xmc.ops.lexical import best_children, best_rows
+from xmc.storage import read_json
 from xmc.types import TopK, XMCError
 
 CANDIDATES = 50  # of each ranking, at least
 _BEAM = 20  # nodes of a level that are looked into
+_CARD, _TENSORS = "card.json", "lexical.safetensors"  # of a half apart from its model
 _BUDGET = 1 << 16  # entries that a document may read to find its centroids
 
 
@@ -45,7 +48,7 @@ class LexicalHalf:
     labels: int64 [M], the label of each row of the last level and of the centroids: those with a training document.
     counts: int64 [M], their documents in training, among which names may be (see `build_lexical_half`).
     coefficients: float32 [F], of `meta_features`. Labels that the half does not know, such as those that are added to a
-    model later, have the probability of the network.
+    model later, have the probability of the network. saw_dev: whether it has learned from the run's dev documents too.
     """
 
     terms: Terms
@@ -54,6 +57,7 @@ class LexicalHalf:
     levels: Sequence[Level]
     centroids: Postings
     coefficients: Tensor
+    saw_dev: bool = False
     _count_of: NDArray[np.int64] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -106,7 +110,7 @@ class LexicalHalf:
 
     def card(self) -> dict[str, object]:
         """What the model's card says of it."""
-        return {"levels": len(self.levels)}
+        return {"levels": len(self.levels), "saw_dev": self.saw_dev}
 
     def save(self, path: Path) -> None:
         """Write the tensors."""
@@ -150,7 +154,19 @@ class LexicalHalf:
             levels.append(Level(_postings(file, f"levels.{number}", above, len(bias), len(terms)), bias))
             above = len(bias)
         centroids = _postings(file, "centroids", 1, len(labels), len(terms))
-        return cls(terms, labels, counts, levels, centroids, coefficients)
+        return cls(terms, labels, counts, levels, centroids, coefficients, card.saw_dev)
+
+    def save_apart(self, folder: Path) -> None:
+        """Write what `load_apart` reads, in a folder that is there."""
+        self.save(folder / _TENSORS)
+        (folder / _CARD).write_text(json.dumps(self.card() | {"vocab_size": self.terms.vocab_size}))
+
+    @classmethod
+    def load_apart(cls, folder: Path, num_labels: int) -> Self:
+        """A half without its model. Raises XMCError where it is not whole."""
+        card = read_json(folder / _CARD)
+        vocab_size = card.pop("vocab_size", None)
+        return cls.load(folder / _TENSORS, LexicalCard.model_validate(card), vocab_size, num_labels)
 
 
 def _owned(file: TensorFile, name: str, dtype: torch.dtype) -> Tensor:
