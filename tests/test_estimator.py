@@ -12,7 +12,7 @@ import pytest
 import scipy.sparse as sp
 
 import xmc
-from xmc import XMCClassifier, XMCError, XMCModel, commands
+from xmc import XMCClassifier, XMCError, XMCModel
 from xmc.config import load_run_config
 from xmc.train.loop import Interrupted
 
@@ -201,7 +201,7 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def stop(config: object, config_yaml: str) -> None:
         raise Interrupted(2)
 
-    monkeypatch.setattr(commands, "train_run", stop)
+    monkeypatch.setattr("xmc.estimator.train_run", stop)
     with pytest.raises(KeyboardInterrupt, match=r"go on with: xmc train run=.*run resume=true"):
         XMCClassifier(**SMALL, run=tmp_path / "run").fit(TEXTS, LABELS)
 

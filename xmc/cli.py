@@ -144,9 +144,10 @@ def _way_on(command: str, cfg: DictConfig) -> str:
 
 def _prepare(cfg: DictConfig) -> None:
     config = parse(TrainConfig, container(cfg))
-    from xmc import commands
+    with undisturbed():
+        from xmc.commands.planning import prepare_set
 
-    commands.prepare_set(config)
+    prepare_set(config)
 
 
 def _train(cfg: DictConfig) -> None:
@@ -160,25 +161,28 @@ def _train(cfg: DictConfig) -> None:
     config = parse_run(values)
     if isinstance(config, FinetuneConfig) and not config.resume:
         config = with_old_data(config)
-    from xmc import commands
-    from xmc.train.loop import Interrupted
+    with undisturbed():
+        from xmc.commands.settings import with_recipe
+        from xmc.commands.training import train_run
+        from xmc.train.loop import Interrupted
 
     if not config.resume:
-        config = commands.with_recipe(config, _given())
+        config = with_recipe(config, _given())
     try:
-        commands.train_run(config, to_yaml(config))
+        train_run(config, to_yaml(config))
     except Interrupted as stop:
         interrupted(_way_on("train", cfg), stop.signal_number)
 
 
 def _tune(cfg: DictConfig) -> None:
     config = parse(TuneConfig, container(cfg))
-    from xmc import commands
-    from xmc.train.loop import Interrupted
-    from xmc.tune.command import tune
+    with undisturbed():
+        from xmc.commands.settings import with_recipe
+        from xmc.train.loop import Interrupted
+        from xmc.tune.command import tune
 
     try:
-        tune(commands.with_recipe(config, _given()), _given())
+        tune(with_recipe(config, _given()), _given())
     except Interrupted as stop:
         interrupted(AGAIN, stop.signal_number)
 
@@ -186,68 +190,80 @@ def _tune(cfg: DictConfig) -> None:
 def _evaluate(cfg: DictConfig) -> None:
     config = parse(EvaluateConfig, container(cfg))
     trained = load_run_config(config.run, config.data)
-    from xmc import commands
+    with undisturbed():
+        from xmc.commands.measuring import evaluate_run
 
-    commands.evaluate_run(config, trained)
+    evaluate_run(config, trained)
 
 
 def _calibrate(cfg: DictConfig) -> None:
     config = parse(CalibrateConfig, container(cfg))
     trained = load_run_config(config.run, config.data)
-    from xmc import commands
+    with undisturbed():
+        from xmc.commands.measuring import calibrate_run
 
-    commands.calibrate_run(config, trained)
+    calibrate_run(config, trained)
 
 
 def _blend(cfg: DictConfig) -> None:
     config = parse(BlendConfig, container(cfg))
     trained = {run: load_run_config(run, config.data) for run in config.folders}
-    from xmc import commands
+    with undisturbed():
+        from xmc.commands.blending import blend_runs
 
-    commands.blend_runs(config, trained)
+    blend_runs(config, trained)
 
 
 def _report(cfg: DictConfig) -> None:
     config = parse(ReportConfig, container(cfg))
     trained = [load_run_config(run, config.data) for run in config.folders]
-    from xmc import commands
+    with undisturbed():
+        from xmc.commands.reporting import report_runs
 
-    commands.report_runs(config, trained)
+    report_runs(config, trained)
 
 
 def _predict(cfg: DictConfig) -> None:
     config = parse(PredictConfig, container(cfg))
-    from xmc import commands
+    with undisturbed():
+        from xmc.commands.serving import predict_run
 
-    commands.predict_run(config, _run_or_model(config.run))
+    predict_run(config, _run_or_model(config.run))
 
 
 def _add_labels(cfg: DictConfig) -> None:
     config = parse(AddLabelsConfig, container(cfg))
-    from xmc import commands
+    with undisturbed():
+        from xmc.commands.serving import add_labels
 
-    commands.add_labels(config, _run_or_model(config.run, config.data))
+    add_labels(config, _run_or_model(config.run, config.data))
 
 
 def _coordinate_check(cfg: DictConfig) -> None:
     config = parse(CoordinateCheckConfig, container(cfg))
-    from xmc import commands
+    with undisturbed():
+        from xmc.commands.planning import check_coordinates
+        from xmc.commands.settings import with_recipe
 
-    commands.check_coordinates(commands.with_recipe(config, _given()))
+    check_coordinates(with_recipe(config, _given()))
 
 
 def _estimate(cfg: DictConfig) -> None:
     config = parse(EstimateConfig, container(cfg))
-    from xmc import commands
+    with undisturbed():
+        from xmc.commands.planning import estimate_memory
+        from xmc.commands.settings import with_recipe
 
-    commands.estimate_memory(commands.with_recipe(config, _given()))
+    estimate_memory(with_recipe(config, _given()))
 
 
 def _flops(cfg: DictConfig) -> None:
     config = parse(TrainConfig, container(cfg))
-    from xmc import commands
+    with undisturbed():
+        from xmc.commands.planning import count_flops
+        from xmc.commands.settings import with_recipe
 
-    commands.count_flops(commands.with_recipe(config, _given()))
+    count_flops(with_recipe(config, _given()))
 
 
 def _given() -> list[str]:

@@ -14,7 +14,9 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from xmc import build, commands
+from xmc import build
+from xmc.commands.settings import with_recipe
+from xmc.commands.training import train_run
 from xmc.config import TrainConfig, near_miss, parse, to_yaml
 from xmc.config.arguments import as_override, overrides_of, parse_overrides
 from xmc.config.compose import compose
@@ -101,9 +103,9 @@ class XMCClassifier:
             config = self.config(run)
             with _data_folder(run) as data:
                 classes = self._write_documents(data, texts, labels)
-                config = commands.with_recipe(config, self._given(run))
+                config = with_recipe(config, self._given(run))
                 try:
-                    commands.train_run(config, to_yaml(config))
+                    train_run(config, to_yaml(config))
                 except Interrupted as stop:
                     go_on = shell_command("train", run=str(run), resume=True)
                     raise KeyboardInterrupt(f"go on with: {go_on}") from stop

@@ -63,7 +63,7 @@ def random_model(texts: list[str], labels: int, fan_in: int, width: int, vocabul
     ids = [np.array(row, np.int64) for row in tokenizer(texts)["input_ids"]]
     offsets = np.cumsum([0, *map(len, ids)])
     bigrams = frequent_bigrams(np.concatenate(ids), offsets, len(tokenizer), 4 * vocabulary, 2)
-    bag = BagModel(BagConfig(len(tokenizer), len(bigrams), width))
+    bag = BagModel(BagConfig(len(tokenizer), len(bigrams), hidden_size=width))
     bag.bigrams.copy_(torch.from_numpy(bigrams))
     index, generator = init_index(labels, fan_in, width, 0), torch.Generator().manual_seed(0)
     classifier = FixedFanIn(width, index, backend="numba", generator=generator)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import BertModel
 
 from xmc import XMCError, XMCModel
-from xmc.commands import predict_run
+from xmc.commands.serving import predict_run
 from xmc.config import PredictConfig, parse
 from xmc.config.compose import compose
 

@@ -4,13 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hostile import change
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
-from transformers import AutoModel, AutoTokenizer
 
-import xmc.model.encoder  # noqa: F401  registers the bag with AutoModel
+from xmc.data.tokens import tokenizer_fingerprint
 from xmc.model.bag import BagConfig, BagModel, frequent_bigrams, scripts_of, train_tokenizer
+from xmc.model.encoder import Encoder
 
 TEXTS = ["Open the file", "open a file, then close the file", "parseHTTPHeader and parse_header", "the cat", "a cat"]
 
@@ -154,14 +155,17 @@ def test_term_dropout_only_in_training() -> None:
     assert not torch.equal(model(*padded(documents)), model(*padded(documents)))
 
 
-def test_saved_and_loaded_as_hugging_face_folders_are(tmp_path: Path) -> None:
+@pytest.mark.parametrize("further", [{}, {"architectures": ["BagModel"], "dtype": "float32", "auto_map": {}}])
+def test_saved_and_loaded(further: dict[str, object], tmp_path: Path) -> None:
+    """further: keys that transformers once wrote beside ours, or that it would heed."""
     tokenizer = train_tokenizer(TEXTS * 2, 100)
     documents = tokenizer(TEXTS)["input_ids"]
     model = make_model(documents, vocab=len(tokenizer), mlp=4)
-    model.save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    again = AutoModel.from_pretrained(tmp_path).eval()
-    assert isinstance(again, BagModel)
+    Encoder(model, tokenizer, pooling="none", max_length=16).save_pretrained(tmp_path)
+    change(tmp_path / "config.json", **further)
+    again = Encoder.from_pretrained(tmp_path)
+    assert again.backbone.config == model.config
     for name, value in model.state_dict().items():
-        assert torch.equal(again.state_dict()[name], value), name
-    assert AutoTokenizer.from_pretrained(tmp_path)(TEXTS)["input_ids"] == documents
+        assert torch.equal(again.backbone.state_dict()[name], value), name
+    assert again.tokenizer(TEXTS)["input_ids"] == documents
+    assert tokenizer_fingerprint(again.tokenizer) == tokenizer_fingerprint(tokenizer)

@@ -165,4 +165,4 @@ def test_a_bag_is_no_transformer(bert_folder: Path) -> None:
     _, tokenizer = load_backbone(str(bert_folder))
     told = r"BagModel does not go with encoder.pooling=mean; give encoder.name a transformer"
     with pytest.raises(XMCError, match=told):
-        Encoder(BagModel(BagConfig(16, 0, 6)), tokenizer, pooling="mean", max_length=8)
+        Encoder(BagModel(BagConfig(16, 0, hidden_size=6)), tokenizer, pooling="mean", max_length=8)

@@ -27,7 +27,9 @@ def save_encoder(kind: str, bert_folder: Path, folder: Path) -> None:
     torch.manual_seed(0)
     if kind == "bag":
         tokenizer = train_tokenizer(["open the file", "close the file"] * 2, 50)
-        encoder = Encoder(BagModel(BagConfig(len(tokenizer), 0, 8)), tokenizer, pooling="none", max_length=16)
+        encoder = Encoder(
+            BagModel(BagConfig(len(tokenizer), 0, hidden_size=8)), tokenizer, pooling="none", max_length=16
+        )
     elif kind == "sparse_features":
         model = SparseFeaturesModel(SparseFeaturesConfig(num_features=9, hidden_size=8))
         encoder = Encoder(model, SparseFeaturesTokenizer(9), pooling="none", max_length=16)

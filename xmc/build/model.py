@@ -5,17 +5,18 @@ import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from scipy.sparse import csr_matrix
 from tokenizers import Tokenizer
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from xmc import config as c
 from xmc.build.data import cache_folder
 from xmc.data import Batches, Corpus, Split, cached, tokenize
+from xmc.endings import undisturbed
 from xmc.model import XMCModel, intermediate
 from xmc.model.auxiliary import ClusterHead
 from xmc.model.bag import (
@@ -32,7 +33,6 @@ from xmc.model.classifier import Classifier, Dense, FixedFanIn
 from xmc.model.clustering import cluster_labels, order_by_group
 from xmc.model.encoder import Encoder, fitting_length, pad_id
 from xmc.model.head_and_tail import HeadAndTail, most_frequent_first
-from xmc.model.huggingface import load_backbone
 from xmc.model.intermediate import Identity, Linear
 from xmc.model.sparse_features import SparseFeaturesConfig, SparseFeaturesModel, SparseFeaturesTokenizer
 from xmc.model.sparse_ift import SparseIFT, sparsify_feed_forward_
@@ -40,6 +40,9 @@ from xmc.ops.fan_in import resolve_backend
 from xmc.parametrization import Parametrization, Standard, SuPar
 from xmc.sparsity import init_index
 from xmc.types import XMCError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +89,9 @@ def build_encoder(config: c.TrainConfig, corpus: Corpus) -> Encoder:
         return _build_bag(config, section, corpus)
     if isinstance(section, c.SparseFeaturesEncoder):
         return _build_sparse_features(section, corpus)
+    with undisturbed():
+        from xmc.model.huggingface import load_backbone
+
     backbone, tokenizer = load_backbone(section.name, section.backbone_dropout)
     if section.activation_checkpointing:
         checkpoint_activations(backbone)
@@ -106,7 +112,7 @@ def build_encoder(config: c.TrainConfig, corpus: Corpus) -> Encoder:
     )
 
 
-def checkpoint_activations(backbone: PreTrainedModel) -> None:
+def checkpoint_activations(backbone: "PreTrainedModel") -> None:
     """Keep no activations inside the backbone; compute them again in the backward pass."""
     backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
@@ -123,7 +129,11 @@ def _build_bag(config: c.TrainConfig, section: c.BagEncoder, corpus: Corpus) -> 
 def _build_sparse_features(section: c.SparseFeaturesEncoder, corpus: Corpus) -> Encoder:
     assert corpus.num_features is not None
     tokenizer = SparseFeaturesTokenizer(corpus.num_features)
-    model = SparseFeaturesModel(SparseFeaturesConfig(corpus.num_features, section.width, section.term_dropout))
+    model = SparseFeaturesModel(
+        SparseFeaturesConfig(
+            num_features=corpus.num_features, hidden_size=section.width, term_dropout=section.term_dropout
+        )
+    )
     return Encoder(model, tokenizer, pooling="none", max_length=section.max_length, dropout=section.dropout)
 
 

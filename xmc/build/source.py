@@ -4,6 +4,7 @@ import hashlib
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,10 +89,12 @@ def inherited_settings(folder: str) -> Settings:
 
 
 def _encoder_settings(encoder: Encoder, folder: str) -> Settings:
-    shape = encoder.backbone.config
-    if isinstance(encoder.backbone, SparseFeaturesModel):
-        settings = {"": "sparse_features", "width": shape.hidden_size}
-    elif isinstance(encoder.backbone, BagModel):
+    backbone = encoder.backbone
+    settings: Settings
+    if isinstance(backbone, SparseFeaturesModel):
+        settings = {"": "sparse_features", "width": backbone.config.hidden_size}
+    elif isinstance(backbone, BagModel):
+        shape = backbone.config
         settings = {"": "bag", "width": shape.hidden_size, "mlp_width": shape.intermediate_size}
         settings |= {"vocab_size": shape.vocab_size, "bigrams": shape.num_bigrams}
     else:
@@ -136,12 +139,13 @@ def prepared_parts(config: c.TrainConfig, corpus: Corpus, source: XMCModel) -> t
     if isinstance(section, c.TransformerEncoder):
         terms, frozen = section.lexical, section.frozen
         if section.activation_checkpointing:
+            assert not isinstance(trained.backbone, EmbeddingBag)
             checkpoint_activations(trained.backbone)
     else:
         terms, frozen = section, False
     for module in trained.modules():
         if isinstance(module, EmbeddingBag):
-            module.config.term_dropout = terms.term_dropout
+            module.config = replace(module.config, term_dropout=terms.term_dropout)
     encoder = Encoder(
         trained.backbone,
         trained.tokenizer,

@@ -1,69 +1,15 @@
 """What can be done before a run: fetch its data, and learn what it would cost."""
 
 import dataclasses
-import functools
 import json
 import logging
-import operator
-from collections.abc import Collection
 from pathlib import Path
-from typing import TypeVar
 
 from xmc import build, coordinate_check, estimate, flops
-from xmc.config import (
-    BagEncoder,
-    BenchmarkData,
-    CoordinateCheckConfig,
-    EstimateConfig,
-    FixedFanInClassifier,
-    IdentityIntermediate,
-    TopKastSparsity,
-    TrainConfig,
-    parse,
-)
-from xmc.recipe import Facts, is_given, recommended
+from xmc.config import BenchmarkData, CoordinateCheckConfig, EstimateConfig, TrainConfig
 from xmc.storage import whole_file
 
-C = TypeVar("C", bound=TrainConfig)
-
 logger = logging.getLogger(__name__)
-
-
-def with_recipe(config: C, given: Collection[str]) -> C:
-    """The configuration with the settings that follow from the data, but for the keys that are given.
-
-    Each is told with its reason. An experiment is a recipe of its own; other encoders, classifiers and losses than the
-    recipe was chosen for keep what they have. What comes back needs no recipe: it says all.
-    """
-    keys = [key.replace("/", ".") for key in given]
-    if not (
-        config.recipe == "auto"
-        and "experiment" not in keys
-        and isinstance(config.encoder, BagEncoder)
-        and isinstance(config.classifier, FixedFanInClassifier)
-        and config.loss == "bce"
-        and not isinstance(config.sparsity, TopKastSparsity)
-        and isinstance(config.intermediate, IdentityIntermediate)
-    ):
-        return config.model_copy(update={"recipe": "none"})
-    width = config.encoder.width if is_given("encoder.width", keys) else None
-    chosen = [choice for choice in recommended(_facts(config), width) if not is_given(choice.key, keys)]
-    values = config.model_dump(by_alias=True) | {"recipe": "none"}
-    for choice in chosen:
-        *above, last = choice.key.split(".")
-        section = functools.reduce(operator.getitem, above, values)
-        section[last] = choice.value
-        shown = choice.value["kind"] if isinstance(choice.value, dict) else choice.value
-        logger.info("recipe: %s=%s (%s)", choice.key, shown, choice.reason)
-    return parse(type(config), values)
-
-
-def _facts(config: TrainConfig) -> Facts:
-    """As a benchmark set is published, or counted."""
-    if isinstance(config.data, BenchmarkData) and (benchmark := config.data.benchmark) is not None:
-        return Facts(benchmark.train, benchmark.labels)
-    corpus = build.load_corpus(config)
-    return Facts(len(corpus.split("train")), len(corpus.label_ids))
 
 
 def prepare_set(config: TrainConfig) -> None:

@@ -1,13 +1,16 @@
 """Tokenised documents to padded batches of documents of similar length, in an order that is a function of the seed."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from datasets import Dataset
 from scipy.sparse import csr_matrix
 
 from xmc.types import Batch, Positives
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 _BUCKET = 50  # batches whose documents are sorted by length together
 
@@ -40,7 +43,7 @@ def _cut(rows: np.ndarray, batch_size: int) -> list[np.ndarray]:
 class _Lists:
     """A column of lists that stays on disk, a number of chunks."""
 
-    def __init__(self, dataset: Dataset, column: str) -> None:
+    def __init__(self, dataset: "Dataset", column: str) -> None:
         chunks = dataset.data.column(column).chunks
         self._values = [chunk.values.to_numpy() for chunk in chunks]
         self._offsets = [chunk.offsets.to_numpy() for chunk in chunks]
@@ -71,7 +74,7 @@ class Batches:
     read a batch at a time. labels: CSR [N, L], sorted indices. pad_id: the token that fills rows on the right.
     """
 
-    def __init__(self, tokens: Dataset, labels: csr_matrix, pad_id: int, batch_size: int, seed: int = 0) -> None:
+    def __init__(self, tokens: "Dataset", labels: csr_matrix, pad_id: int, batch_size: int, seed: int = 0) -> None:
         if len(tokens) != labels.shape[0]:
             raise ValueError(f"tokens has {len(tokens)} documents, labels {labels.shape[0]}")
         if batch_size < 1:

@@ -5,13 +5,16 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
-from datasets import Dataset, concatenate_datasets
 
+from xmc.endings import undisturbed
 from xmc.storage import digest, forget_lock, locked, read_json, sweep, whole_folder
 from xmc.types import XMCError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +51,11 @@ def cached(folder: Path, make: Callable[[Path], None], load: Callable[[Path], T]
     return found
 
 
-def arrow_rows(folder: Path) -> Dataset:
+def arrow_rows(folder: Path) -> "Dataset":
     """The rows of the Arrow files of a folder, one file after another, memory-mapped."""
+    with undisturbed():
+        from datasets import Dataset, concatenate_datasets
+
     return concatenate_datasets([Dataset.from_file(str(path)) for path in sorted(folder.glob("*.arrow"))])
 
 

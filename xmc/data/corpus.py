@@ -4,14 +4,16 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
-from datasets import Dataset, concatenate_datasets
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
 
 from xmc.types import XMCError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 _CHUNK = 1000
 
@@ -19,7 +21,7 @@ _CHUNK = 1000
 class ArrowTexts(Sequence[str]):
     """The column `text` of a memory-mapped data set, read when asked for."""
 
-    def __init__(self, dataset: Dataset) -> None:
+    def __init__(self, dataset: "Dataset") -> None:
         self.dataset = dataset.select_columns("text")
 
     def __len__(self) -> int:
@@ -41,6 +43,8 @@ class ArrowTexts(Sequence[str]):
 
     def followed_by(self, texts: Sequence[str]) -> "ArrowTexts":
         """These texts, then those."""
+        from datasets import Dataset, concatenate_datasets
+
         more = texts.dataset if isinstance(texts, ArrowTexts) else Dataset.from_dict({"text": list(texts)})
         return ArrowTexts(concatenate_datasets([self.dataset, more]))
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from datasets import concatenate_datasets
 
 from xmc.data.assemble import RawSplit
 from xmc.data.corpus import ArrowTexts
@@ -42,6 +41,8 @@ def stored_in_order(
 
 
 def _joined(parts: Sequence[RawSplit]) -> RawSplit:
+    from datasets import concatenate_datasets
+
     starts = list(accumulate((len(part.ids) for part in parts), initial=0))
 
     def where(row: int) -> str:

@@ -6,14 +6,17 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from datasets import Dataset, Features, Sequence, Value
 from transformers import PreTrainedTokenizerBase
 
 from xmc.data.cache import arrow_rows, cached
 from xmc.data.corpus import ArrowTexts, Split
+from xmc.endings import undisturbed
 from xmc.types import XMCError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 _FORMAT = "2"  # of the cache
 _TYPES = {"input_ids": "int32", "values": "float32"}
@@ -21,7 +24,7 @@ _TYPES = {"input_ids": "int32", "values": "float32"}
 
 def tokenize(
     split: Split, tokenizer: PreTrainedTokenizerBase, max_length: int, cache_dir: str | Path, processes: int = 1
-) -> Dataset:
+) -> "Dataset":
     """Token ids of each document of the split: column `input_ids`, int32 lists of at most `max_length`.
 
     A tokenizer of sparse features gives their `values` besides, float32 lists. Special tokens are those of the
@@ -56,6 +59,9 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def _write(split: Split, tokenizer: PreTrainedTokenizerBase, max_length: int, folder: Path, processes: int) -> None:
+    with undisturbed():
+        from datasets import Dataset, Features, Sequence, Value
+
     texts = (
         split.texts.dataset if isinstance(split.texts, ArrowTexts) else Dataset.from_dict({"text": list(split.texts)})
     )

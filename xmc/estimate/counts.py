@@ -18,9 +18,9 @@ from xmc.config import (
     TransformerEncoder,
 )
 from xmc.data import Corpus
+from xmc.endings import undisturbed
 from xmc.model.bag import BagModel
 from xmc.model.embedding_bag import EmbeddingBag
-from xmc.model.huggingface import meta_backbone
 from xmc.types import Batch
 
 _LONGEST = 2048  # documents whose terms are looked at
@@ -159,6 +159,9 @@ def _most_words(config: EstimateConfig) -> int:
     if isinstance(config.encoder, BagEncoder):
         return config.encoder.vocab_size
     assert isinstance(config.encoder, TransformerEncoder)
+    with undisturbed():
+        from xmc.model.huggingface import meta_backbone
+
     return int(meta_backbone(config.encoder.name).config.vocab_size)
 
 

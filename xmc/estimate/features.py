@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from xmc import build
 from xmc.config import BagEncoder, EstimateConfig, Lexical, TransformerEncoder
+from xmc.endings import undisturbed
 from xmc.estimate.counts import Counts, bag_section
 from xmc.estimate.live import CudaAutocast, LiveBytes
 from xmc.estimate.output import evaluated
 from xmc.model.bag import BagConfig, BagModel
 from xmc.model.encoder import Encoder
-from xmc.model.huggingface import meta_backbone
 from xmc.model.intermediate import build_intermediate
 from xmc.model.sparse_ift import no_connections, sparsify_feed_forward_
 from xmc.model.sparse_linear import SparseLinear
@@ -94,7 +94,7 @@ def _bag_bytes(config: EstimateConfig, counts: Counts, size: int, on_gpu: bool) 
     batch = size, config.encoder.max_length, section.term_dropout
     touched, entries = min(rows, counts.terms.of_batch(*batch)), counts.terms.entries(*batch)
     with torch.device("meta"):
-        thin = BagModel(BagConfig(2, 0, section.width, getattr(section, "mlp_width", 0)))
+        thin = BagModel(BagConfig(2, 0, getattr(section, "mlp_width", 0), hidden_size=section.width))
     others = sum(p.nbytes for p in thin.parameters()) - thin.table.nbytes
     row = _FLOAT * section.width
     per_document = 4 * row + 2 * _FLOAT * getattr(section, "mlp_width", 0)
@@ -194,6 +194,9 @@ def _types(on_gpu: bool, autocast: bool) -> contextlib.AbstractContextManager[ob
 
 
 def _meta_encoder(config: EstimateConfig, section: TransformerEncoder, types: Types) -> Encoder:
+    with undisturbed():
+        from xmc.model.huggingface import meta_backbone
+
     backbone = meta_backbone(section.name, section.backbone_dropout)
     if section.activation_checkpointing:
         options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}

@@ -6,7 +6,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.special import expit
 
 from xmc.evaluate.metrics import Values
@@ -73,6 +72,8 @@ def fit_scaling(logits: Values, hits: Hits, *, shift: bool) -> Scaling:
         gradient = np.array([scale * (residual * logits).mean(), residual.mean()])
         value = (np.logaddexp(0, z) - hits * z).mean() + (pull * parameters).sum() / 2 / len(hits)
         return float(value), gradient + pull / len(hits)
+
+    from scipy.optimize import minimize
 
     bounds = [tuple(np.log(_SCALES)), _SHIFTS if shift else (0.0, 0.0)]
     found = minimize(loss, np.zeros(2), jac=True, method="L-BFGS-B", bounds=bounds, tol=1e-12)

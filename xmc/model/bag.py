@@ -10,16 +10,16 @@ row's length is its learned part.
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
-from xmc.model.embedding_bag import EmbeddingBag
+from xmc.model.embedding_bag import EmbeddingBag, EmbeddingBagConfig
 from xmc.ops.bag import count_terms, document_idf, tf_idf
 
 PAD, UNK = "[PAD]", "[UNK]"
@@ -28,39 +28,25 @@ _CHUNK = 4096  # documents at a time when bigrams are counted
 _UNSPACED = "Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar"  # scripts without spaces between words
 
 
-class BagConfig(PretrainedConfig):
+@dataclass(frozen=True)
+class BagConfig(EmbeddingBagConfig):
     """Shape of a `BagModel`.
 
-    vocab_size: word rows (ids of the tokenizer). num_bigrams: bigram rows. hidden_size: D. intermediate_size: width
-    inside the residual MLP; 0 leaves it out. term_dropout: share of a document's distinct terms left out in training.
+    vocab_size: word rows (ids of the tokenizer). num_bigrams: bigram rows. intermediate_size: width inside the
+    residual MLP; 0 leaves it out.
     """
 
     model_type = "xmc_bag"
 
-    def __init__(
-        self,
-        vocab_size: int = 50_000,
-        num_bigrams: int = 100_000,
-        hidden_size: int = 1024,
-        intermediate_size: int = 0,
-        term_dropout: float = 0.2,
-        **kwargs: Any,
-    ) -> None:
-        self.vocab_size = vocab_size
-        self.num_bigrams = num_bigrams
-        self.hidden_size = hidden_size
-        self.intermediate_size = intermediate_size
-        self.term_dropout = term_dropout
-        super().__init__(**kwargs)
+    vocab_size: int = 50_000
+    num_bigrams: int = 100_000
+    intermediate_size: int = 0
 
 
 class BagModel(EmbeddingBag):
-    """The bag encoder; see the module's docstring. Saved and loaded as any Hugging Face model."""
+    """The bag encoder; see the module's docstring."""
 
-    config_class = BagConfig
-    base_model_prefix = "bag"
-    main_input_name = "input_ids"
-
+    config: BagConfig
     idf: Tensor
     bigrams: Tensor
 
@@ -68,20 +54,23 @@ class BagModel(EmbeddingBag):
         rows, width = config.vocab_size + config.num_bigrams, config.hidden_size
         super().__init__(config, rows)
         self.register_buffer("idf", torch.ones(rows))
-        self.register_buffer("bigrams", torch.arange(config.num_bigrams))
+        self.register_buffer("bigrams", torch.empty(config.num_bigrams, dtype=torch.int64))
         self.mlp: nn.Sequential | None = None
         if inner := config.intermediate_size:
             self.mlp = nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, width))
-        self.post_init()
+        if not self.table.is_meta:
+            self.reset_parameters()
 
-    def _init_weights(self, module: nn.Module) -> None:
+    def reset_parameters(self) -> None:
         """Random directions for the terms; the residual MLP starts as the identity."""
-        super()._init_weights(module)
-        if isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=module.in_features**-0.5)
-            nn.init.zeros_(module.bias)
-            if self.mlp is not None and module is self.mlp[-1]:
-                nn.init.zeros_(module.weight)
+        torch.arange(len(self.bigrams), out=self.bigrams)
+        linear = [layer for layer in self.mlp or () if isinstance(layer, nn.Linear)]
+        for layer in linear:
+            nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
+            nn.init.zeros_(layer.bias)
+        if linear:
+            nn.init.zeros_(linear[-1].weight)
+        super().reset_parameters()
 
     @torch.no_grad()
     def learn_terms(self, bigrams: NDArray[np.int64], documents: Iterable[tuple[Tensor, Tensor]]) -> None:

@@ -5,26 +5,28 @@ import json
 import logging
 from dataclasses import asdict
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.tokenization_utils_base import TruncationStrategy
 from transformers.utils import PaddingStrategy
 
 from xmc.model.bag import BagModel
 from xmc.model.card import EncoderCard, Pooling, read_part
 from xmc.model.embedding_bag import EmbeddingBag
-from xmc.model.huggingface import check_tokens, empty_backbone, load_tokenizer, saved_backbone, told
+from xmc.model.encoder_folder import check_tokens, saved_backbone, saved_tokenizer, told
 from xmc.model.quantised import packed
 from xmc.model.sparse_features import SparseFeaturesModel
-from xmc.model.sparse_ift import SparseIFT, no_connections, sparsify_feed_forward_
-from xmc.model.tensor_file import Shards, check_size, fill
+from xmc.model.sparse_ift import SparseIFT
 from xmc.storage import whole_file
 from xmc.types import XMCError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +48,7 @@ class Encoder(nn.Module):
 
     def __init__(
         self,
-        backbone: PreTrainedModel,
+        backbone: "PreTrainedModel | EmbeddingBag",
         tokenizer: PreTrainedTokenizerBase,
         *,
         pooling: Pooling,
@@ -61,13 +63,13 @@ class Encoder(nn.Module):
         if isinstance(backbone, EmbeddingBag) != (pooling == "none"):
             kind = type(backbone).__name__
             raise XMCError(f"{kind} does not go with encoder.pooling={pooling}; give encoder.name a transformer")
-        available = 1 if pooling == "none" else int(backbone.config.num_hidden_layers) + 1
+        available = 1 if isinstance(backbone, EmbeddingBag) else int(backbone.config.num_hidden_layers) + 1
         if not 1 <= layers <= available:
             raise XMCError(f"encoder.layers={layers}: the encoder has {available} hidden states; give 1 to {available}")
         self.backbone = backbone
         self.tokenizer = tokenizer
         self.pooling: Pooling = pooling
-        self.max_length = fitting_length(backbone, max_length)
+        self.max_length = max_length if isinstance(backbone, EmbeddingBag) else fitting_length(backbone, max_length)
         self.layers = layers
         self.dropout = nn.Dropout(dropout)
         self.frozen = frozen
@@ -167,11 +169,11 @@ class Encoder(nn.Module):
         card = read_part(folder / "pooling.json", EncoderCard)
         transformation = None if card.transformation is None else card.transformation.build()
         with told(str(folder), "copy the model again, or save it anew"):
-            backbone = saved_backbone(folder) if transformation is None else _transformed(folder, transformation)
+            backbone = saved_backbone(folder, transformation)
             lexical = saved_backbone(folder / _LEXICAL) if card.lexical else None
             if not isinstance(lexical, BagModel | None):
                 raise XMCError(f"{folder / _LEXICAL} is no bag; copy the model again, or save it anew")
-            tokenizer = load_tokenizer(folder)
+            tokenizer = saved_tokenizer(folder, backbone)
             if card.max_length <= (special := tokenizer.num_special_tokens_to_add()):  # which would never be cut off
                 raise XMCError(
                     f"{folder}: max_length {card.max_length} has no room for text beside {special} special tokens; "
@@ -192,21 +194,6 @@ class Encoder(nn.Module):
             )
 
 
-def _transformed(folder: Path, transformation: SparseIFT) -> PreTrainedModel:
-    """What was saved of a backbone whose feed-forward blocks were transformed."""
-
-    def make() -> PreTrainedModel:
-        backbone = empty_backbone(folder)
-        sparsify_feed_forward_(backbone, transformation, no_connections, keep=False)
-        return backbone
-
-    saved = Shards(folder)
-    check_size(make, saved)
-    backbone = make()
-    fill(backbone.state_dict(), saved)
-    return backbone
-
-
 def token_ids(tokenizer: PreTrainedTokenizerFast, texts: list[str], max_length: int) -> list[list[int]]:
     """Ids of each text, at most so many: those that a call of the tokenizer gives, in a third of its time.
 
@@ -220,7 +207,7 @@ def token_ids(tokenizer: PreTrainedTokenizerFast, texts: list[str], max_length: 
     return [text.ids for text in library.encode_batch_fast(texts)]
 
 
-def fitting_length(backbone: PreTrainedModel, max_length: int) -> int:
+def fitting_length(backbone: "PreTrainedModel", max_length: int) -> int:
     """So many tokens, or as many as the backbone has positions for, where that is fewer; told in the log."""
     tables = [
         table.num_embeddings - (getattr(table, "offset", 0) if table.padding_idx is None else table.padding_idx + 1)

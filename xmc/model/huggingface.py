@@ -27,26 +27,17 @@ from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
 from transformers.utils import logging as transformers_logging
 
 from xmc.model import hub
-from xmc.model.bag import BagConfig, BagModel
-from xmc.model.sparse_features import SparseFeaturesConfig, SparseFeaturesModel, SparseFeaturesTokenizer
-from xmc.model.tensor_file import ANEW, SHARDS, Shards, check_finite, check_size, few, fill
+from xmc.model.embedding_bag import CONFIG
+from xmc.model.encoder_folder import BAGS, TOKENIZER_CONFIG, check_tokens, checked_config, told
+from xmc.model.sparse_ift import SparseIFT, no_connections, sparsify_feed_forward_
+from xmc.model.tensor_file import SHARDS, Shards, check_finite, check_size, few, fill
 from xmc.storage import read_json
-from xmc.types import XMCError, said
-
-AutoConfig.register(BagConfig.model_type, BagConfig)
-AutoModel.register(BagConfig, BagModel)
-AutoConfig.register(SparseFeaturesConfig.model_type, SparseFeaturesConfig)
-AutoModel.register(SparseFeaturesConfig, SparseFeaturesModel)
-AutoTokenizer.register(SparseFeaturesConfig, slow_tokenizer_class=SparseFeaturesTokenizer)
+from xmc.types import XMCError
 
 _TOKENIZER_FILES = ("tokenizer*.json", "vocab*.json", "*tokens*.json", "*.txt", "*.model", "*.codes", "*.tiktoken")
-_FILES = ("config.json", "model*.safetensors", SHARDS, *_TOKENIZER_FILES)  # of a repository; no pickle, no Python
+_FILES = (CONFIG, "model*.safetensors", SHARDS, *_TOKENIZER_FILES)  # of a repository; no pickle, no Python
 _HUB_ID = re.compile(r"([\w.-]+/)?[\w.-]+")
-_WEIGHTS_ELSEWHERE = ("quantization_config", "transformers_weights")
 _WAY_OUT = "give a Hugging Face hub id or a folder with config.json, model.safetensors and a tokenizer"
-_MOST = dict.fromkeys(("num_hidden_layers", "num_layers", "n_layers", "n_layer"), 1_000) | {"num_labels": 1_000_000}
-_UNKNOWN = "\N{CYRILLIC LETTER MULTIOCULAR O}" * 8  # letters, but no word
-_RAREST = 100  # idf of a term: a logarithm of a number of documents
 _ONE_AT_A_TIME = threading.RLock()
 
 
@@ -73,25 +64,24 @@ def meta_backbone(name: str, dropout: float | None = None) -> PreTrainedModel:
         XMCError: there is no such configuration.
     """
     with told(f"encoder {name!r}", _WAY_OUT), torch.device("meta"):
-        return empty_backbone(_fetched(name, ("config.json",)), dropout)
+        return empty_backbone(_fetched(name, (CONFIG,)), dropout)
 
 
-def saved_backbone(folder: Path) -> PreTrainedModel:
-    """What `Encoder.save_pretrained` wrote, tensor by tensor. Raises XMCError where it is not whole."""
-    config = _configuration(folder, None)
-    if isinstance(config, BagConfig | SparseFeaturesConfig):
-        return _saved_bag(partial(_of_configuration, config), Shards(folder))
-    return _load(folder, None, spare=lambda key: False, exact=True)
+def saved_transformer(folder: Path, transformation: SparseIFT | None) -> PreTrainedModel:
+    """As `encoder_folder.saved_backbone`."""
+    if transformation is None:
+        return _load(folder, None, spare=lambda key: False, exact=True)
 
+    def make() -> PreTrainedModel:
+        backbone = empty_backbone(folder)
+        sparsify_feed_forward_(backbone, transformation, no_connections, keep=False)
+        return backbone
 
-def _saved_bag(make: Callable[[], PreTrainedModel], saved: Shards) -> PreTrainedModel:
-    """Without drawing a table first; all that a bag consists of is saved."""
+    saved = Shards(folder)
     check_size(make, saved)
-    with torch.device("meta"):
-        bag = make()
-    bag.to_empty(device="cpu")
-    fill(bag.state_dict(), saved)
-    return bag
+    backbone = make()
+    fill(backbone.state_dict(), saved)
+    return backbone
 
 
 def empty_backbone(folder: Path, dropout: float | None = None) -> PreTrainedModel:
@@ -107,7 +97,7 @@ def _of_configuration(config: PretrainedConfig) -> PreTrainedModel:
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a folder."""
-    for file in ("tokenizer_config.json", "config.json"):
+    for file in (TOKENIZER_CONFIG, CONFIG):
         name = read_json(folder / file).get("tokenizer_class") if (folder / file).is_file() else None
         found = tokenizer_class_from_name(name) if isinstance(name, str) else None
         if not (found is None or (isinstance(found, type) and issubclass(found, PreTrainedTokenizerBase))):
@@ -118,32 +108,6 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     if names and not any((folder / name).is_file() for name in names):  # transformers makes one that knows no word
         raise XMCError(f"{folder} has no tokenizer, neither {' nor '.join(names)}; copy the model again")
     return tokenizer
-
-
-def check_tokens(tokenizer: PreTrainedTokenizerBase, backbone: PreTrainedModel, folder: Path) -> None:
-    """Raise XMCError where a token has no row in the table of the model, which was read from the folder.
-
-    Whatever the tokenizer raises where it has no token for an unknown word comes through.
-    """
-    if isinstance(tokenizer, SparseFeaturesTokenizer) or isinstance(backbone, SparseFeaturesModel):
-        tokens, rows = len(tokenizer), getattr(backbone.config, "num_features", 0)
-    elif isinstance(backbone, BagModel):
-        tokens, rows = _tokens(tokenizer), backbone.config.vocab_size
-        if (backbone.bigrams.diff(prepend=torch.tensor([-1]), append=torch.tensor([rows**2])) <= 0).any():
-            raise XMCError(f"{folder}: the bigrams do not ascend from 0 to {rows**2 - 1}; {ANEW}")
-        if not ((backbone.idf >= 0) & (backbone.idf <= _RAREST)).all():
-            raise XMCError(f"{folder}: idf has a number that is not from 0 to {_RAREST}; {ANEW}")
-    else:
-        tokens, rows = _tokens(tokenizer), backbone.get_input_embeddings().num_embeddings
-    if tokens > rows:
-        raise XMCError(
-            f"{folder}: the tokenizer has ids up to {tokens - 1}, the model {rows} rows; copy the model again"
-        )
-
-
-def _tokens(tokenizer: PreTrainedTokenizerBase) -> int:
-    """One more than the largest id that a text can get: in the vocabulary, unknown, or put around each text."""
-    return max([*tokenizer.get_vocab().values(), *tokenizer(_UNKNOWN)["input_ids"]], default=-1) + 1
 
 
 def _load(folder: Path, dropout: float | None, spare: Callable[[str], bool], exact: bool = False) -> PreTrainedModel:
@@ -171,18 +135,8 @@ def _load(folder: Path, dropout: float | None, spare: Callable[[str], bool], exa
 
 
 def _configuration(folder: Path, dropout: float | None) -> PretrainedConfig:
-    path = folder / "config.json"
-    if special := [entry for entry in folder.iterdir() if not (entry.is_file() or entry.is_dir())]:
-        raise XMCError(f"{special[0]} is no file (but a device, or a link to nowhere); copy the model again")
-    values = read_json(path)
-    if elsewhere := [key for key in _WEIGHTS_ELSEWHERE if values.get(key) is not None]:
-        raise XMCError(f"{path} has {elsewhere[0]}; expected a model whose own weights are in model.safetensors")
-    for part in (values, *(value for value in values.values() if isinstance(value, dict))):
-        for key, most in _MOST.items():  # of which transformers make as many objects at once
-            if isinstance(part.get(key), int) and part[key] > most:
-                raise XMCError(f"{path}: {key} is {part[key]}; expected at most {most}: copy the model again")
-    if (folder / "adapter_config.json").exists():
-        raise XMCError(f"{folder} has an adapter; merge it into its model by PEFT's merge_and_unload, and save that")
+    if (kind := checked_config(folder).get("model_type")) in BAGS:
+        raise XMCError(f"{folder / CONFIG} is of {kind}, no transformer; give encoder.name one")
     with _closed():
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     config._attn_implementation = None  # the default of transformers, not a kernel that the folder chooses
@@ -222,15 +176,3 @@ def _closed() -> Iterator[None]:
         finally:
             transformers_logging.set_verbosity(verbosity)
             constants.HF_HUB_OFFLINE, dynamic_module_utils.TIME_OUT_REMOTE_CODE = before
-
-
-@contextmanager
-def told(what: str, way_out: str) -> Iterator[None]:
-    """Whatever a library raises while something foreign is read, as one clear error."""
-    try:
-        yield
-    except XMCError:
-        raise
-    except Exception as error:
-        reason = said(error) or type(error).__name__
-        raise XMCError(f"{what} cannot be loaded: {reason}; {way_out}") from None

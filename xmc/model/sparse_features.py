@@ -7,39 +7,34 @@ The values are taken as they are: layer norm makes a document's scale irrelevant
 
 import heapq
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
-from transformers import BatchEncoding, PretrainedConfig, PreTrainedTokenizer
+from transformers import BatchEncoding, PreTrainedTokenizer
 
-from xmc.model.embedding_bag import EmbeddingBag
+from xmc.model.embedding_bag import EmbeddingBag, EmbeddingBagConfig
 from xmc.types import SparseRow
 
 
-class SparseFeaturesConfig(PretrainedConfig):
-    """Shape of a `SparseFeaturesModel`. num_features: R. hidden_size: D. term_dropout: as in `EmbeddingBag`."""
+@dataclass(frozen=True)
+class SparseFeaturesConfig(EmbeddingBagConfig):
+    """Shape of a `SparseFeaturesModel`. num_features: R."""
 
     model_type = "xmc_sparse_features"
 
-    def __init__(
-        self, num_features: int = 0, hidden_size: int = 1024, term_dropout: float = 0.2, **kwargs: Any
-    ) -> None:
-        self.num_features = num_features
-        self.hidden_size = hidden_size
-        self.term_dropout = term_dropout
-        super().__init__(**kwargs)
+    num_features: int = 0
 
 
 class SparseFeaturesModel(EmbeddingBag):
-    """The encoder of sparse features; see the module's docstring. Saved and loaded as any Hugging Face model."""
+    """The encoder of sparse features; see the module's docstring."""
 
-    config_class = SparseFeaturesConfig
-    base_model_prefix = "sparse_features"
-    main_input_name = "input_ids"
+    config: SparseFeaturesConfig
 
     def __init__(self, config: SparseFeaturesConfig) -> None:
         super().__init__(config, config.num_features)
-        self.post_init()
+        if not self.table.is_meta:
+            self.reset_parameters()
 
     def terms(
         self, input_ids_BT: Tensor, attention_mask_BT: Tensor, values_BT: Tensor
