@@ -136,7 +136,7 @@ def _load(folder: Path, dropout: float | None, spare: Callable[[str], bool], exa
 
 def _configuration(folder: Path, dropout: float | None) -> PretrainedConfig:
     if (kind := checked_config(folder).get("model_type")) in BAGS:
-        raise XMCError(f"{folder / CONFIG} is of {kind}, no transformer; give encoder.name one")
+        raise XMCError(f"{folder / CONFIG} is of {kind}; give a transformer")
     with _closed():
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     config._attn_implementation = None  # the default of transformers, not a kernel that the folder chooses
