@@ -12,7 +12,7 @@ from torch import Tensor
 from xmc import config as c
 from xmc.build.data import build_batches
 from xmc.data import Batches, Corpus
-from xmc.evaluate.metrics import correct, ndcg_at_k
+from xmc.evaluate.metrics import correct, leave_out, ndcg_at_k
 from xmc.model import XMCModel
 from xmc.model.bag import frequent_bigrams
 from xmc.model.encoder import Encoder
@@ -59,39 +59,50 @@ def build_lexical_half(config: c.TrainConfig, encoder: Encoder, corpus: Corpus) 
 
 
 @torch.no_grad()
-def stack_(model: XMCModel, half: LexicalHalf | None, dev: Batches | None, seed: int) -> None:
+def stack_(
+    model: XMCModel, half: LexicalHalf | None, dev: Batches | None, seed: int, filter: csr_matrix | None = None
+) -> None:
     """Put the half into the model, with coefficients that are fitted to dev, or its own where there is no dev.
 
-    Where the nDCG@5 of dev is no better for it, the model stays without it.
+    Where the nDCG@5 of dev is no better for it, the model stays without it. filter: CSR [N, L], of the dev documents,
+    the labels that count as neither true nor false.
     """
     model.lexical = half
     if half is None or dev is None:
         return
     model.eval()
     chosen = np.sort(np.random.default_rng(seed).permutation(len(dev.lengths))[:_FITTED])
-    features, hits, rankings, truths = [], [], [], []
+    features, hits, rankings, truths, left_out = [], [], [], [], []
     for batch in dev.by_length(among=chosen):
         moved = batch.to(model.device)
         network = model.network_ranking(model.features(moved.input_ids, moved.attention_mask, moved.values), CANDIDATES)
         ranking = [network, *half.rank(batch.input_ids, batch.attention_mask, batch.values, CANDIDATES)]
         labels, scores = candidates(ranking)
         counts = half.counts_of(labels)
-        features.append(torch.from_numpy(meta_features(scores, counts)[:, counts > 0]).T)
-        truths.append(dev.labels[batch.rows.numpy()])
-        hits.append(torch.from_numpy(correct(labels, truths[-1])[counts > 0]))
+        rows = batch.rows.numpy()
+        counted = counts > 0
+        if filter is not None:
+            counted &= ~correct(labels, filter[rows])
+            left_out.append(filter[rows])
+        features.append(torch.from_numpy(meta_features(scores, counts)[:, counted]).T)
+        truths.append(dev.labels[rows])
+        hits.append(torch.from_numpy(correct(labels, truths[-1])[counted]))
         rankings.append(ranking)
     prior = half.coefficients.double()
     half = replace(half, coefficients=fitted(features, hits, prior).float())
-    truth = csr_matrix(vstack(truths))
-    alone = _ndcg([ranking[0].labels[:, :_K] for ranking in rankings], truth)
-    stacked = _ndcg([half.stack(ranking[0], ranking[1:], _K).labels for ranking in rankings], truth)
+    truth = csr_matrix(vstack(truths)), csr_matrix(vstack(left_out)) if left_out else None
+    alone = _ndcg([ranking[0].labels for ranking in rankings], *truth)
+    stacked = _ndcg([half.stack(ranking[0], ranking[1:], CANDIDATES).labels for ranking in rankings], *truth)
     logger.info("dev nDCG@%d: %.4f by the network, %.4f with the lexical half", _K, alone, stacked)
     model.lexical = half if stacked > alone else None
 
 
-def _ndcg(lists: list[Tensor], truth: csr_matrix) -> float:
+def _ndcg(lists: list[Tensor], truth: csr_matrix, filter: csr_matrix | None) -> float:
     labels = torch.cat(lists).numpy()
-    return float(ndcg_at_k(labels, truth, labels.shape[1])[-1])
+    if filter is not None:
+        labels, kept = leave_out(labels, truth, np.column_stack(filter.nonzero()))
+        truth = csr_matrix(kept)
+    return float(ndcg_at_k(labels[:, :_K], truth, min(_K, labels.shape[1]))[-1])
 
 
 def _share_with_names(documents: csr_matrix, labels: csr_matrix, own: int, seed: int) -> float:

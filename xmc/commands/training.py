@@ -109,7 +109,8 @@ def _train(
     _take_best(setup.state, checkpoints)
     model = setup.state.model
     first = half or build.build_lexical_half(config, model.encoder, learned)
-    build.stack_(model, first, setup.dev_batches, config.seed)
+    dev = learned.splits.get("dev")
+    build.stack_(model, first, setup.dev_batches, config.seed, None if dev is None else dev.filter)
     if not finished:
         _write_figures(setup, model, config)
         return

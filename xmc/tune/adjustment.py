@@ -31,6 +31,6 @@ def best_adjustment(
     for tau in ADJUSTMENTS:
         if left() > 0 and tau not in scores:
             model.classifier.adjust_logits(counts, len(corpus.split("train")), tau)
-            build.stack_(model, half, batches, trained.seed)
+            build.stack_(model, half, batches, trained.seed, corpus.split("dev").filter)
             scores[tau] = measure(model, batches, corpus, "dev", trained.metrics)[trained.trainer.metric]
     return max(scores, key=lambda tau: scores[tau])
