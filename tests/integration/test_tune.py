@@ -41,7 +41,8 @@ def corpus(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings(corpus: Path, output: Path, *more: object) -> list[object]:
-    overrides = ["trainer.epochs=2", "trainer.eval_every=2", "trainer.log_every=1", "sparsity.interval=5"]
+    slowly = "encoder.embedding_lr=0.01"  # so that the lexical half counts
+    overrides = ["trainer.epochs=2", slowly, "trainer.eval_every=2", "trainer.log_every=1", "sparsity.interval=5"]
     return small(corpus, *overrides, "trials=2", "budget=1h", f"output={output}", "run=there", *more)
 
 
@@ -192,7 +193,8 @@ def test_a_trial_that_diverges_does_not_end_the_study(
         real(config, *rest)
 
     monkeypatch.setattr(session, "train_run", diverge)
-    done = xmc("tune", *settings(corpus, output := tmp_path / "study", AT_ONCE, "lexical=none"))
+    own = AT_ONCE, "lexical=none", "encoder.embedding_lr=0.1"
+    done = xmc("tune", *settings(corpus, output := tmp_path / "study", *own))
     assert "trial 1 failed: the loss is nan at step 3" in done.stderr
     assert known(output)[0].scores[-1] == best_of_network(output / "trials" / "0000")
     assert not (output / "lexical").exists()
