@@ -90,9 +90,10 @@ def stack_(
         rankings.append(ranking)
     prior = half.coefficients.double()
     half = replace(half, coefficients=fitted(features, hits, prior).float())
-    truth = csr_matrix(vstack(truths)), csr_matrix(vstack(left_out)) if left_out else None
-    alone = _ndcg([ranking[0].labels for ranking in rankings], *truth)
-    stacked = _ndcg([half.stack(ranking[0], ranking[1:], CANDIDATES).labels for ranking in rankings], *truth)
+    truth, without = csr_matrix(vstack(truths)), csr_matrix(vstack(left_out)) if left_out else None
+    alone = _ndcg([ranking[0].labels for ranking in rankings], truth, without)
+    stacks = [half.stack(ranking[0], ranking[1:], CANDIDATES).labels for ranking in rankings]
+    stacked = _ndcg(stacks, truth, without)
     logger.info("dev nDCG@%d: %.4f by the network, %.4f with the lexical half", _K, alone, stacked)
     model.lexical = half if stacked > alone else None
 

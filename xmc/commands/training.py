@@ -186,7 +186,8 @@ def _learn_from_dev(model: XMCModel, corpus: Corpus, config: TrainConfig) -> Non
         half.save_apart(folder)
     logger.info("lexical half: learning again, from the %d dev documents too", len(corpus.split("dev")))
     again = build.build_lexical_half(config, model.encoder, corpus.with_cut_dev_in_train())
-    model.lexical = again and replace(again, coefficients=half.coefficients, saw_dev=True)
+    assert again is not None
+    model.lexical = replace(again, coefficients=half.coefficients, saw_dev=True)
 
 
 def _write_figures(setup: build.Training, model: XMCModel, config: TrainConfig) -> None:

@@ -77,6 +77,12 @@ class LexicalCard(Part):
     saw_dev: bool = False
 
 
+class ApartCard(LexicalCard):
+    """Of a half apart from its model. vocab_size: ids of the tokenizer that it reads."""
+
+    vocab_size: Count
+
+
 class Card(Part):
     """`xmc.json`: see `XMCModel`. files, digest: see `seal`."""
 

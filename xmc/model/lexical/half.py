@@ -14,13 +14,12 @@ from scipy.sparse import csr_matrix
 from scipy.special import logit
 from torch import Tensor
 
-from xmc.model.card import LexicalCard
+from xmc.model.card import ApartCard, LexicalCard, read_part
 from xmc.model.lexical.postings import Postings
 from xmc.model.lexical.stacking import NUM_FEATURES, candidates, meta_features
 from xmc.model.lexical.terms import Terms
 from xmc.model.tensor_file import ANEW, TensorFile
 from xmc.ops.lexical import best_children, best_rows
-from xmc.storage import read_json
 from xmc.types import TopK, XMCError
 
 CANDIDATES = 50  # of each ranking, at least
@@ -164,9 +163,8 @@ class LexicalHalf:
     @classmethod
     def load_apart(cls, folder: Path, num_labels: int) -> Self:
         """A half without its model. Raises XMCError where it is not whole."""
-        card = read_json(folder / _CARD)
-        vocab_size = card.pop("vocab_size", None)
-        return cls.load(folder / _TENSORS, LexicalCard.model_validate(card), vocab_size, num_labels)
+        card = read_part(folder / _CARD, ApartCard)
+        return cls.load(folder / _TENSORS, card, card.vocab_size, num_labels)
 
 
 def _owned(file: TensorFile, name: str, dtype: torch.dtype) -> Tensor:
