@@ -1,6 +1,5 @@
 """Every check at the door: a composed configuration becomes a typed one, or one error that tells all mistakes."""
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -8,7 +7,8 @@ from typing import Any, TypeVar, get_args
 from pydantic import ValidationError
 
 from xmc.config.parts import Section
-from xmc.types import XMCError
+from xmc.errors import XMCError
+from xmc.spelling import near_miss
 
 S = TypeVar("S", bound=Section)
 
@@ -29,12 +29,6 @@ def parse(schema: type[S], values: Mapping[str, Any], where: str = "") -> S:
             raise XMCError(f"{where}: {lines[0]}" if where else lines[0]) from None
         told = "".join(f"\n  {line}" for line in lines)
         raise XMCError(f"{where or 'the configuration'} has mistakes:{told}") from None
-
-
-def near_miss(given: str, known: list[str]) -> str:
-    """`; did you mean 'x'?` or, where nothing is near, the list of what exists."""
-    close = difflib.get_close_matches(given, known, n=1, cutoff=0.6)
-    return f"; did you mean '{close[0]}'?" if close else f"; expected one of: {', '.join(sorted(known))}"
 
 
 def run_config_path(run: str | Path) -> Path:
