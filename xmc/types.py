@@ -46,6 +46,8 @@ class Strings(Sequence[str]):
     """
 
     def __init__(self, values: Iterable[str] | pa.ChunkedArray) -> None:
+        if isinstance(values, Strings):
+            values = values.column
         self.column = values if isinstance(values, pa.ChunkedArray) else _column(values)
 
     def __len__(self) -> int:

@@ -96,7 +96,7 @@ def _encoder_settings(encoder: Encoder, folder: str) -> Settings:
     elif isinstance(backbone, BagModel):
         shape = backbone.config
         settings = {"": "bag", "width": shape.hidden_size, "mlp_width": shape.intermediate_size}
-        settings |= {"vocab_size": shape.vocab_size, "bigrams": shape.num_bigrams}
+        settings |= {"vocab_size": shape.word_rows, "bigrams": shape.num_bigrams}
     else:
         settings = {"": "transformer", "name": folder, "pooling": encoder.pooling, "layers": encoder.layers}
         settings |= {"backbone_dropout": None, "lexical.width": 0}
