@@ -24,6 +24,10 @@ class InPlaceUpdate:
     step: int
 
 
+Update = InPlaceUpdate | None
+"""The step that a classifier takes itself; None: it leaves gradients instead."""
+
+
 class Classifier(nn.Module):
     """Logits of L labels from features [B, D], never held all at once."""
 
@@ -40,18 +44,13 @@ class Classifier(nn.Module):
         return None
 
     def step(
-        self,
-        features_BD: Tensor,
-        positives: Positives,
-        loss: LossName,
-        scale: float = 1.0,
-        update: InPlaceUpdate | None = None,
+        self, features_BD: Tensor, positives: Positives, loss: LossName, scale: float = 1.0, update: Update = None
     ) -> tuple[Tensor, Tensor]:
         """Loss (summed over labels, averaged over documents) and gradient of the features [B, D].
 
         Leaves the gradients of its own weights in `.grad`; the caller carries that of the features into the encoder's
         autograd graph. scale: weight of this loss in the total; it multiplies the gradients, not the reported loss.
-        update: the step of SGD that the sparse layer takes itself, while the labels stream by; it leaves no gradient.
+        update: the step that the sparse layer takes itself, while the labels stream by; it leaves no gradient.
         """
         raise NotImplementedError
 
@@ -87,12 +86,7 @@ class LinearClassifier(Classifier):
         self.register_buffer("adjustment", None)
 
     def step(
-        self,
-        features_BD: Tensor,
-        positives: Positives,
-        loss: LossName,
-        scale: float = 1.0,
-        update: InPlaceUpdate | None = None,
+        self, features_BD: Tensor, positives: Positives, loss: LossName, scale: float = 1.0, update: Update = None
     ) -> tuple[Tensor, Tensor]:
         assert update is None, "a dense layer takes no step itself"
         out = self._loss(features_BD, positives, loss)
@@ -169,12 +163,7 @@ class FixedFanIn(LinearClassifier, Watched):
         super().adjust_logits(self._by_place(label_counts), num_documents, tau)
 
     def step(
-        self,
-        features_BD: Tensor,
-        positives: Positives,
-        loss: LossName,
-        scale: float = 1.0,
-        update: InPlaceUpdate | None = None,
+        self, features_BD: Tensor, positives: Positives, loss: LossName, scale: float = 1.0, update: Update = None
     ) -> tuple[Tensor, Tensor]:
         if self._watches:
             self._evidence = evidence_of(features_BD, positives, loss)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from xmc.model.classifier import Classifier, Dense, FixedFanIn, InPlaceUpdate
+from xmc.model.classifier import Classifier, Dense, FixedFanIn, Update
 from xmc.types import LossName, Positives, TopK
 
 
@@ -43,12 +43,7 @@ class HeadAndTail(Classifier):
         self.tail.adjust_logits(of_tail, num_documents, tau)
 
     def step(
-        self,
-        features_BD: Tensor,
-        positives: Positives,
-        loss: LossName,
-        scale: float = 1.0,
-        update: InPlaceUpdate | None = None,
+        self, features_BD: Tensor, positives: Positives, loss: LossName, scale: float = 1.0, update: Update = None
     ) -> tuple[Tensor, Tensor]:
         of_head, of_tail = self._split(positives)
         head_loss, head_gradient = self.head.step(features_BD, of_head, loss, scale)

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from xmc.model import XMCModel
 from xmc.model.auxiliary import ClusterHead
-from xmc.model.classifier import InPlaceUpdate
+from xmc.model.classifier import Update
 from xmc.model.quantised import rounded, table_names
 from xmc.model.tensor_file import fill
 from xmc.sparsity import SparseLayer, Strategy, TopologyHealth
@@ -66,7 +66,7 @@ class TrainState:
         return SlotState(self.optimizers.values())
 
     @property
-    def in_place_update(self) -> InPlaceUpdate | None:
+    def in_place_update(self) -> Update:
         """The step that the classifier takes itself, where its optimizer leaves it to it."""
         optimizer = self.optimizers["classifier"]
         return optimizer.update() if isinstance(optimizer, InPlaceSGD) else None

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from xmc.model import XMCModel
 from xmc.model.auxiliary import ClusterHead
-from xmc.model.classifier import InPlaceUpdate
+from xmc.model.classifier import Update
 from xmc.model.embedding_bag import EmbeddingBag
 from xmc.ops.bag import TableGradient
 from xmc.types import Batch
@@ -34,7 +34,7 @@ def compute_gradients(
     auxiliary_weight: float,
     micro_batch_size: int | None = None,
     autocast: bool = False,
-    update: InPlaceUpdate | None = None,
+    update: Update = None,
 ) -> Outcome:
     """Leave the gradient of (1 - a) * main + a * auxiliary, a = `auxiliary_weight`, in every parameter's `.grad`, or
     where an `EmbeddingBag` keeps that of its table. update: the step that a classifier takes itself instead.
