@@ -139,10 +139,10 @@ def _change(training: build.Training, device: torch.device, steps: int, labels: 
             auxiliary_weight=0.0,
             micro_batch_size=training.plan.micro_batch_size,
             autocast=training.plan.autocast,
+            update=state.in_place_update,
         )
         clip_gradients(state.model, training.plan.clip_norm)
         state.optimizer_step()
-        state.zero_grad()
     return float((_logits(state.model, features_BD, labels) - before).abs().mean())
 
 

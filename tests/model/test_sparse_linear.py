@@ -52,7 +52,7 @@ def test_recorded_evidence_gives_the_dense_gradient_over_all_passes() -> None:
     dense = dense_twin(sparse)
     batches = [torch.randn(2, 3, INPUTS), torch.randn(4, INPUTS)]
     (sparse(batches[0]) ** 3).sum().backward()  # not recorded
-    sparse.records = True
+    sparse.watch()
     for batch in batches:
         (sparse(batch) ** 3).sum().backward()
         (dense(batch) ** 3).sum().backward()
@@ -69,7 +69,7 @@ def test_recorded_evidence_gives_the_dense_gradient_over_all_passes() -> None:
 def test_rigl_grows_by_the_dense_gradient(candidates: Literal["all", "sample"]) -> None:
     sparse, strategy = layer(), RigL(0.5, 10, 10**6, seed=0, candidates=candidates)
     optimizer = SlotAdamW([sparse.weight], lr=0.1)
-    sparse.records = True
+    sparse.watch()
     (sparse(torch.randn(9, INPUTS)) ** 2).sum().backward()
     evidence, before = sparse.take_evidence(), sparse.index.clone()
     strategy.observe(evidence)
