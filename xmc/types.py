@@ -266,9 +266,9 @@ class InPlaceUpdate:
     """One step of SGD on a classifier. seed and step choose the random numbers that round weights of bfloat16."""
 
     lr: float
-    weight_decay: float
-    seed: int
-    step: int
+    weight_decay: float = 0.0
+    seed: int = 0
+    step: int = 0
 
 
 @dataclass(frozen=True, slots=True)
