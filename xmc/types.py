@@ -46,9 +46,8 @@ class Strings(Sequence[str]):
     """
 
     def __init__(self, values: Iterable[str] | pa.ChunkedArray) -> None:
-        if isinstance(values, Strings):
-            values = values.column
-        self.column = values if isinstance(values, pa.ChunkedArray) else _column(values)
+        held = values.column if isinstance(values, Strings) else values
+        self.column: pa.ChunkedArray = held if isinstance(held, pa.ChunkedArray) else _column(held)
 
     def __len__(self) -> int:
         return len(self.column)
@@ -223,6 +222,16 @@ class TopK:
         import torch
 
         return TopK(torch.cat([p.scores for p in parts]), torch.cat([p.labels for p in parts]))
+
+
+@dataclass(frozen=True, slots=True)
+class InPlaceUpdate:
+    """One step of SGD on a classifier. seed and step choose the random numbers that round weights of bfloat16."""
+
+    lr: float
+    weight_decay: float = 0.0
+    seed: int = 0
+    step: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,13 @@ import pytest
 import torch
 from ops.cases import make_positives
 
-from xmc.model.classifier import Classifier, Dense, FixedFanIn, InPlaceUpdate
+from xmc.model.classifier import Classifier, Dense, FixedFanIn
 from xmc.model.evidence import batch_of
 from xmc.model.head_and_tail import HeadAndTail, most_frequent_first
 from xmc.ops.fan_in import resolve_backend
 from xmc.sparsity import init_index
 from xmc.train.optim import InPlaceSGD
-from xmc.types import Positives
+from xmc.types import InPlaceUpdate, Positives
 
 BACKEND = resolve_backend("cpu")[0]
 L, D, K, B = 11, 8, 3, 4

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from xmc.model.sparse_linear import SparseLinear
-from xmc.ops.fan_in.impl import numba
+from xmc.ops.fan_in.impl import fused_cpu
 from xmc.sparsity import RigL, init_index
 from xmc.sparsity.topology import absent_columns
 from xmc.train.optim import SlotAdamW, SlotState
@@ -29,7 +29,7 @@ def dense_twin(sparse: SparseLinear) -> nn.Linear:
 
 @pytest.mark.parametrize("shape", [(3,), (2, 5), (5, 9)])
 def test_it_is_a_linear_layer_with_holes(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(numba, "_TILE_BYTES", 1)  # the least tile, 16 rows
+    monkeypatch.setattr(fused_cpu, "_TILE_BYTES", 1)  # the least tile, 16 rows
     sparse, inputs = layer(), torch.randn(*shape, INPUTS)
     inputs.requires_grad_()
     dense, own = dense_twin(sparse), inputs.detach().clone().requires_grad_()

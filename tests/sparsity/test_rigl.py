@@ -17,15 +17,13 @@ B, L, D, K = 5, 13, 24, 6
 def problem(
     seed: int, group_size: int = 1, order: torch.Tensor | None = None, loss: LossName = "bce"
 ) -> tuple[FixedFanIn, list[Evidence]]:
-    features, weight, index, bias, generator = random_layer(
-        B, L, D, K, seed, group_size=group_size, dtype=torch.float32
-    )
+    features, given, generator = random_layer(B, L, D, K, seed, group_size=group_size, dtype=torch.float32)
     order = torch.arange(L) if group_size > 1 and order is None else order
     backend = resolve_backend("cpu")[0]
-    layer = FixedFanIn(D, index, backend=backend, generator=generator, order_L=order)
+    layer = FixedFanIn(D, given.index, backend=backend, generator=generator, order_L=order)
     with torch.no_grad():
-        layer.weight.copy_(weight)
-        layer.bias.copy_(bias)
+        layer.weight.copy_(given.weight)
+        layer.bias.copy_(given.bias)
     positives = [random_positives(B, L, 0.3, generator) for _ in range(2)]
     return layer, [evidence_of(features * (i + 1), p, loss) for i, p in enumerate(positives)]
 
@@ -42,7 +40,7 @@ def dense_gradient(layer: FixedFanIn, evidence: Evidence) -> torch.Tensor:
     unplaced[:, columns] = logits
     naive_loss(unplaced, positives, loss).backward()
     assert full.grad is not None
-    assert torch.allclose(logits, naive_logits(features, layer.weight, layer.index, layer.bias), atol=1e-4)
+    assert torch.allclose(logits, naive_logits(features, layer.connections), atol=1e-4)
     return full.grad
 
 

@@ -7,7 +7,7 @@ from torch.optim import SGD
 
 import xmc.sparsity.topkast
 from xmc.model.classifier import FixedFanIn
-from xmc.ops.random import bell_shaped
+from xmc.ops.counter_rng import bell_shaped
 from xmc.sparsity import (
     HostStore,
     ImplicitStore,

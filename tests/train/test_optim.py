@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW
 
-from xmc.model.classifier import InPlaceUpdate
 from xmc.train import optim
 from xmc.train.optim import InPlaceSGD, SlotAdamW, SlotState
+from xmc.types import InPlaceUpdate
 
 
 def train(parameter: nn.Parameter, optimizer: torch.optim.Optimizer, steps: int, seed: int = 0) -> None:

@@ -1,28 +1,17 @@
 """Output layers. Both stream over the labels: neither a B x L nor, for the sparse one, an L x D tensor exists."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from xmc.model.evidence import Evidence, Watched, batch_of, evidence_of
-from xmc.ops.blocks import group_size, label_blocks
+from xmc.ops.blocks import label_blocks
 from xmc.ops.dense import dense_loss, dense_topk
-from xmc.ops.fan_in import fan_in_linear, fan_in_loss, fan_in_sgd_step, fan_in_topk
+from xmc.ops.fan_in import FanIn, fan_in_linear, fan_in_loss, fan_in_sgd_step, fan_in_topk
 from xmc.ops.losses import loss_and_gradient_
-from xmc.types import LossName, Positives, StepOutput, TopK
-
-
-@dataclass(frozen=True, slots=True)
-class InPlaceUpdate:
-    """One step of SGD on a classifier. seed and step choose the random numbers that round weights of bfloat16."""
-
-    lr: float
-    weight_decay: float
-    seed: int
-    step: int
-
+from xmc.types import InPlaceUpdate, LossName, Positives, StepOutput, TopK
 
 Update = InPlaceUpdate | None
 """The step that a classifier takes itself; None: it leaves gradients instead."""
@@ -156,6 +145,11 @@ class FixedFanIn(LinearClassifier, Watched):
     def sparse(self) -> "FixedFanIn":
         return self
 
+    @property
+    def connections(self) -> FanIn:
+        """As the op takes them."""
+        return FanIn(self.weight, self.index, self.bias, self.active)
+
     def init_bias(self, label_counts: Tensor, num_documents: int, loss: LossName) -> None:
         super().init_bias(self._by_place(label_counts), num_documents, loss)
 
@@ -169,21 +163,15 @@ class FixedFanIn(LinearClassifier, Watched):
             self._evidence = evidence_of(features_BD, positives, loss)
         if update is None:
             return super().step(features_BD, positives, loss, scale)
-        layer = (features_BD, self.weight, self.index, self.bias)
+        scaled = replace(update, lr=update.lr * scale, weight_decay=update.weight_decay / scale)
         total, grad_features = fan_in_sgd_step(
-            *(*layer, self._placed(positives), loss),
-            lr=update.lr * scale,
-            weight_decay=update.weight_decay / scale,
-            active=self.active,
-            seed=update.seed,
-            step=update.step,
-            backend=self.backend,
+            features_BD, self.connections, self._placed(positives), loss, scaled, backend=self.backend
         )
         return total, grad_features.mul_(scale)
 
     def topk(self, features_BD: Tensor, k: int) -> TopK:
-        layer = (features_BD, self.weight, self.index, self._ranking_bias)
-        best = fan_in_topk(*layer, k, active=self.active, backend=self.backend)
+        layer = replace(self.connections, bias=self._ranking_bias)
+        best = fan_in_topk(features_BD, layer, k, backend=self.backend)
         if self.order is None:
             return best
         return TopK(best.scores, torch.where(best.labels < 0, -1, self.order[best.labels]))
@@ -194,12 +182,10 @@ class FixedFanIn(LinearClassifier, Watched):
 
         labels: in the order of the weight; whole groups.
         """
-        size = group_size(self.num_labels, len(self.index))
-        groups = slice(labels.start // size, -(-labels.stop // size))
         features_BD, positives, loss = batch_of(evidence)
-        weight, index = self.weight[labels, : self.active], self.index[groups, : self.active]
-        layer = (features_BD, weight.contiguous(), index.contiguous(), self.bias[labels])
-        logits_LB = fan_in_linear(*layer, backend=self.backend).T.contiguous()
+        size = self.connections.group_size
+        part = self.connections.part(slice(labels.start // size, -(-labels.stop // size)))
+        logits_LB = fan_in_linear(features_BD, part, backend=self.backend).T.contiguous()
         (block,) = label_blocks(self._placed(positives), labels.start, len(logits_LB), len(logits_LB))
         _, gradient_LB = loss_and_gradient_(logits_LB, (block.label, block.document), loss)
         return gradient_LB @ features_BD / len(features_BD)
@@ -211,13 +197,12 @@ class FixedFanIn(LinearClassifier, Watched):
         absent = self.weight.new_zeros(self.num_labels, columns_GC.shape[1])
         weight = torch.cat([self.weight[:, : self.active], absent], dim=1)
         index = torch.cat([self.index[:, : self.active], columns_GC], dim=1)
-        layer = (features_BD, weight, index, self.bias)
-        out = fan_in_loss(*layer, self._placed(positives), loss, active=self.active, backend=self.backend)
+        layer = FanIn(weight, index, self.bias, self.active)
+        out = fan_in_loss(features_BD, layer, self._placed(positives), loss, backend=self.backend)
         return out.grad_weight[:, self.active :]
 
     def _loss(self, features_BD: Tensor, positives: Positives, loss: LossName) -> StepOutput:
-        layer = (features_BD, self.weight, self.index, self.bias)
-        return fan_in_loss(*layer, self._placed(positives), loss, active=self.active, backend=self.backend)
+        return fan_in_loss(features_BD, self.connections, self._placed(positives), loss, backend=self.backend)
 
     def _by_place(self, of_label_L: Tensor) -> Tensor:
         return of_label_L if self.order is None else of_label_L[self.order]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from xmc.model.evidence import Evidence, Watched
-from xmc.ops.fan_in import fan_in_linear, index_dtype
+from xmc.ops.fan_in import FanIn, fan_in_linear, index_dtype
 
 
 class SparseLinear(nn.Module, Watched):
@@ -54,7 +54,7 @@ class SparseLinear(nn.Module, Watched):
         if torch.is_autocast_enabled(device):
             inputs = inputs.to(torch.get_autocast_dtype(device))
         inputs_NI = inputs.reshape(-1, self.in_features).contiguous()
-        outputs_NO = fan_in_linear(inputs_NI, self.weight, self.index, self.bias)
+        outputs_NO = fan_in_linear(inputs_NI, FanIn(self.weight, self.index, self.bias))
         if self._watches and outputs_NO.requires_grad:
             seen_NI = inputs_NI.detach()
             outputs_NO.register_hook(lambda gradient_NO: self._record(gradient_NO, seen_NI))

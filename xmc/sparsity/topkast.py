@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from xmc.ops.blocks import label_slices
-from xmc.ops.random import BELL_BOUND
+from xmc.ops.counter_rng import BELL_BOUND
 from xmc.sparsity.store import WeightStore, initial_weights
 from xmc.sparsity.strategy import OptimizerState, SparseLayer, Strategy
 

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xmc.ops.blocks import group_size, label_slices
+from xmc.ops.counter_rng import random_integers
 from xmc.ops.fan_in import index_dtype
-from xmc.ops.random import random_integers
 
 _BLOCK = 1 << 14
 # The step of the draws before training; steps of training count from 0.

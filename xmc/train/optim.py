@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
 
-from xmc.model.classifier import InPlaceUpdate
+from xmc.types import InPlaceUpdate
 
 _LAST_STEP = torch.iinfo(torch.int16).max
 _BLOCK = 1 << 18  # slots whose updates exist at once
