@@ -19,11 +19,11 @@ from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia.compiler import get_ptxas
 from triton.compiler import ASTSource, CompiledKernel
 
-from xmc.ops.fan_in.impl import triton as back_end
-from xmc.ops.fan_in.impl import triton_kernels
+from xmc.ops.fan_in.impl import fused_gpu, triton_kernels
 from xmc.ops.fan_in.impl.tuning import Configuration
 
-INTEGERS = {"n_labels": "i32", "batch": "i32", "fan_in": "i32", "active": "i32", "key": "i64", "label_offset": "i64"}
+INTEGERS = {"n_labels": "i32", "batch": "i32", "fan_in": "i32", "active": "i32", "size": "i32"}
+INTEGERS |= {"key": "i64", "label_offset": "i64", "logits_stride": "i64"}
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 FLOATS = ("scale", "lr", "decay")
 POINTERS = {
@@ -46,12 +46,10 @@ def compile_kernel(
 ) -> CompiledKernel:
     """One kernel for one GPU, as the back end would ask for it. weight: fp32 or bf16, of the features too."""
     signature = POINTERS | INTEGERS | dict.fromkeys(FLOATS, "fp32")
-    signature |= {"table": f"*{weight}", "weight": f"*{weight}", "logits_stride": "i64"}
-    constants: dict[str, Any] = {"MODE": back_end.MODES[mode], "IN_PLACE": in_place, "B": documents}
-    constants["L"] = configuration.labels
-    kernel = triton_kernels.plain if group == 1 else triton_kernels.grouped
-    if group > 1:
-        signature["size"], constants["K"] = "i32", back_end.SLOTS
+    signature |= {"table": f"*{weight}", "weight": f"*{weight}"}
+    constants: dict[str, Any] = {"MODE": fused_gpu.MODES[mode], "IN_PLACE": in_place, "GROUPED": group > 1}
+    constants |= {"L": configuration.labels, "B": documents, "K": fused_gpu.SLOTS}
+    kernel = triton_kernels.stream
     ordered = {name: signature.get(name, "constexpr") for name in kernel.arg_names}
     source = ASTSource(kernel, ordered, constexprs={(kernel.arg_names.index(n),): v for n, v in constants.items()})
     return triton.compile(
@@ -90,7 +88,7 @@ def main() -> None:
             for documents in options.batch:
                 for weight in ("fp32", "bf16"):
                     for mode, in_place in (("bce", True), ("bce", False), ("squared_hinge", True), ("logits", False)):
-                        for configuration in back_end.configurations(group, documents, TYPES[weight]):
+                        for configuration in fused_gpu.configurations(group, documents, TYPES[weight]):
                             launch = (capability, weight, mode, in_place, group, documents, configuration)
                             registers, spills, shared = resources(compile_kernel(*launch))
                             cells = (capability, group, documents, weight, mode, in_place, configuration.name)

@@ -1,12 +1,17 @@
 from typing import Any
 
 import pytest
+from test_config import composed
 
+from xmc.commands import settings
+from xmc.config import FixedFanInClassifier, TrainConfig, parse
 from xmc.recipe import Facts, is_given, recommended
 
 
-def values(documents: int = 40_000, labels: int = 1000, width: int | None = None) -> dict[str, Any]:
-    return {choice.key: choice.value for choice in recommended(Facts(documents, labels), width)}
+def values(
+    documents: int = 40_000, labels: int = 1000, width: int | None = None, features: int | None = None
+) -> dict[str, Any]:
+    return {choice.key: choice.value for choice in recommended(Facts(documents, labels), width, features)}
 
 
 def test_few_documents_are_seen_more_often() -> None:
@@ -25,6 +30,10 @@ def test_a_label_sees_one_feature_in_eight_of_a_width_that_is_set() -> None:
     assert values()["classifier.fan_in"] == values()["encoder.width"] // 8
     assert values(width=96)["classifier.fan_in"] == 12 and "encoder.width" not in values(width=96)
     assert values(width=4)["classifier.fan_in"] == 1
+
+
+def test_a_label_sees_one_in_eight_of_what_an_intermediate_layer_makes() -> None:
+    assert values(features=1024)["classifier.fan_in"] == 128 and values()["encoder.width"] == 512
 
 
 def test_where_a_pass_is_long_labels_see_less() -> None:
@@ -49,3 +58,13 @@ def test_millions_of_labels_take_less_memory_each() -> None:
 )
 def test_what_the_user_sets_wins(key: str, given: list[str], expected: bool) -> None:
     assert is_given(key, given) is expected
+
+
+def test_what_an_intermediate_layer_makes_is_chosen_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under AdamW, the default without a recipe, an intermediate layer fades to nothing where labels are many."""
+    monkeypatch.setattr(settings, "_facts", lambda config: Facts(40_000, 1000))
+    keys = ["intermediate", "intermediate.width"]
+    config = parse(TrainConfig, composed("intermediate=linear", "intermediate.width=1024"))
+    chosen = settings.with_recipe(config, keys)
+    assert isinstance(chosen.classifier, FixedFanInClassifier) and chosen.classifier.fan_in == 128
+    assert chosen.classifier.optimizer.kind == "sgd" and chosen.recipe == "none"

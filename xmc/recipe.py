@@ -36,8 +36,11 @@ class Choice:
     reason: str
 
 
-def recommended(facts: Facts, width: int | None) -> Iterator[Choice]:
-    """The settings of a bag with a fixed fan-in classifier. width: of the features, where it is set."""
+def recommended(facts: Facts, width: int | None, features: int | None = None) -> Iterator[Choice]:
+    """The settings of a bag with a fixed fan-in classifier.
+
+    width: of the encoder, where it is set. features: of the classifier, where an intermediate layer makes them.
+    """
     most = facts.labels > _MANY_LABELS
     if width is None:
         width = _WIDTH // 2 if most else _WIDTH
@@ -47,11 +50,12 @@ def recommended(facts: Facts, width: int | None) -> Iterator[Choice]:
             else "wider ones gained little beside the lexical half, and cost as much again"
         )
         yield Choice("encoder.width", width, reason)
+    features = features or width
     yield Choice("encoder.dropout", 0.0, "plain SGD and few epochs do without")
     bigrams = min(100_000, 2 * facts.documents)
     yield Choice("encoder.bigrams", bigrams, f"{facts.documents:,} documents; the lexical half has more")
     share = _SHARE if facts.documents * facts.labels < _MANY_PAIRS else _SMALL_SHARE
-    yield Choice("classifier.fan_in", max(1, width // share), f"one in {share} of {width} features")
+    yield Choice("classifier.fan_in", max(1, features // share), f"one in {share} of {features:,} features")
     if most:
         yield Choice("classifier.weight_dtype", "bfloat16", f"{facts.labels:,} labels in half the memory")
     optimizer = {"kind": "sgd", "lr": 0.7, "weight_decay": 0.0, "momentum": 0.0}

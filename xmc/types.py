@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, overload
@@ -45,7 +45,8 @@ class Strings(Sequence[str]):
     """
 
     def __init__(self, values: Iterable[str] | pa.ChunkedArray) -> None:
-        self.column = values if isinstance(values, pa.ChunkedArray) else _column(values)
+        held = values.column if isinstance(values, Strings) else values
+        self.column: pa.ChunkedArray = held if isinstance(held, pa.ChunkedArray) else _column(held)
 
     def __len__(self) -> int:
         return len(self.column)
@@ -223,51 +224,13 @@ class TopK:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """A batch as the classifier saw it; the gradient of a connection that is not there follows from it."""
-
-    features_BD: Tensor
-    positives: Positives
-    loss: LossName
-
-    def tensors(self) -> dict[str, Tensor]:
-        names = (f"{self.loss}.{part}" for part in ("features", "offsets", "labels"))
-        return dict(zip(names, (self.features_BD, self.positives.offsets, self.positives.labels), strict=True))
-
-    def to(self, device: torch.device | str) -> Evidence:
-        return Evidence(self.features_BD.to(device), self.positives.to(device), self.loss)
-
-
-@dataclass(frozen=True, slots=True)
-class InnerEvidence:
-    """A batch as a layer inside the network saw it: the gradient of its weights, were it dense, [O, I]."""
-
-    gradient_OI: Tensor
-
-    def tensors(self) -> dict[str, Tensor]:
-        return {"gradient": self.gradient_OI}
-
-    def to(self, device: torch.device | str) -> InnerEvidence:
-        return InnerEvidence(self.gradient_OI.to(device))
-
-
-def evidence_of(tensors: Mapping[str, Tensor]) -> Evidence | InnerEvidence:
-    """Evidence of what its `tensors` gave."""
-    if "gradient" in tensors:
-        return InnerEvidence(tensors["gradient"])
-    loss: LossName = "bce" if "bce.features" in tensors else "squared_hinge"
-    positives = Positives(tensors[f"{loss}.offsets"], tensors[f"{loss}.labels"])
-    return Evidence(tensors[f"{loss}.features"], positives, loss)
-
-
-@dataclass(frozen=True, slots=True)
 class InPlaceUpdate:
     """One step of SGD on a classifier. seed and step choose the random numbers that round weights of bfloat16."""
 
     lr: float
-    weight_decay: float
-    seed: int
-    step: int
+    weight_decay: float = 0.0
+    seed: int = 0
+    step: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,11 +245,3 @@ class StepOutput:
     grad_features: Tensor
     grad_weight: Tensor
     grad_bias: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class Rewire:
-    """How many connections one rewiring dropped and grew (all labels together)."""
-
-    dropped: int
-    grown: int

@@ -21,10 +21,9 @@ import torch
 from torch import Tensor
 
 from xmc.ops.bag import Bags
-from xmc.ops.bag.impl import numba
-from xmc.ops.bag.impl import torch as stock
+from xmc.ops.bag.impl import fused_cpu, stock
 
-BACK_ENDS = {"torch": stock, "numba": numba}
+BACK_ENDS = {"torch": stock, "numba": fused_cpu}
 PASSES = ["terms", "sums", "norm", "update"]
 FIRST_WORD = 2
 PAIRED = 200  # words whose pairs are bigrams
@@ -121,7 +120,7 @@ def main() -> None:
     generator = torch.Generator().manual_seed(0)
     weights = torch.randn(options.rows, options.width, generator=generator)
     steps = [Step(weights, options.batch, options.words, generator) for _ in range(options.batches)]
-    steps[0].check(numba)
+    steps[0].check(fused_cpu)
     rows = []
     for back_end, module in BACK_ENDS.items():
         for threads in options.threads:

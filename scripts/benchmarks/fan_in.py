@@ -29,10 +29,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xmc.ops.blocks import label_blocks, label_slices
-from xmc.ops.fan_in import fan_in_linear, fan_in_loss, fan_in_sgd_step, fan_in_topk, index_dtype
+from xmc.ops.fan_in import FanIn, fan_in_linear, fan_in_loss, fan_in_sgd_step, fan_in_topk, index_dtype
 from xmc.ops.losses import loss_and_gradient_
 from xmc.sparsity import init_index
-from xmc.types import Positives
+from xmc.types import InPlaceUpdate, Positives
 
 FUNCTIONS = ["linear", "loss", "sgd_step", "topk"]
 K_BEST = 10
@@ -92,8 +92,8 @@ class Problem:
                 self.dense[s].scatter_add_(1, columns, self.weight[s])
 
     @property
-    def layer(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        return self.features, self.weight, self.index, self.bias
+    def layer(self) -> FanIn:
+        return FanIn(self.weight, self.index, self.bias)
 
     def contenders(self, function: str) -> Iterator[tuple[str, Call]]:
         """Names and calls of all that compute `function`. A step that works in place is undone by `restore`."""
@@ -124,15 +124,15 @@ class Problem:
 
     def expected(self, function: str) -> Outputs:
         """What the reference says in float64."""
-        layer = (self.features.double(), self.weight.double(), self.index, self.bias.double())
+        features, layer = self.features.double(), FanIn(self.weight.double(), self.index, self.bias.double())
         if function == "linear":
-            return (fan_in_linear(*layer, backend="reference"),)
+            return (fan_in_linear(features, layer, backend="reference"),)
         if function == "topk":
-            return (fan_in_topk(*layer, K_BEST, backend="reference").scores,)
-        out = fan_in_loss(*layer, self.positives, "bce", backend="reference")
+            return (fan_in_topk(features, layer, K_BEST, backend="reference").scores,)
+        out = fan_in_loss(features, layer, self.positives, "bce", backend="reference")
         if function == "loss":
             return out.loss, out.grad_features, out.grad_weight, out.grad_bias
-        return out.loss, out.grad_features, layer[1] - LR * out.grad_weight, layer[3] - LR * out.grad_bias
+        return out.loss, out.grad_features, layer.weight - LR * out.grad_weight, layer.bias - LR * out.grad_bias
 
     def outputs(self, function: str, contender: str, result: Any) -> Outputs:
         """A result in the form of `expected`. The dense gradient is read where the connections are."""
@@ -166,11 +166,12 @@ class Problem:
         return weight.gather(1, columns)
 
     def _ours(self, function: str, backend: str) -> Call:
+        given, positives = (self.features, self.layer), self.positives
         calls: dict[str, Call] = {
-            "linear": lambda: fan_in_linear(*self.layer, backend=backend),
-            "topk": lambda: fan_in_topk(*self.layer, K_BEST, backend=backend),
-            "loss": lambda: fan_in_loss(*self.layer, self.positives, "bce", backend=backend),
-            "sgd_step": lambda: fan_in_sgd_step(*self.layer, self.positives, "bce", lr=LR, backend=backend),
+            "linear": lambda: fan_in_linear(*given, backend=backend),
+            "topk": lambda: fan_in_topk(*given, K_BEST, backend=backend),
+            "loss": lambda: fan_in_loss(*given, positives, "bce", backend=backend),
+            "sgd_step": lambda: fan_in_sgd_step(*given, positives, "bce", InPlaceUpdate(LR), backend=backend),
         }
         return calls[function]
 

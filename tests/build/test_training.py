@@ -43,3 +43,25 @@ def test_dev_is_read_as_often_as_it_is_cheap(total: int, dev: int, expected: int
     config = parse(TrainConfig, composed("trainer.batch_size=64", f"trainer.max_steps={total}"))
     plan = training._build_plan(config, 10, dev, torch.device("cpu"))
     assert plan.eval_every == expected and plan.checkpoint_every == -(-total // 10)
+
+
+def test_a_lexical_half_reads_words_without_an_embedding(tmp_path: Path) -> None:
+    rows = ({"id": str(i), "text": f"common {word}", "labels": ["x"]} for i, word in enumerate(["rare", "lone"]))
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "labels.tsv").write_text("id\tname\nx\tA rare name\n")
+
+    def words(*overrides: str) -> tuple[set[str], set[str]]:
+        """All, and those that have an embedding."""
+        folders = (f"data.root={tmp_path}", f"data.cache_dir={tmp_path / 'cache'}")
+        config = parse(TrainConfig, composed("data=jsonl", *folders, "data.dev_fraction=0", *overrides))
+        corpus = build.load_corpus(config)
+        taught = corpus.with_label_texts() if config.trainer.label_texts else corpus
+        encoder = build.build_encoder(config, taught)
+        vocabulary = {word: i for word, i in encoder.tokenizer.get_vocab().items() if word.isalpha()}
+        rows = encoder.backbone.config.word_rows
+        return set(vocabulary), {word for word, i in vocabulary.items() if i < rows}
+
+    every = {"common", "rare", "lone", "a", "name"}
+    assert words() == (every, {"common"})
+    assert words("trainer.label_texts=true") == (every, {"common", "rare"})
+    assert words("lexical=none") == words("lexical.words=0") == ({"common"}, {"common"})

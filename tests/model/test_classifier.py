@@ -3,6 +3,7 @@ import torch
 from ops.cases import make_positives
 
 from xmc.model.classifier import Classifier, Dense, FixedFanIn
+from xmc.model.evidence import batch_of
 from xmc.model.head_and_tail import HeadAndTail, most_frequent_first
 from xmc.ops.fan_in import resolve_backend
 from xmc.sparsity import init_index
@@ -50,15 +51,28 @@ def test_an_order_of_the_labels_does_not_show() -> None:
 def test_a_step_in_place_is_the_gradient_applied(scale: float, group_size: int) -> None:
     order = torch.arange(L).flip(0) if group_size > 1 else None
     ours, theirs = classifier(order, group_size), classifier(order, group_size)
-    ours.in_place = lambda: InPlaceUpdate(0.5, 0.1, seed=0, step=0)
     features, positives = batch()
-    loss, grad_features = ours.step(features, positives, "bce", scale)
+    update = InPlaceUpdate(0.5, 0.1, seed=0, step=0)
+    loss, grad_features = ours.step(features, positives, "bce", scale, update)
     expected_loss, expected_grad_features = theirs.step(features, positives, "bce", scale)
     torch.testing.assert_close(loss, expected_loss)
     torch.testing.assert_close(grad_features, expected_grad_features)
     assert ours.weight.grad is None and theirs.weight.grad is not None and theirs.bias.grad is not None
     torch.testing.assert_close(ours.weight, (1 - 0.05) * theirs.weight - 0.5 * theirs.weight.grad)
     torch.testing.assert_close(ours.bias, theirs.bias - 0.5 * theirs.bias.grad)
+
+
+@pytest.mark.parametrize("update", [None, InPlaceUpdate(0.5, 0.1, seed=0, step=0)])
+def test_evidence_is_that_of_the_watched_batch_and_given_once(update: InPlaceUpdate | None) -> None:
+    layer, (features, positives) = classifier(), batch()
+    layer.watch()
+    layer.step(features, positives, "squared_hinge", update=update)
+    seen, of_documents, loss = batch_of(layer.take_evidence())
+    assert torch.equal(seen, features) and torch.equal(of_documents.labels, positives.labels)
+    assert torch.equal(of_documents.offsets, positives.offsets) and loss == "squared_hinge"
+    layer.step(features, positives, "bce", update=update)
+    with pytest.raises(AssertionError, match="no training step since `watch`"):
+        layer.take_evidence()
 
 
 def test_weights_of_bfloat16_learn_in_expectation() -> None:
@@ -75,9 +89,8 @@ def test_weights_of_bfloat16_learn_in_expectation() -> None:
     steps = 400
     for layer in (half, full):
         optimizer = InPlaceSGD([layer.weight, layer.bias], lr=1e-3, seed=5)
-        layer.in_place = optimizer.update
         for _ in range(steps):
-            layer.step(features, positives, "bce")
+            layer.step(features, positives, "bce", update=optimizer.update())
             optimizer.step()
     assert half.weight.dtype == torch.bfloat16
     moved, wanted = 1 - half.weight.float().mean(), 1 - full.weight.mean()

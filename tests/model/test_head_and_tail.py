@@ -6,6 +6,7 @@ from ops.cases import make_positives, naive_loss
 from torch import nn
 
 from xmc.model.classifier import Dense, FixedFanIn
+from xmc.model.evidence import batch_of
 from xmc.model.head_and_tail import HeadAndTail, most_frequent_first
 from xmc.ops.fan_in import resolve_backend
 from xmc.sparsity import init_index
@@ -78,9 +79,10 @@ def test_bias_starts_at_each_label_s_frequency() -> None:
 
 def test_the_sparse_layer_sees_its_own_positives() -> None:
     layer, (features, positives) = classifier(), batch()
-    seen = layer.evidence(features, positives, "bce")
-    bounds = pairwise(seen.positives.offsets.tolist())
-    documents = [seen.positives.labels[first:last].tolist() for first, last in bounds]
+    layer.sparse.watch()
+    layer.step(features, positives, "bce")
+    _, seen, _ = batch_of(layer.sparse.take_evidence())
+    documents = [seen.labels[first:last].tolist() for first, last in pairwise(seen.offsets.tolist())]
     assert [[int(ORDER[HEAD + label]) for label in row] for row in documents] == [[], [3], [], [5]]
     assert layer.sparse is layer.tail
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from xmc.model.sparse_linear import SparseLinear
-from xmc.ops.fan_in.impl import numba
+from xmc.ops.fan_in.impl import fused_cpu
 from xmc.sparsity import RigL, init_index
 from xmc.sparsity.topology import absent_columns
 from xmc.train.optim import SlotAdamW, SlotState
@@ -29,7 +29,7 @@ def dense_twin(sparse: SparseLinear) -> nn.Linear:
 
 @pytest.mark.parametrize("shape", [(3,), (2, 5), (5, 9)])
 def test_it_is_a_linear_layer_with_holes(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(numba, "_TILE_BYTES", 1)  # the least tile, 16 rows
+    monkeypatch.setattr(fused_cpu, "_TILE_BYTES", 1)  # the least tile, 16 rows
     sparse, inputs = layer(), torch.randn(*shape, INPUTS)
     inputs.requires_grad_()
     dense, own = dense_twin(sparse), inputs.detach().clone().requires_grad_()
@@ -52,7 +52,7 @@ def test_recorded_evidence_gives_the_dense_gradient_over_all_passes() -> None:
     dense = dense_twin(sparse)
     batches = [torch.randn(2, 3, INPUTS), torch.randn(4, INPUTS)]
     (sparse(batches[0]) ** 3).sum().backward()  # not recorded
-    sparse.records = True
+    sparse.watch()
     for batch in batches:
         (sparse(batch) ** 3).sum().backward()
         (dense(batch) ** 3).sum().backward()
@@ -69,7 +69,7 @@ def test_recorded_evidence_gives_the_dense_gradient_over_all_passes() -> None:
 def test_rigl_grows_by_the_dense_gradient(candidates: Literal["all", "sample"]) -> None:
     sparse, strategy = layer(), RigL(0.5, 10, 10**6, seed=0, candidates=candidates)
     optimizer = SlotAdamW([sparse.weight], lr=0.1)
-    sparse.records = True
+    sparse.watch()
     (sparse(torch.randn(9, INPUTS)) ** 2).sum().backward()
     evidence, before = sparse.take_evidence(), sparse.index.clone()
     strategy.observe(evidence)

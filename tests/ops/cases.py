@@ -7,8 +7,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from xmc.ops.blocks import label_columns
-from xmc.ops.fan_in import BACKENDS, index_dtype, resolve_backend
+from xmc.ops.fan_in import BACKENDS, FanIn, index_dtype, resolve_backend
 from xmc.types import LossName, Positives
 
 
@@ -70,8 +69,8 @@ def random_layer(
     duplicates: bool = False,
     group_size: int = 1,
     dtype: torch.dtype = torch.float64,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, torch.Generator]:
-    """Features, weight, index and bias, and the generator to go on with."""
+) -> tuple[Tensor, FanIn, torch.Generator]:
+    """Features and a layer, and the generator to go on with."""
     generator = torch.Generator().manual_seed(seed)
     n_groups = -(-n_labels // group_size)
     if duplicates:
@@ -81,13 +80,13 @@ def random_layer(
     features = torch.randn(documents, in_features, generator=generator, dtype=torch.float64).to(dtype)
     weight = torch.randn(n_labels, fan_in, generator=generator, dtype=torch.float64).to(dtype)
     bias = torch.randn(n_labels, generator=generator, dtype=torch.float64).to(dtype)
-    return features, weight, index.to(index_dtype(in_features)).contiguous(), bias, generator
+    return features, FanIn(weight, index.to(index_dtype(in_features)).contiguous(), bias), generator
 
 
-def naive_logits(features: Tensor, weight: Tensor, index: Tensor, bias: Tensor) -> Tensor:
+def naive_logits(features: Tensor, layer: FanIn) -> Tensor:
     """[B, L] by gathering [B, L, K]: neither densified nor in blocks."""
-    columns = label_columns(index, slice(0, len(weight)), -(-len(weight) // len(index))).long()
-    return (features[:, columns] * weight).sum(-1) + bias
+    columns = layer.columns(slice(0, len(layer))).long()
+    return (features[:, columns] * layer.weight).sum(-1) + layer.bias
 
 
 def naive_loss(logits: Tensor, positives: Positives, loss: LossName) -> Tensor:

@@ -67,8 +67,9 @@ def test_a_process_without_a_cache_compiles_and_computes(home: Path, tmp_path: P
     open_to_all(home / ".cache")
     planted = open_to_all(tmp_path / "tmp" / f"xmc-{os.geteuid()}")
     code = (
-        "import torch; from xmc.ops.fan_in import fan_in_topk as topk; i = torch.zeros(4, 1, dtype=torch.int16);"
-        "print(topk(torch.ones(1, 8), torch.arange(4.)[:, None], i, torch.zeros(4), 1, backend='numba').labels.item())"
+        "import torch; from xmc.ops.fan_in import FanIn, fan_in_topk; i = torch.zeros(4, 1, dtype=torch.int16);"
+        "layer = FanIn(torch.arange(4.)[:, None], i, torch.zeros(4));"
+        "print(fan_in_topk(torch.ones(1, 8), layer, 1, backend='numba').labels.item())"
     )
     environment = os.environ | {"TMPDIR": str(tmp_path / "tmp")}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)

@@ -10,17 +10,17 @@ import pytest
 import torch
 from ops.cases import SERVING, Largest
 
-from xmc.ops.fan_in import fan_in_linear, fan_in_loss, fan_in_topk
+from xmc.ops.fan_in import FanIn, fan_in_linear, fan_in_loss, fan_in_topk
 from xmc.types import Positives
 
 # B differs from K, so that an L x K gradient is not mistaken for the logits, nor the other way round.
 L, K, D, B = 300_000, 32, 768, 48
 
 
-def layer() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Built without large temporaries, which would raise the peak that growth is measured from."""
+def layer() -> tuple[torch.Tensor, FanIn]:
+    """Features and a layer. Large temporaries would raise the peak that growth is measured from."""
     index = torch.arange(0, D, D // K, dtype=torch.int16).repeat(L, 1)
-    return torch.randn(B, D), torch.randn(L, K).mul_(0.1), index, torch.full((L,), -5.0)
+    return torch.randn(B, D), FanIn(torch.randn(L, K).mul_(0.1), index, torch.full((L,), -5.0))
 
 
 def positives() -> Positives:
@@ -45,9 +45,9 @@ def test_no_operator_gives_back_a_large_tensor(backend: str) -> None:
 
 
 def test_the_probe_sees_what_it_looks_for() -> None:
-    features, weight, _, _ = layer()
+    features, sparse = layer()
     with Largest(aside=L * K) as largest:
-        features[:, :K] @ weight.T
+        features[:, :K] @ sparse.weight.T
     assert largest.elements == B * L
 
 
@@ -79,15 +79,14 @@ def growth_in_a_fresh_process(what: str, backend: str) -> int:
 
 def growth(what: str, backend: str) -> int:
     """Bytes by which one call raises the peak, after a small one that loads what torch loads lazily."""
-    features, *rest = layer()
-    few = [t[:10_000] for t in rest]
-    calls: dict[str, Callable[..., Any]] = {
-        "step": lambda *layer: fan_in_loss(features, *layer, positives(), "bce", backend=backend),
-        "linear": lambda *layer: fan_in_linear(features, *layer, backend=backend),
+    features, all_labels = layer()
+    calls: dict[str, Callable[[FanIn], Any]] = {
+        "step": lambda layer: fan_in_loss(features, layer, positives(), "bce", backend=backend),
+        "linear": lambda layer: fan_in_linear(features, layer, backend=backend),
     }
-    calls[what](*few)
+    calls[what](all_labels.part(slice(0, 10_000)))
     before = peak()
-    calls[what](*rest)
+    calls[what](all_labels)
     return peak() - before
 
 

@@ -8,12 +8,12 @@ from xmc.model.classifier import FixedFanIn
 from xmc.ops.fan_in import resolve_backend
 from xmc.sparsity import ImplicitStore, RigL, Set, Strategy, TopKast, init_index, rigl, topkast
 from xmc.train.optim import SlotAdamW, SlotState
-from xmc.types import Evidence, Positives
+from xmc.types import Positives
 
 L, K, D, B = 20_000, 8, 512, 100
 
 STRATEGIES: dict[str, Strategy] = {
-    "set": Set("fraction", 0.3, 10, 100, seed=0),
+    "set": Set(0.3, 10, 100, seed=0),
     "rigl": RigL(0.3, 10, 100, seed=0),
     "rigl, a sample": RigL(0.3, 10, 100, seed=0, candidates="sample"),
     "topkast": TopKast(ImplicitStore(D, 0.1, 0, torch.float32), 10, 1e-3),
@@ -28,16 +28,15 @@ def test_rewiring_holds_blocks_alone(name: str, monkeypatch: pytest.MonkeyPatch)
     generator = torch.Generator().manual_seed(0)
     index = init_index(L, slots, D, 0)
     layer = FixedFanIn(D, index, backend=resolve_backend("cpu")[0], generator=generator, active=K)
-    evidence = Evidence(
-        torch.randn(B, D, generator=generator), Positives(torch.arange(B + 1), torch.arange(B) * 200), "bce"
-    )
+    features, positives = torch.randn(B, D, generator=generator), Positives(torch.arange(B + 1), torch.arange(B) * 200)
     optimizer = SlotAdamW([layer.weight], lr=0.1)
     with Largest() as largest:
         strategy.start(layer)
         strategy.prepare(layer, 0.1)
-        layer.step(evidence.features_BD, evidence.positives, evidence.loss)
+        layer.watch()
+        layer.step(features, positives, "bce")
         optimizer.step()
         if strategy.observes(10):
-            strategy.observe(evidence)
-        assert strategy.rewire(layer, SlotState([optimizer]), 10).grown > 0
+            strategy.observe(layer.take_evidence())
+        assert strategy.rewire(layer, SlotState([optimizer]), 10) > 0
     assert largest.elements < L * D / 6 < B * L, largest.elements

@@ -4,11 +4,12 @@ from ops.cases import naive_logits, naive_loss, random_layer, random_positives
 
 import xmc.sparsity.rigl
 from xmc.model.classifier import FixedFanIn
+from xmc.model.evidence import Evidence, batch_of, evidence_of
 from xmc.ops.fan_in import resolve_backend
 from xmc.ops.losses import LOSSES
 from xmc.sparsity import RigL, cosine_decay
 from xmc.train.optim import SlotAdamW, SlotState
-from xmc.types import Evidence, InnerEvidence, LossName
+from xmc.types import LossName
 
 B, L, D, K = 5, 13, 24, 6
 
@@ -16,17 +17,15 @@ B, L, D, K = 5, 13, 24, 6
 def problem(
     seed: int, group_size: int = 1, order: torch.Tensor | None = None, loss: LossName = "bce"
 ) -> tuple[FixedFanIn, list[Evidence]]:
-    features, weight, index, bias, generator = random_layer(
-        B, L, D, K, seed, group_size=group_size, dtype=torch.float32
-    )
+    features, given, generator = random_layer(B, L, D, K, seed, group_size=group_size, dtype=torch.float32)
     order = torch.arange(L) if group_size > 1 and order is None else order
     backend = resolve_backend("cpu")[0]
-    layer = FixedFanIn(D, index, backend=backend, generator=generator, order_L=order)
+    layer = FixedFanIn(D, given.index, backend=backend, generator=generator, order_L=order)
     with torch.no_grad():
-        layer.weight.copy_(weight)
-        layer.bias.copy_(bias)
+        layer.weight.copy_(given.weight)
+        layer.bias.copy_(given.bias)
     positives = [random_positives(B, L, 0.3, generator) for _ in range(2)]
-    return layer, [Evidence(features * (i + 1), p, loss) for i, p in enumerate(positives)]
+    return layer, [evidence_of(features * (i + 1), p, loss) for i, p in enumerate(positives)]
 
 
 def dense_gradient(layer: FixedFanIn, evidence: Evidence) -> torch.Tensor:
@@ -34,13 +33,14 @@ def dense_gradient(layer: FixedFanIn, evidence: Evidence) -> torch.Tensor:
     size = -(-L // len(layer.index))
     full = torch.zeros(L, D).scatter_(1, layer.index.repeat_interleave(size, 0)[:L].long(), layer.weight.detach())
     full.requires_grad_()
-    logits = evidence.features_BD @ full.T + layer.bias.detach()
+    features, positives, loss = batch_of(evidence)
+    logits = features @ full.T + layer.bias.detach()
     columns = torch.arange(L) if layer.order is None else layer.order
     unplaced = torch.empty_like(logits)
     unplaced[:, columns] = logits
-    naive_loss(unplaced, evidence.positives, evidence.loss).backward()
+    naive_loss(unplaced, positives, loss).backward()
     assert full.grad is not None
-    assert torch.allclose(logits, naive_logits(evidence.features_BD, layer.weight, layer.index, layer.bias), atol=1e-4)
+    assert torch.allclose(logits, naive_logits(features, layer.connections), atol=1e-4)
     return full.grad
 
 
@@ -123,9 +123,21 @@ def test_it_looks_only_when_a_rewiring_is_near() -> None:
 def test_what_it_has_seen_survives_a_checkpoint(loss: LossName) -> None:
     _, (outer, _) = problem(1, loss=loss)
     first, second = (RigL(0.5, 10, 100, seed=0, batches=2) for _ in range(2))
-    for seen in (outer, InnerEvidence(torch.randn(5, 12))):
+    for seen in (outer, {"gradient": torch.randn(5, 12)}):
         first.observe(seen)
     kept = {name: tensor.clone() for name, tensor in first.tensors().items()}
     second.load(kept)
-    assert second.tensors().keys() == kept.keys() and len(kept) == 4
+    assert second.tensors().keys() == kept.keys() and len(kept) == 5
     assert all(torch.equal(tensor, kept[name]) for name, tensor in second.tensors().items())
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_what_an_older_checkpoint_has_seen_is_read(loss: LossName) -> None:
+    (one, evidence), (two, _) = problem(2, loss=loss), problem(2, loss=loss)
+    new, old = (RigL(0.5, 10, 100, seed=0) for _ in range(2))
+    features, positives, _ = batch_of(evidence[0])
+    parts = {"features": features, "offsets": positives.offsets, "labels": positives.labels}
+    old.load({f"0.{loss}.{name}": tensor for name, tensor in parts.items()})
+    rewired(one, new, evidence[:1], 10)
+    rewired(two, old, [], 10)
+    assert torch.equal(one.index, two.index)

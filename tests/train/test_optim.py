@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW
 
+from xmc.train import optim
 from xmc.train.optim import InPlaceSGD, SlotAdamW, SlotState
 from xmc.types import InPlaceUpdate
 
@@ -23,6 +24,14 @@ def test_equals_adamw_while_no_slot_is_reset(weight_decay: float) -> None:
     train(ours, SlotAdamW([ours], lr=0.01, weight_decay=weight_decay), 50)
     train(theirs, AdamW([theirs], lr=0.01, weight_decay=weight_decay), 50)
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_blocks_of_slots_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, blocks = (nn.Parameter(torch.linspace(-1, 1, 999).reshape(37, 27)) for _ in range(2))
+    train(whole, SlotAdamW([whole], lr=0.01, weight_decay=0.1), 20)
+    monkeypatch.setattr(optim, "_BLOCK", 64)
+    train(blocks, SlotAdamW([blocks], lr=0.01, weight_decay=0.1), 20)
+    assert torch.equal(whole, blocks)
 
 
 def test_a_reset_slot_learns_as_a_new_one() -> None:
@@ -97,6 +106,10 @@ def test_sgd_in_place_only_counts() -> None:
     parameter = nn.Parameter(torch.zeros(2))
     optimizer = InPlaceSGD([parameter], lr=0.1, weight_decay=0.2, seed=3)
     assert optimizer.update() == InPlaceUpdate(0.1, 0.2, seed=3, step=0)
+    parameter.grad = torch.ones(2)
+    with pytest.raises(AssertionError, match="the classifier was not given the update"):
+        optimizer.step()
+    parameter.grad = None
     optimizer.step()
     SlotState([optimizer]).reset(parameter, torch.tensor([True, False]))
     assert optimizer.update() == InPlaceUpdate(0.1, 0.2, seed=3, step=1)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 from tokenizers import Tokenizer
@@ -21,10 +22,12 @@ from xmc.model import XMCModel, intermediate
 from xmc.model.auxiliary import ClusterHead
 from xmc.model.bag import (
     NUM_SPECIAL,
+    UNKNOWN,
     BagConfig,
     BagModel,
     as_pretrained,
     frequent_bigrams,
+    frequent_words,
     scripts_of,
     train_tokenizer,
     untrained_tokenizer,
@@ -118,10 +121,17 @@ def checkpoint_activations(backbone: "PreTrainedModel") -> None:
 
 
 def _build_bag(config: c.TrainConfig, section: c.BagEncoder, corpus: Corpus) -> Encoder:
-    """Tokenizer, bigrams and document frequencies are learned from the training texts."""
-    tokenizer = _word_tokenizer(corpus.split("train"), section, cache_folder(config.data))
+    """Tokenizer, bigrams and document frequencies are learned from the training texts.
+
+    A lexical half reads what an embedding cannot use: words that stand once, or in the labels' names alone.
+    """
+    words, frequency, read = section.vocab_size, section.min_frequency, corpus
+    if isinstance(config.lexical, c.TreeLexical) and config.lexical.words:
+        words, frequency = max(words, config.lexical.words), 1
+        read = corpus if config.trainer.label_texts else corpus.with_label_texts()
+    tokenizer = _word_tokenizer(read.split("train"), words, frequency, cache_folder(config.data))
     scripts = ", ".join(f"{script} {words:,}" for script, words in scripts_of(tokenizer.get_vocab()).most_common(8))
-    logger.info("%d words of the training texts, by script: %s", len(tokenizer) - NUM_SPECIAL, scripts)
+    logger.info("%d words, by script: %s", len(tokenizer) - NUM_SPECIAL, scripts)
     model = _bag_of(config, section, tokenizer, corpus, section.max_length, mlp_width=section.mlp_width)
     return Encoder(model, tokenizer, pooling="none", max_length=section.max_length, dropout=section.dropout)
 
@@ -137,14 +147,13 @@ def _build_sparse_features(section: c.SparseFeaturesEncoder, corpus: Corpus) -> 
     return Encoder(model, tokenizer, pooling="none", max_length=section.max_length, dropout=section.dropout)
 
 
-def _word_tokenizer(train: Split, section: c.BagEncoder, cache: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of the training texts, learned once and read from the cache from then on."""
-    size, frequency = section.vocab_size, section.min_frequency
-    recipe = f"{train.fingerprint} {size} {frequency} {untrained_tokenizer().to_str()}"
+def _word_tokenizer(split: Split, size: int, frequency: int, cache: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of these texts, learned once and read from the cache from then on."""
+    recipe = f"{split.fingerprint} {size} {frequency} {untrained_tokenizer().to_str()}"
     name = f"tokenizer-{hashlib.blake2b(recipe.encode(), digest_size=16).hexdigest()}"
 
     def make(folder: Path) -> None:
-        learned = train_tokenizer(train.texts, size, frequency).backend_tokenizer.to_str()
+        learned = train_tokenizer(split.texts, size, frequency).backend_tokenizer.to_str()
         (folder / _TOKENIZER).write_text(learned, encoding="utf-8")
 
     return as_pretrained(cached(cache / name, make, lambda folder: Tokenizer.from_file(str(folder / _TOKENIZER))))
@@ -162,10 +171,16 @@ def _bag_of(
     train = corpus.split("train")
     tokens = tokenize(train, tokenizer, max_length, cache_folder(config.data), config.data.processes)
     batches = Batches(tokens, train.labels, pad_id(tokenizer), config.trainer.batch_size)
-    bigrams = frequent_bigrams(*batches.flat_tokens(), len(tokenizer), terms.bigrams, terms.min_documents)
+    ids, offsets = batches.flat_tokens()
+    words = len(tokenizer)
+    if isinstance(terms, c.BagEncoder):
+        words = frequent_words(ids, min(words, terms.vocab_size), terms.min_frequency)
+        ids = np.where(ids < words, ids, UNKNOWN)
+    bigrams = frequent_bigrams(ids, offsets, words, terms.bigrams, terms.min_documents)
     model = BagModel(
         BagConfig(
             vocab_size=len(tokenizer),
+            num_words=words,
             num_bigrams=len(bigrams),
             hidden_size=terms.width,
             intermediate_size=mlp_width,

@@ -7,7 +7,7 @@ from xmc import config as c
 from xmc.build.model import build_parametrization
 from xmc.model import XMCModel
 from xmc.model.auxiliary import ClusterHead
-from xmc.model.classifier import FixedFanIn, Layer
+from xmc.model.classifier import FixedFanIn, LinearClassifier
 from xmc.model.embedding_bag import EmbeddingBag
 from xmc.model.head_and_tail import HeadAndTail
 from xmc.model.sparse_linear import SparseLinear
@@ -47,7 +47,7 @@ def build_optimizers(config: c.TrainConfig, model: XMCModel, auxiliary: ClusterH
     if isinstance(model.classifier, HeadAndTail):
         layers = {"": model.classifier.tail, "head_": model.classifier.head}
     for prefix, layer in layers.items():
-        assert isinstance(layer, Layer)
+        assert isinstance(layer, LinearClassifier)
         rate = rules.classifier_rate(layer.active if isinstance(layer, FixedFanIn) else layer.in_features)
         own = _classifier_optimizers(config.classifier.optimizer, layer, rate, config.seed)
         parts |= {f"{prefix}{name}": optimizer for name, optimizer in own.items()}
@@ -59,14 +59,14 @@ def build_optimizers(config: c.TrainConfig, model: XMCModel, auxiliary: ClusterH
     return parts
 
 
-def _classifier_optimizers(section: c.AdamW | c.SGD, classifier: Layer, rate: float, seed: int) -> dict[str, Optimizer]:
+def _classifier_optimizers(
+    section: c.AdamW | c.SGD, classifier: LinearClassifier, rate: float, seed: int
+) -> dict[str, Optimizer]:
     """rate: multiplies the learning rate of the weights; that of the bias too where both are updated in place."""
     weight, bias, lr = [classifier.weight], [classifier.bias], rate * section.lr
     if isinstance(section, c.SGD):
         if isinstance(classifier, FixedFanIn) and not section.momentum:
-            optimizer = InPlaceSGD([*weight, *bias], lr=lr, weight_decay=section.weight_decay, seed=seed)
-            classifier.in_place = optimizer.update
-            return {"classifier": optimizer}
+            return {"classifier": InPlaceSGD([*weight, *bias], lr, section.weight_decay, seed)}
         groups = [
             {"params": weight, "lr": lr, "weight_decay": section.weight_decay},
             {"params": bias, "weight_decay": 0.0},

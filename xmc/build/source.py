@@ -19,7 +19,7 @@ from xmc.config.shell import shell_command
 from xmc.data import Batches, Corpus
 from xmc.model import XMCModel
 from xmc.model.bag import BagModel
-from xmc.model.classifier import Classifier, FixedFanIn, Layer
+from xmc.model.classifier import Classifier, FixedFanIn, LinearClassifier
 from xmc.model.embedding_bag import EmbeddingBag
 from xmc.model.encoder import Encoder
 from xmc.model.head_and_tail import HeadAndTail
@@ -96,7 +96,7 @@ def _encoder_settings(encoder: Encoder, folder: str) -> Settings:
     elif isinstance(backbone, BagModel):
         shape = backbone.config
         settings = {"": "bag", "width": shape.hidden_size, "mlp_width": shape.intermediate_size}
-        settings |= {"vocab_size": shape.vocab_size, "bigrams": shape.num_bigrams}
+        settings |= {"vocab_size": shape.word_rows, "bigrams": shape.num_bigrams}
     else:
         settings = {"": "transformer", "name": folder, "pooling": encoder.pooling, "layers": encoder.layers}
         settings |= {"backbone_dropout": None, "lexical.width": 0}
@@ -184,7 +184,7 @@ def learn_new_rows_(model: XMCModel, known: Tensor, batches: Batches, section: c
     known: bool [L], the labels with rows of the source. batches: the training documents.
     """
     layer = model.classifier.sparse or model.classifier
-    assert isinstance(layer, Layer)
+    assert isinstance(layer, LinearClassifier)
     if isinstance(layer, FixedFanIn) and layer.active < layer.index.shape[1]:
         return
     labels = sparse_labels(model.classifier) if layer is model.classifier.sparse else torch.arange(layer.num_labels)

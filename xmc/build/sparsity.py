@@ -98,7 +98,9 @@ def _build_strategy(
             assert isinstance(layer, FixedFanIn) and learned is not None
             return TopKast(_build_store(config, section, layer, learned), section.refresh or default, section.penalty)
         case c.SetSparsity():
-            return Set(section.drop, section.initial, section.interval or default, end, config.seed, offset)
+            return Set(
+                *(section.initial, section.interval or default, end, config.seed), mode=section.drop, offset=offset
+            )
         case c.RigLSparsity():
             return RigL(
                 *(section.initial, section.interval or default, end, config.seed),

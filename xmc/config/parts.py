@@ -321,6 +321,7 @@ class NoLexical(Section):
 
 class TreeLexical(Section):
     kind: Literal["tree"]
+    words: Size = 0  # runs from before there was such a key have those of the encoder
     bigrams: Size
     min_documents: Count
     centroid_terms: Count

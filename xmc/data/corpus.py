@@ -4,13 +4,16 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
 
-from xmc.types import XMCError
+from xmc.types import Strings, XMCError
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -45,7 +48,7 @@ class ArrowTexts(Sequence[str]):
         """These texts, then those."""
         from datasets import Dataset, concatenate_datasets
 
-        more = texts.dataset if isinstance(texts, ArrowTexts) else Dataset.from_dict({"text": list(texts)})
+        more = texts.dataset if isinstance(texts, ArrowTexts) else Dataset(pa.table({"text": Strings(texts).column}))
         return ArrowTexts(concatenate_datasets([self.dataset, more]))
 
 
@@ -99,7 +102,7 @@ class Split:
             left_out.eliminate_zeros()
         labels, texts = vstack([self.labels, others.labels], format="csr"), self.texts
         both = texts.followed_by(others.texts) if isinstance(texts, ArrowTexts) else [*texts, *others.texts]
-        return Split([*self.ids, *others.ids], both, labels, left_out)
+        return Split(Strings(chain(self.ids, others.ids)), both, labels, left_out)
 
 
 @dataclass(frozen=True)
@@ -156,11 +159,14 @@ class Corpus:
 
     def with_label_texts(self) -> "Corpus":
         """Each label's name, where it has a letter, is one more training document of that label."""
-        named = [i for i, name in enumerate(self.label_names) if any(map(str.isalpha, name))]
-        names = [self.label_names[i] for i in named]
-        pairs = (np.arange(len(named)), np.array(named, dtype=np.int64))
-        labels = csr_matrix((np.ones(len(named), np.float32), pairs), shape=(len(named), len(self.label_ids)))
-        return self._learning_from(Split([f"label:{self.label_ids[i]}" for i in named], names, labels))
+        names, label_ids = Strings(self.label_names).column, Strings(self.label_ids).column
+        has_letter = pc.match_substring_regex(names, r"\p{L}")
+        named = np.flatnonzero(has_letter.to_numpy())
+        labels = csr_matrix(
+            (np.ones(len(named), np.float32), (np.arange(len(named)), named)), shape=(len(named), len(label_ids))
+        )
+        ids = pc.binary_join_element_wise("label", label_ids.filter(has_letter), ":")
+        return self._learning_from(Split(Strings(ids), Strings(names.filter(has_letter)), labels))
 
     def with_cut_dev_in_train(self) -> "Corpus":
         """A corpus that learns from what was cut from train, too."""

@@ -20,6 +20,7 @@ from xmc.ops.fan_in import index_dtype, resolve_backend
 _FLOAT, _LONG = 4, 8
 _DENSE_BLOCK = 2048  # labels of a block of the dense baseline
 _TOPK_BLOCK = 1 << 15  # labels that triton ranks at once
+_ADAM_BLOCK = 1 << 18  # slots that SlotAdamW updates at once
 _REWIRED_BLOCK = 1 << 14  # rows of the index that are rewired at once
 _DENSE_NUMBERS = 1 << 22  # of a dense gradient or weight that RigL and Top-KAST hold at once
 _CHOSEN = 150  # bytes a number of them while Top-KAST draws, sorts and scatters it (measured)
@@ -100,6 +101,7 @@ def _fixed_fan_in(config: TrainConfig, section: FixedFanInClassifier, labels: in
     in_place = isinstance(optimizer, SGD) and not optimizer.momentum
     adam = not isinstance(optimizer, SGD)
     moments = 10 * slots + 2 * bias if adam else 0 if in_place else _FLOAT * slots + bias
+    update = 20 * min(slots, _ADAM_BLOCK) if adam else 0 if in_place else _FLOAT * slots * (optimizer.weight_decay > 0)
     device = "cuda" if on_gpu else "cpu"
     backend, _ = resolve_backend(device, requested=section.backend, weight_dtype=dtype)
     host = _FLOAT * labels * width
@@ -110,7 +112,7 @@ def _fixed_fan_in(config: TrainConfig, section: FixedFanInClassifier, labels: in
         gradients=0 if in_place else _FLOAT * slots + bias,
         moments=moments,
         step=_pass_bytes(backend, config.trainer.batch_size, width, device, slots if backend == "reference" else 0),
-        update=20 * slots if adam else 0 if in_place else _FLOAT * slots * (optimizer.weight_decay > 0),
+        update=update,
         ranking=_ranking_bytes(backend, evaluated(config), width, labels, max(config.metrics.ks)),
         rewiring=_rewiring_bytes(config, labels, groups, learning, width),
         waiting=host if store == "host" else 0,

@@ -24,6 +24,7 @@ from xmc.ops.bag import count_terms, document_idf, tf_idf
 
 PAD, UNK = "[PAD]", "[UNK]"
 NUM_SPECIAL = 2  # ids of PAD and UNK; they are no terms
+UNKNOWN = 1
 _CHUNK = 4096  # documents at a time when bigrams are counted
 _UNSPACED = "Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar"  # scripts without spaces between words
 
@@ -32,8 +33,8 @@ _UNSPACED = "Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar"  # 
 class BagConfig(EmbeddingBagConfig):
     """Shape of a `BagModel`.
 
-    vocab_size: word rows (ids of the tokenizer). num_bigrams: bigram rows. intermediate_size: width inside the
-    residual MLP; 0 leaves it out.
+    vocab_size: ids of the tokenizer. num_bigrams: bigram rows. intermediate_size: width inside the residual MLP; 0
+    leaves it out. num_words: ids below it have a row, the rest count as unknown; None: all have one.
     """
 
     model_type = "xmc_bag"
@@ -41,6 +42,12 @@ class BagConfig(EmbeddingBagConfig):
     vocab_size: int = 50_000
     num_bigrams: int = 100_000
     intermediate_size: int = 0
+    num_words: int | None = None
+
+    @property
+    def word_rows(self) -> int:
+        """Rows of the table that are words; those of the bigrams stand behind them."""
+        return self.vocab_size if self.num_words is None else self.num_words
 
 
 class BagModel(EmbeddingBag):
@@ -51,7 +58,7 @@ class BagModel(EmbeddingBag):
     bigrams: Tensor
 
     def __init__(self, config: BagConfig) -> None:
-        rows, width = config.vocab_size + config.num_bigrams, config.hidden_size
+        rows, width = config.word_rows + config.num_bigrams, config.hidden_size
         super().__init__(config, rows)
         self.register_buffer("idf", torch.ones(rows))
         self.register_buffer("bigrams", torch.empty(config.num_bigrams, dtype=torch.int64))
@@ -87,7 +94,10 @@ class BagModel(EmbeddingBag):
 
         Returns documents int64 [E], terms int64 [E] (row of the table), counts int64 [E], sorted by document, term.
         """
-        return count_terms(input_ids_BT, attention_mask_BT, self.bigrams, NUM_SPECIAL, self.config.vocab_size)
+        known = self.config.word_rows
+        if known < self.config.vocab_size:
+            input_ids_BT = torch.where(input_ids_BT < known, input_ids_BT, UNKNOWN)
+        return count_terms(input_ids_BT, attention_mask_BT, self.bigrams, NUM_SPECIAL, known)
 
     def weigh(self, documents: Tensor, terms: Tensor, counts: Tensor, size: int) -> Tensor:
         """TF-IDF of the entries, (1 + log tf) idf, each document's of unit length, float32 [E]."""
@@ -106,7 +116,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 50_000, min_frequenc
 
     Words are lower-cased runs of letters or of digits, and the parts of camelCase and snake_case. In scripts without
     spaces between words, each character with its marks is a word; pairs of them are the model's bigrams. Padding is id
-    0, unknown words are id 1.
+    0, unknown words are id 1, the others are numbered from the most frequent on.
     """
     tokenizer = untrained_tokenizer()
     trainer = trainers.WordLevelTrainer(
@@ -114,6 +124,15 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 50_000, min_frequenc
     )
     tokenizer.train_from_iterator(texts, trainer)
     return as_pretrained(tokenizer)
+
+
+def frequent_words(token_ids: NDArray[np.integer], limit: int, min_frequency: int) -> int:
+    """How many ids there are up to the last one that stands among these tokens `min_frequency` times, `limit` at most.
+
+    token_ids: of a tokenizer that `train_tokenizer` gave.
+    """
+    frequent = np.flatnonzero(np.bincount(token_ids) >= min_frequency)
+    return min(limit, max(NUM_SPECIAL, int(frequent.max(initial=0)) + 1))
 
 
 def untrained_tokenizer() -> Tokenizer:

@@ -1,16 +1,20 @@
 """Output layers. Both stream over the labels: neither a B x L nor, for the sparse one, an L x D tensor exists."""
 
 import math
-from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from xmc.ops.blocks import group_size, label_blocks
+from xmc.model.evidence import Evidence, Watched, batch_of, evidence_of
+from xmc.ops.blocks import label_blocks
 from xmc.ops.dense import dense_loss, dense_topk
-from xmc.ops.fan_in import fan_in_linear, fan_in_loss, fan_in_sgd_step, fan_in_topk
+from xmc.ops.fan_in import FanIn, fan_in_linear, fan_in_loss, fan_in_sgd_step, fan_in_topk
 from xmc.ops.losses import loss_and_gradient_
-from xmc.types import Evidence, InPlaceUpdate, LossName, Positives, StepOutput, TopK
+from xmc.types import InPlaceUpdate, LossName, Positives, StepOutput, TopK
+
+Update = InPlaceUpdate | None
+"""The step that a classifier takes itself; None: it leaves gradients instead."""
 
 
 class Classifier(nn.Module):
@@ -29,12 +33,13 @@ class Classifier(nn.Module):
         return None
 
     def step(
-        self, features_BD: Tensor, positives: Positives, loss: LossName, scale: float = 1.0
+        self, features_BD: Tensor, positives: Positives, loss: LossName, scale: float = 1.0, update: Update = None
     ) -> tuple[Tensor, Tensor]:
         """Loss (summed over labels, averaged over documents) and gradient of the features [B, D].
 
         Leaves the gradients of its own weights in `.grad`; the caller carries that of the features into the encoder's
         autograd graph. scale: weight of this loss in the total; it multiplies the gradients, not the reported loss.
+        update: the step that the sparse layer takes itself, while the labels stream by; it leaves no gradient.
         """
         raise NotImplementedError
 
@@ -54,12 +59,8 @@ class Classifier(nn.Module):
         """The k best labels of each document."""
         raise NotImplementedError
 
-    def evidence(self, features_BD: Tensor, positives: Positives, loss: LossName) -> Evidence:
-        """A batch as the sparse layer sees it."""
-        return Evidence(features_BD, positives, loss)
 
-
-class Layer(Classifier):
+class LinearClassifier(Classifier):
     """A classifier of one weight and one bias. adjustment: [L], what `topk` adds to the bias.
 
     Its weights are drawn by the `generator` it is made with; without one they are yet to be filled.
@@ -74,8 +75,9 @@ class Layer(Classifier):
         self.register_buffer("adjustment", None)
 
     def step(
-        self, features_BD: Tensor, positives: Positives, loss: LossName, scale: float = 1.0
+        self, features_BD: Tensor, positives: Positives, loss: LossName, scale: float = 1.0, update: Update = None
     ) -> tuple[Tensor, Tensor]:
+        assert update is None, "a dense layer takes no step itself"
         out = self._loss(features_BD, positives, loss)
         if scale != 1.0:
             for gradient in (out.grad_weight, out.grad_bias, out.grad_features):
@@ -102,15 +104,14 @@ class Layer(Classifier):
         raise NotImplementedError
 
 
-class FixedFanIn(Layer):
+class FixedFanIn(LinearClassifier, Watched):
     """K incoming connections a label: weight [L, K], index [G, K] (which features), bias [L].
 
     Weights start uniform in +- `bound`, or 1/sqrt(K) ("Navigating Extremes", NeurIPS 2024, section 3.1). Where groups
     of labels share a row of the index, weight and bias stand in the order `order` [L] of the labels, which makes each
-    group a run; labels that come in or go out are always the caller's. `in_place`, if set, gives the step of SGD that
-    `step` then takes itself, while the labels stream by, and no gradient is left. dtype: of the weights; those of
-    bfloat16 learn in place only, where the update is rounded stochastically. active: the first so many slots take part
-    in the output, the others only learn (Top-KAST); all, if None.
+    group a run; labels that come in or go out are always the caller's. dtype: of the weights; those of bfloat16 learn
+    in place only, where the update is rounded stochastically. active: the first so many slots take part in the output,
+    the others only learn (Top-KAST); all, if None.
     """
 
     kind = "fixed_fan_in"
@@ -139,11 +140,15 @@ class FixedFanIn(Layer):
         self.register_buffer("place", None if order_L is None else torch.argsort(order_L), persistent=False)
         self.backend = backend
         self.active = active or fan_in
-        self.in_place: Callable[[], InPlaceUpdate] | None = None
 
     @property
     def sparse(self) -> "FixedFanIn":
         return self
+
+    @property
+    def connections(self) -> FanIn:
+        """As the op takes them."""
+        return FanIn(self.weight, self.index, self.bias, self.active)
 
     def init_bias(self, label_counts: Tensor, num_documents: int, loss: LossName) -> None:
         super().init_bias(self._by_place(label_counts), num_documents, loss)
@@ -152,26 +157,21 @@ class FixedFanIn(Layer):
         super().adjust_logits(self._by_place(label_counts), num_documents, tau)
 
     def step(
-        self, features_BD: Tensor, positives: Positives, loss: LossName, scale: float = 1.0
+        self, features_BD: Tensor, positives: Positives, loss: LossName, scale: float = 1.0, update: Update = None
     ) -> tuple[Tensor, Tensor]:
-        if self.in_place is None:
+        if self._watches:
+            self._evidence = evidence_of(features_BD, positives, loss)
+        if update is None:
             return super().step(features_BD, positives, loss, scale)
-        update = self.in_place()
-        layer = (features_BD, self.weight, self.index, self.bias)
+        scaled = replace(update, lr=update.lr * scale, weight_decay=update.weight_decay / scale)
         total, grad_features = fan_in_sgd_step(
-            *(*layer, self._placed(positives), loss),
-            lr=update.lr * scale,
-            weight_decay=update.weight_decay / scale,
-            active=self.active,
-            seed=update.seed,
-            step=update.step,
-            backend=self.backend,
+            features_BD, self.connections, self._placed(positives), loss, scaled, backend=self.backend
         )
         return total, grad_features.mul_(scale)
 
     def topk(self, features_BD: Tensor, k: int) -> TopK:
-        layer = (features_BD, self.weight, self.index, self._ranking_bias)
-        best = fan_in_topk(*layer, k, active=self.active, backend=self.backend)
+        layer = replace(self.connections, bias=self._ranking_bias)
+        best = fan_in_topk(features_BD, layer, k, backend=self.backend)
         if self.order is None:
             return best
         return TopK(best.scores, torch.where(best.labels < 0, -1, self.order[best.labels]))
@@ -182,30 +182,27 @@ class FixedFanIn(Layer):
 
         labels: in the order of the weight; whole groups.
         """
-        size = group_size(self.num_labels, len(self.index))
-        groups = slice(labels.start // size, -(-labels.stop // size))
-        features_BD = evidence.features_BD
-        weight, index = self.weight[labels, : self.active], self.index[groups, : self.active]
-        layer = (features_BD, weight.contiguous(), index.contiguous(), self.bias[labels])
-        logits_LB = fan_in_linear(*layer, backend=self.backend).T.contiguous()
-        (block,) = label_blocks(self._placed(evidence.positives), labels.start, len(logits_LB), len(logits_LB))
-        _, gradient_LB = loss_and_gradient_(logits_LB, (block.label, block.document), evidence.loss)
+        features_BD, positives, loss = batch_of(evidence)
+        size = self.connections.group_size
+        part = self.connections.part(slice(labels.start // size, -(-labels.stop // size)))
+        logits_LB = fan_in_linear(features_BD, part, backend=self.backend).T.contiguous()
+        (block,) = label_blocks(self._placed(positives), labels.start, len(logits_LB), len(logits_LB))
+        _, gradient_LB = loss_and_gradient_(logits_LB, (block.label, block.document), loss)
         return gradient_LB @ features_BD / len(features_BD)
 
     @torch.no_grad()
     def gradient_at(self, evidence: Evidence, columns_GC: Tensor) -> Tensor:
         """The same for all labels, but at the given columns alone, [L, C]."""
+        features_BD, positives, loss = batch_of(evidence)
         absent = self.weight.new_zeros(self.num_labels, columns_GC.shape[1])
         weight = torch.cat([self.weight[:, : self.active], absent], dim=1)
         index = torch.cat([self.index[:, : self.active], columns_GC], dim=1)
-        layer = (evidence.features_BD, weight, index, self.bias)
-        positives = self._placed(evidence.positives)
-        out = fan_in_loss(*layer, positives, evidence.loss, active=self.active, backend=self.backend)
+        layer = FanIn(weight, index, self.bias, self.active)
+        out = fan_in_loss(features_BD, layer, self._placed(positives), loss, backend=self.backend)
         return out.grad_weight[:, self.active :]
 
     def _loss(self, features_BD: Tensor, positives: Positives, loss: LossName) -> StepOutput:
-        layer = (features_BD, self.weight, self.index, self.bias)
-        return fan_in_loss(*layer, self._placed(positives), loss, active=self.active, backend=self.backend)
+        return fan_in_loss(features_BD, self.connections, self._placed(positives), loss, backend=self.backend)
 
     def _by_place(self, of_label_L: Tensor) -> Tensor:
         return of_label_L if self.order is None else of_label_L[self.order]
@@ -215,7 +212,7 @@ class FixedFanIn(Layer):
         return positives if self.place is None else Positives(positives.offsets, self.place[positives.labels])
 
 
-class Dense(Layer):
+class Dense(LinearClassifier):
     """Every label sees every feature: weight [L, D], bias [L]. The baseline, and the auxiliary head.
 
     Weights start uniform in +- `bound`, or 1/sqrt(D).

@@ -106,9 +106,9 @@ def check_tokens(tokenizer: PreTrainedTokenizerBase, backbone: "PreTrainedModel 
     if isinstance(tokenizer, SparseFeaturesTokenizer) or isinstance(backbone, SparseFeaturesModel):
         tokens, rows = len(tokenizer), getattr(backbone.config, "num_features", 0)
     elif isinstance(backbone, BagModel):
-        tokens, rows = _tokens(tokenizer), backbone.config.vocab_size
-        if (backbone.bigrams.diff(prepend=torch.tensor([-1]), append=torch.tensor([rows**2])) <= 0).any():
-            raise XMCError(f"{folder}: the bigrams do not ascend from 0 to {rows**2 - 1}; {ANEW}")
+        tokens, rows, words = _tokens(tokenizer), backbone.config.vocab_size, backbone.config.word_rows
+        if (backbone.bigrams.diff(prepend=torch.tensor([-1]), append=torch.tensor([words**2])) <= 0).any():
+            raise XMCError(f"{folder}: the bigrams do not ascend from 0 to {words**2 - 1}; {ANEW}")
         if not ((backbone.idf >= 0) & (backbone.idf <= _RAREST)).all():
             raise XMCError(f"{folder}: idf has a number that is not from 0 to {_RAREST}; {ANEW}")
     else:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from xmc.model.classifier import Classifier, Dense, FixedFanIn
-from xmc.types import Evidence, LossName, Positives, TopK
+from xmc.model.classifier import Classifier, Dense, FixedFanIn, Update
+from xmc.types import LossName, Positives, TopK
 
 
 class HeadAndTail(Classifier):
@@ -43,11 +43,11 @@ class HeadAndTail(Classifier):
         self.tail.adjust_logits(of_tail, num_documents, tau)
 
     def step(
-        self, features_BD: Tensor, positives: Positives, loss: LossName, scale: float = 1.0
+        self, features_BD: Tensor, positives: Positives, loss: LossName, scale: float = 1.0, update: Update = None
     ) -> tuple[Tensor, Tensor]:
         of_head, of_tail = self._split(positives)
         head_loss, head_gradient = self.head.step(features_BD, of_head, loss, scale)
-        tail_loss, tail_gradient = self.tail.step(features_BD, of_tail, loss, scale)
+        tail_loss, tail_gradient = self.tail.step(features_BD, of_tail, loss, scale, update)
         return head_loss + tail_loss, head_gradient + tail_gradient
 
     def topk(self, features_BD: Tensor, k: int) -> TopK:
@@ -59,9 +59,6 @@ class HeadAndTail(Classifier):
         best, order = scores.sort(dim=1, descending=True, stable=True)
         labels = labels.gather(1, order)[:, :k].masked_fill(best[:, :k] == -torch.inf, -1)
         return TopK(best[:, :k].contiguous(), labels.contiguous())
-
-    def evidence(self, features_BD: Tensor, positives: Positives, loss: LossName) -> Evidence:
-        return Evidence(features_BD, self._split(positives)[1], loss)
 
     def _divided(self, of_label_L: Tensor) -> tuple[Tensor, Tensor]:
         by_place, first = of_label_L[self.order], self.head.num_labels

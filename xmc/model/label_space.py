@@ -6,10 +6,10 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from xmc.model.classifier import Classifier, Dense, FixedFanIn, Layer
+from xmc.model.classifier import Classifier, Dense, FixedFanIn, LinearClassifier
 from xmc.model.head_and_tail import HeadAndTail
 
-L = TypeVar("L", bound=Layer)
+L = TypeVar("L", bound=LinearClassifier)
 
 
 @torch.no_grad()
@@ -18,7 +18,7 @@ def joined(first: Classifier, second: Classifier) -> Classifier:
 
     Both are of one kind, their sparse rows of one width, but a sparse layer may join the tail beside a head.
     """
-    if isinstance(first, Layer) and isinstance(second, Layer):
+    if isinstance(first, LinearClassifier) and isinstance(second, LinearClassifier):
         return _stacked([first, second])
     heads, tails, of_heads, of_tails = [], [], [], []
     for classifier, offset in ((first, 0), (second, first.num_labels)):
@@ -35,7 +35,7 @@ def joined(first: Classifier, second: Classifier) -> Classifier:
 def selected(classifier: Classifier, labels: Tensor) -> Classifier:
     """These labels alone, int64 [n], in this order. Of a head and a tail, one that is left without labels goes."""
     if not isinstance(classifier, HeadAndTail):
-        assert isinstance(classifier, Layer)
+        assert isinstance(classifier, LinearClassifier)
         return _rows(classifier, labels)
     first = classifier.head.num_labels
     places = classifier.place[labels]
@@ -81,7 +81,7 @@ def _stacked(layers: Sequence[L]) -> L:
 def _like(layer: L, weight: Tensor, bias: Tensor, adjustment: Tensor | None, index: Tensor | None) -> L:
     """A layer of the same settings with these rows."""
     width = layer.in_features
-    new: Layer
+    new: LinearClassifier
     if index is None:
         new = Dense(width, len(weight))
     else:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from xmc import storage
 from xmc.model.card import BlendCard, Card, ClassifierCard, IdentityCard, LinearCard, Part, read_part
-from xmc.model.classifier import Classifier, Dense, FixedFanIn, Layer
+from xmc.model.classifier import Classifier, Dense, FixedFanIn, LinearClassifier
 from xmc.model.head_and_tail import HeadAndTail
 from xmc.model.intermediate import Identity, Linear
 from xmc.model.sparse_ift import no_connections
@@ -128,7 +128,7 @@ def empty_classifier(card: ClassifierCard, head: TensorFile, backend: str, devic
     """
     classifier = _classifier_of_kind(card, head, backend, device)
     for name, layer in classifier.named_modules(prefix="classifier"):
-        if isinstance(layer, Layer) and f"{name}.adjustment" in head:
+        if isinstance(layer, LinearClassifier) and f"{name}.adjustment" in head:
             layer.adjustment = torch.empty_like(layer.bias)
     return classifier
 

@@ -5,15 +5,15 @@ import math
 import torch
 from torch import Tensor, nn
 
-from xmc.ops.fan_in import fan_in_linear, index_dtype
-from xmc.types import InnerEvidence
+from xmc.model.evidence import Evidence, Watched
+from xmc.ops.fan_in import FanIn, fan_in_linear, index_dtype
 
 
-class SparseLinear(nn.Module):
+class SparseLinear(nn.Module, Watched):
     """[..., in_features] -> [..., out_features], each output from `fan_in` inputs: weight and index [O, K], bias [O].
 
-    dense_fan_in: connections an output had in the layer that this one replaces; all inputs, if None. While `records` is
-    set, backward passes add up the gradient that a dense weight would have, [O, I], and `take_evidence` gives it.
+    dense_fan_in: connections an output had in the layer that this one replaces; all inputs, if None. Its evidence is
+    the gradient that a dense weight would have, [O, I], which the backward passes of a batch add up.
     """
 
     index: Tensor
@@ -33,8 +33,6 @@ class SparseLinear(nn.Module):
         self.weight = nn.Parameter(torch.empty(index_OK.shape).uniform_(-bound, bound, generator=generator))
         self.bias = nn.Parameter(torch.zeros(len(index_OK)))
         self.register_buffer("index", index_OK.to(index_dtype(in_features)).contiguous())
-        self.records = False
-        self._gradient_OI: Tensor | None = None
 
     @property
     def out_features(self) -> int:
@@ -56,26 +54,22 @@ class SparseLinear(nn.Module):
         if torch.is_autocast_enabled(device):
             inputs = inputs.to(torch.get_autocast_dtype(device))
         inputs_NI = inputs.reshape(-1, self.in_features).contiguous()
-        outputs_NO = fan_in_linear(inputs_NI, self.weight, self.index, self.bias)
-        if self.records and outputs_NO.requires_grad:
+        outputs_NO = fan_in_linear(inputs_NI, FanIn(self.weight, self.index, self.bias))
+        if self._watches and outputs_NO.requires_grad:
             seen_NI = inputs_NI.detach()
             outputs_NO.register_hook(lambda gradient_NO: self._record(gradient_NO, seen_NI))
         return outputs_NO.contiguous().view(*inputs.shape[:-1], self.out_features)
 
     def _record(self, gradient_NO: Tensor, inputs_NI: Tensor) -> None:
         gradient_OI = gradient_NO.float().T @ inputs_NI.float()
-        self._gradient_OI = gradient_OI if self._gradient_OI is None else self._gradient_OI.add_(gradient_OI)
+        if self._evidence is not None:
+            gradient_OI = self._evidence["gradient"].add_(gradient_OI)
+        self._evidence = {"gradient": gradient_OI}
 
-    def take_evidence(self) -> InnerEvidence:
-        """What was recorded since the last call."""
-        assert self._gradient_OI is not None, "no backward pass was recorded"
-        evidence, self._gradient_OI = InnerEvidence(self._gradient_OI), None
-        return evidence
-
-    def dense_gradient(self, evidence: InnerEvidence, labels: slice) -> Tensor:
+    def dense_gradient(self, evidence: Evidence, labels: slice) -> Tensor:
         """Gradient of the loss with respect to the weights that a run of outputs would have if dense, [o, I]."""
-        return evidence.gradient_OI[labels]
+        return evidence["gradient"][labels]
 
-    def gradient_at(self, evidence: InnerEvidence, columns_OC: Tensor) -> Tensor:
+    def gradient_at(self, evidence: Evidence, columns_OC: Tensor) -> Tensor:
         """The same for all outputs, but at the given columns alone, [O, C]."""
-        return evidence.gradient_OI.gather(1, columns_OC.long())
+        return evidence["gradient"].gather(1, columns_OC.long())

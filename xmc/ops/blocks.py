@@ -44,11 +44,10 @@ def label_columns(index_GK: Tensor, labels: slice, size: int) -> Tensor:
 def label_blocks(positives: Positives, label_offset: int, n_labels: int, size: int) -> Iterator[LabelBlock]:
     """The labels [label_offset, label_offset + n_labels) in blocks of `size`; positives outside are left out."""
     local = positives.labels - label_offset
-    served = (local >= 0) & (local < n_labels)
-    local, order = local[served].sort(stable=True)
-    document = positives.documents()[served][order]
+    local, order = torch.where((local >= 0) & (local < n_labels), local, n_labels).sort(stable=True)
+    document = positives.documents()[order]
     slices = label_slices(n_labels, size)
-    starts = torch.tensor([s.start for s in slices] + [n_labels], device=local.device)
+    starts = torch.arange(0, n_labels + size, size, device=local.device).clamp_(max=n_labels)
     bounds: list[int] = torch.searchsorted(local, starts).tolist()
     for labels, first, last in zip(slices, bounds, bounds[1:], strict=False):
         yield LabelBlock(labels, document[first:last], local[first:last] - labels.start)

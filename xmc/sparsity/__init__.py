@@ -6,21 +6,20 @@ from xmc.sparsity.schedule import cosine_decay
 from xmc.sparsity.set import Set
 from xmc.sparsity.static import Static
 from xmc.sparsity.store import HostStore, ImplicitStore, MappedStore, WeightStore
-from xmc.sparsity.strategy import Layer, OptimizerState, Strategy
+from xmc.sparsity.strategy import DropAndGrow, OptimizerState, SparseLayer, Strategy
 from xmc.sparsity.topkast import TopKast, initial_scale, scale_below
-from xmc.sparsity.topology import absent_columns, init_index, random_growth, rewire_
-from xmc.types import Evidence, Rewire
+from xmc.sparsity.topology import Growth, absent_columns, init_index, random_growth, rewire_
 
 __all__ = [
-    "Evidence",
+    "DropAndGrow",
+    "Growth",
     "HostStore",
     "ImplicitStore",
-    "Layer",
     "MappedStore",
     "OptimizerState",
-    "Rewire",
     "RigL",
     "Set",
+    "SparseLayer",
     "Static",
     "Strategy",
     "TopKast",

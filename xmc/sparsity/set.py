@@ -1,44 +1,35 @@
 """Sparse evolutionary training: drop the smallest connections, grow random ones."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
+from torch import Tensor
+
+from xmc.model.evidence import Evidence
 from xmc.sparsity.schedule import cosine_decay
-from xmc.sparsity.strategy import Layer, OptimizerState, Strategy
-from xmc.sparsity.topology import below_threshold, fraction_to_drop, random_growth, rewire_
-from xmc.types import Rewire
+from xmc.sparsity.strategy import DropAndGrow, SparseLayer
+from xmc.sparsity.topology import Growth, below_threshold, random_growth
 
 FINAL_THRESHOLD = 1e-4
 
 
-@dataclass(frozen=True)
-class Set(Strategy):
+@dataclass(eq=False)
+class Set(DropAndGrow):
     """SET (Mocanu et al., Nature Communications 2018), with both drop modes of "Navigating Extremes" (NeurIPS 2024).
 
-    drop: "fraction" drops a share of every row's connections, "threshold" those below a magnitude.
-    initial: share or magnitude at step 0; it falls by half a cosine, to 0 or to 1e-4, until `end`.
-    interval: steps between rewirings. end: the first step without any. seed: of the random columns.
-    offset: global number of the first row of the layer's index.
+    mode: "fraction" drops a share of every row's connections, "threshold" those below a magnitude, which is `initial`
+    at step 0 and falls to 1e-4.
     """
 
-    drop: Literal["fraction", "threshold"]
-    initial: float
-    interval: int
-    end: int
-    seed: int
-    offset: int = 0
+    _: KW_ONLY
+    mode: Literal["fraction", "threshold"] = "fraction"
 
-    def due(self, step: int) -> bool:
-        return 0 < step < self.end and step % self.interval == 0
+    def drop(self, layer: SparseLayer, seen: Sequence[Evidence], step: int) -> tuple[Tensor, Tensor]:
+        if self.mode == "fraction":
+            return super().drop(layer, seen, step)
+        threshold = cosine_decay(step, self.initial, self.end, min(self.initial, FINAL_THRESHOLD))
+        return below_threshold(layer.weight, layer.index, threshold), layer.weight
 
-    def rewire(self, layer: Layer, optimizer_state: OptimizerState, step: int) -> Rewire:
-        if self.drop == "fraction":
-            counts = fraction_to_drop(layer.index, cosine_decay(step, self.initial, self.end))
-        else:
-            threshold = cosine_decay(step, self.initial, self.end, min(self.initial, FINAL_THRESHOLD))
-            counts = below_threshold(layer.weight, layer.index, threshold)
-        growth = random_growth(layer.index, layer.in_features, seed=self.seed, step=step, offset=self.offset)
-        moved, rewire = rewire_(layer.weight, layer.index, counts, layer.in_features, growth)
-        if rewire.grown:
-            optimizer_state.reset(layer.weight, moved)
-        return rewire
+    def grow(self, layer: SparseLayer, seen: Sequence[Evidence], step: int) -> Growth:
+        return random_growth(layer.index, layer.in_features, seed=self.seed, step=step, offset=self.offset)

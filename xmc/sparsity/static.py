@@ -1,7 +1,6 @@
 """Connections that never change."""
 
-from xmc.sparsity.strategy import Layer, OptimizerState, Strategy
-from xmc.types import Rewire
+from xmc.sparsity.strategy import OptimizerState, SparseLayer, Strategy
 
 
 class Static(Strategy):
@@ -10,5 +9,5 @@ class Static(Strategy):
     def due(self, step: int) -> bool:
         return False
 
-    def rewire(self, layer: Layer, optimizer_state: OptimizerState, step: int) -> Rewire:
-        return Rewire(0, 0)
+    def rewire(self, layer: SparseLayer, optimizer_state: OptimizerState, step: int) -> int:
+        return 0

@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from xmc.ops.random import bell_shaped
+from xmc.ops.counter_rng import bell_shaped
 
 
 class WeightStore(Protocol):

@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from xmc.ops.blocks import label_slices
-from xmc.ops.random import BELL_BOUND
+from xmc.ops.counter_rng import BELL_BOUND
 from xmc.sparsity.store import WeightStore, initial_weights
-from xmc.sparsity.strategy import Layer, OptimizerState, Strategy
-from xmc.types import Rewire
+from xmc.sparsity.strategy import OptimizerState, SparseLayer, Strategy
 
 _BLOCK = 1 << 22  # numbers of an L x D weight that exist at once
 _MEASURED = 1024  # rows from which the scale of the start is taken
@@ -38,7 +37,7 @@ class TopKast(Strategy):
         return step > 0 and step % self._refresh == 0
 
     @torch.no_grad()
-    def start(self, layer: Layer, learned: Tensor | None = None) -> None:
+    def start(self, layer: SparseLayer, learned: Tensor | None = None) -> None:
         for rows in _runs(layer):
             weight_LD = self._store.read(rows)
             if learned is not None:
@@ -48,14 +47,14 @@ class TopKast(Strategy):
             self._choose(layer, rows, weight_LD)
 
     @torch.no_grad()
-    def prepare(self, layer: Layer, lr: float) -> None:
+    def prepare(self, layer: SparseLayer, lr: float) -> None:
         density = layer.active / layer.in_features
         layer.weight[:, : layer.active] *= max(0.0, 1 - lr * self._penalty)
         layer.weight[:, layer.active :] *= max(0.0, 1 - lr * self._penalty / density)
 
-    def rewire(self, layer: Layer, optimizer_state: OptimizerState, step: int) -> Rewire:
+    def rewire(self, layer: SparseLayer, optimizer_state: OptimizerState, step: int) -> int:
         if layer.index.shape[1] == layer.active:
-            return Rewire(0, 0)
+            return 0
         sources, moved = torch.empty(layer.index.shape, dtype=torch.int64, device=layer.index.device), 0
         for rows in _runs(layer):
             weight_LD = self._store.read(rows)
@@ -69,7 +68,7 @@ class TopKast(Strategy):
             spoke = (source[:, : layer.active] >= 0) & (source[:, : layer.active] < layer.active)
             moved += int((~spoke).sum())
         optimizer_state.move(layer.weight, sources)
-        return Rewire(moved, moved)
+        return moved
 
     def tensors(self) -> dict[str, Tensor]:
         return self._store.tensors()
@@ -78,7 +77,7 @@ class TopKast(Strategy):
         self._store.load(tensors)
 
     @torch.no_grad()
-    def _choose(self, layer: Layer, rows: slice, weight_LD: Tensor) -> None:
+    def _choose(self, layer: SparseLayer, rows: slice, weight_LD: Tensor) -> None:
         """Give the largest of these rows their slots, and the store what remains."""
         order = weight_LD.abs().argsort(dim=1, descending=True, stable=True)
         forward, backward = order[:, : layer.active], order[:, layer.active : layer.index.shape[1]]
@@ -108,5 +107,5 @@ def initial_scale(n_labels: int, fan_in: int, in_features: int, bound: float, se
     return bound / math.sqrt(3) / float(unit.abs().topk(fan_in, dim=1).values.square().mean().sqrt())
 
 
-def _runs(layer: Layer) -> Iterator[slice]:
+def _runs(layer: SparseLayer) -> Iterator[slice]:
     yield from label_slices(len(layer.index), max(1, _BLOCK // layer.in_features))

@@ -13,9 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xmc.ops.blocks import group_size, label_slices
+from xmc.ops.counter_rng import random_integers
 from xmc.ops.fan_in import index_dtype
-from xmc.ops.random import random_integers
-from xmc.types import Rewire
 
 _BLOCK = 1 << 14
 # The step of the draws before training; steps of training count from 0.
@@ -85,24 +84,27 @@ def random_growth(index: Tensor, in_features: int, *, seed: int, step: int, offs
 
 
 @torch.no_grad()
-def rewire_(weight: Tensor, index: Tensor, counts: Tensor, in_features: int, growth: Growth) -> tuple[Tensor, Rewire]:
+def rewire_(
+    weight: Tensor, index: Tensor, counts: Tensor, in_features: int, growth: Growth, scores: Tensor | None = None
+) -> tuple[Tensor, int]:
     """Put the `counts` smallest connections of each row where `growth` says, with weight 0.
 
     weight: [L, K], index: [G, K], changed in place; a connection that stays keeps its slot and its bits. counts: int64
-    [G]. A row has D - K columns to grow on, so it drops no more than that: the largest of those meant to go stay. Of
-    equal magnitudes the earlier slot goes first.
+    [G]. scores: [L, K], of which connections are small; None: their weights. A row has D - K columns to grow on, so it
+    drops no more than that: the largest of those meant to go stay. Of equal magnitudes the earlier slot goes first.
 
     Returns the slots of the weight that hold a new connection, bool [L, K], and the number of connections moved.
     """
+    scores = weight if scores is None else scores
     n_groups, fan_in = index.shape
     size = group_size(len(weight), n_groups)
     counts = counts.clamp(max=in_features - fan_in)
     moved = torch.zeros_like(weight, dtype=torch.bool)
     most = int(counts.max())
     if most == 0:
-        return moved, Rewire(0, 0)
+        return moved, 0
     for s, labels in _blocks(len(weight), n_groups, size):
-        slots = _magnitude(weight[labels], size).argsort(dim=1, stable=True)[:, :most]
+        slots = _magnitude(scores[labels], size).argsort(dim=1, stable=True)[:, :most]
         chosen = torch.arange(most, device=weight.device) < counts[s, None]
         block_moved = torch.zeros_like(index[s], dtype=torch.bool).scatter_(1, slots, chosen)
         columns = growth(s, block_moved, counts[s], most)
@@ -110,8 +112,7 @@ def rewire_(weight: Tensor, index: Tensor, counts: Tensor, in_features: int, gro
         kept = index[s].gather(1, slots)
         index[s] = index[s].scatter_(1, slots, torch.where(chosen, columns.to(index.dtype), kept))
     weight.masked_fill_(moved, 0)
-    number = int(counts.sum())
-    return moved, Rewire(number, number)
+    return moved, int(counts.sum())
 
 
 def _blocks(n_labels: int, n_groups: int, size: int) -> Iterator[tuple[slice, slice]]:

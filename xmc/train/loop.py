@@ -15,15 +15,13 @@ from typing import Literal, Protocol, Self
 import torch
 
 from xmc.errors import STOP_SIGNALS, XMCError
-from xmc.model import XMCModel
-from xmc.model.sparse_linear import SparseLinear
-from xmc.sparsity import Rewire, cosine_decay
+from xmc.sparsity import cosine_decay
 from xmc.train.checkpoint import Checkpoints
 from xmc.train.schedule import ScheduleKind, learning_rate_multiplier
-from xmc.train.state import Progress, SparsePart, TrainState
+from xmc.train.state import Progress, TrainState
 from xmc.train.step import Outcome, clip_gradients, compute_gradients, gradient_norms
 from xmc.train.tracking import Record, Tracker
-from xmc.types import Batch, Evidence, InnerEvidence
+from xmc.types import Batch
 
 logger = logging.getLogger(__name__)
 
@@ -120,8 +118,8 @@ def _train_step(state: TrainState, batch: Batch, plan: Plan, meter: "_Meter", tr
     watching = [part for part in state.sparse.values() if part.strategy.observes(step + 1)]
     for part in state.sparse.values():
         part.strategy.prepare(part.layer, rates[part.optimizer])
-        if isinstance(part.layer, SparseLinear):
-            part.layer.records = part in watching
+    for part in watching:
+        part.layer.watch()
     outcome = compute_gradients(
         state.model,
         state.auxiliary,
@@ -129,6 +127,7 @@ def _train_step(state: TrainState, batch: Batch, plan: Plan, meter: "_Meter", tr
         auxiliary_weight=cosine_decay(step, plan.auxiliary_weight, plan.auxiliary_steps),
         micro_batch_size=plan.micro_batch_size,
         autocast=plan.autocast,
+        update=state.in_place_update,
     )
     if not torch.isfinite(torch.tensor(outcome.main)):
         raise Diverged(
@@ -139,36 +138,27 @@ def _train_step(state: TrainState, batch: Batch, plan: Plan, meter: "_Meter", tr
     norms = gradient_norms(state.model) if logs else {}
     norm = clip_gradients(state.model, plan.clip_norm)
     state.optimizer_step()
-    state.zero_grad()
     state.progress.step = step + 1
     for part in watching:
-        part.strategy.observe(_evidence(state.model, part, batch, outcome))
-    rewire, health = _rewire(state)
-    meter.add(batch, outcome, rewire, health)
+        part.strategy.observe(part.layer.take_evidence())
+    moved, health = _rewire(state)
+    meter.add(batch, outcome, moved, health)
     if logs:
         norms["features"] = float(torch.linalg.vector_norm(outcome.gradient_BD))
         tracker.log(meter.record(state, norm, norms, rates))
 
 
-def _evidence(model: XMCModel, part: SparsePart, batch: Batch, outcome: Outcome) -> Evidence | InnerEvidence:
-    """The batch as a sparse layer saw it."""
-    if isinstance(part.layer, SparseLinear):
-        return part.layer.take_evidence()
-    return model.classifier.evidence(outcome.features_BD, batch.positives, model.loss)
-
-
-def _rewire(state: TrainState) -> tuple[Rewire, dict[str, float]]:
-    """What moved after this step, in all layers together, and how the topologies are then, of those that were due."""
-    step, total = state.progress.step, Rewire(0, 0)
+def _rewire(state: TrainState) -> tuple[int, dict[str, float]]:
+    """Connections that moved after this step, in all layers together; and how the topologies that were due are then."""
+    step, moved = state.progress.step, 0
     health: dict[str, float] = {}
     for name, part in state.sparse.items():
         if part.strategy.due(step):
-            rewire = part.strategy.rewire(part.layer, state.slots, step)
-            total = Rewire(total.dropped + rewire.dropped, total.grown + rewire.grown)
+            moved += part.strategy.rewire(part.layer, state.slots, step)
             prefix = "topology/" if name == "classifier" else f"topology/{name}/"
             figures = part.health.record(part.layer.index[:, : part.layer.active], step)
             health |= {prefix + figure: value for figure, value in figures.items()}
-    return total, health
+    return moved, health
 
 
 def _end_of_step(
@@ -226,7 +216,7 @@ class _Meter:
         self._clear()
 
     def _clear(self) -> None:
-        self._steps = self._documents = self._tokens = self._dropped = self._grown = 0
+        self._steps = self._documents = self._tokens = self._moved = 0
         self._main = self._auxiliary = self._seconds = 0.0
         self._auxiliary_steps = 0
         self._health: dict[str, float] = {}
@@ -235,7 +225,7 @@ class _Meter:
     def restart_clock(self) -> None:
         self._clock = time.perf_counter()
 
-    def add(self, batch: Batch, outcome: Outcome, rewire: Rewire, health: dict[str, float]) -> None:
+    def add(self, batch: Batch, outcome: Outcome, moved: int, health: dict[str, float]) -> None:
         self._steps += 1
         self._documents += len(batch)
         self._tokens += int(batch.attention_mask.sum())
@@ -243,8 +233,7 @@ class _Meter:
         if outcome.auxiliary is not None:
             self._auxiliary += outcome.auxiliary
             self._auxiliary_steps += 1
-        self._dropped += rewire.dropped
-        self._grown += rewire.grown
+        self._moved += moved
         self._health |= health
         self._seconds += time.perf_counter() - self._clock
         self.restart_clock()
@@ -266,8 +255,8 @@ class _Meter:
             "documents_per_second": self._documents / self._seconds,
             "tokens_per_second": self._tokens / self._seconds,
             "peak_memory_mib": _peak_memory_mib(state.model.device),
-            "dropped": self._dropped,
-            "grown": self._grown,
+            "dropped": self._moved,
+            "grown": self._moved,
             **self._health,
         }
         eta = (self._total_steps - progress.step) * self._seconds / self._steps

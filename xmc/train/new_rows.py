@@ -9,10 +9,11 @@ from torch import Tensor
 from torch.optim import AdamW
 
 from xmc.model.classifier import Classifier, Dense, FixedFanIn
+from xmc.model.evidence import evidence_of
 from xmc.sparsity import gradient_growth, init_index, rewire_
 from xmc.train.optim import SlotAdamW
 from xmc.train.schedule import learning_rate_multiplier
-from xmc.types import Evidence, LossName, Positives
+from xmc.types import LossName, Positives
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ def new_rows(
     counts = torch.bincount(positives.labels, minlength=many)
     layer.init_bias(counts, len(features_ND), loss)
     if isinstance(layer, FixedFanIn):
-        seen = [Evidence(features_ND[rows], some, loss) for rows, some in _batches(positives, recipe.batch_size)]
+        seen = [evidence_of(features_ND[rows], some, loss) for rows, some in _batches(positives, recipe.batch_size)]
         every = torch.full((many,), layer.index.shape[1], device=layer.index.device)
         rewire_(layer.weight, layer.index, every, layer.in_features, gradient_growth(layer, seen))
     _learn(layer, features_ND, positives, loss, recipe, generator)

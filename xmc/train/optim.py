@@ -10,6 +10,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from xmc.types import InPlaceUpdate
 
 _LAST_STEP = torch.iinfo(torch.int16).max
+_BLOCK = 1 << 18  # slots whose updates exist at once
 
 
 class SlotAdamW(Optimizer):
@@ -52,15 +53,16 @@ class SlotAdamW(Optimizer):
             state["slot_step"] = torch.zeros(parameter.shape, dtype=torch.int16, device=parameter.device)
         mean, square, steps = state["exp_avg"], state["exp_avg_sq"], state["slot_step"]
         assert parameter.grad is not None
-        steps.add_(steps < _LAST_STEP)
         mean.lerp_(parameter.grad, 1 - betas[0])
         square.mul_(betas[1]).addcmul_(parameter.grad, parameter.grad, value=1 - betas[1])
-        count = steps.int()
-        root = torch.sqrt(square / self._correction(betas[1], parameter)[count]).add_(eps)
-        update = (mean / self._correction(betas[0], parameter)[count]).div_(root)
         if weight_decay:
             parameter.mul_(1 - lr * weight_decay)
-        parameter.sub_(update, alpha=lr)
+        of_mean, of_square = (self._correction(beta, parameter) for beta in betas)
+        blocks = (slots.view(-1).split(_BLOCK) for slots in (parameter, mean, square, steps))
+        for p, m, v, t in zip(*blocks, strict=True):
+            count = t.add_(t < _LAST_STEP).int()
+            root = (v / of_square[count]).sqrt_().add_(eps)
+            p.sub_((m / of_mean[count]).div_(root), alpha=lr)
 
     def _correction(self, beta: float, parameter: Tensor) -> Tensor:
         """1 - beta^t for t = 0 .. 32,767."""
@@ -74,8 +76,8 @@ class SlotAdamW(Optimizer):
 class InPlaceSGD(Optimizer):
     """SGD without momentum that a classifier applies to itself while the labels stream by: no gradient, no moments.
 
-    It carries to where the update is made (`update`) what the update needs; `step` only counts. seed: of the random
-    numbers by which weights of bfloat16 are rounded; each step has its own.
+    `update` is what the classifier's step needs for that; `step` only counts. seed: of the random numbers by which
+    weights of bfloat16 are rounded; each step has its own.
     """
 
     def __init__(self, params: Iterable[Tensor], lr: float, weight_decay: float = 0.0, seed: int = 0) -> None:
@@ -90,6 +92,7 @@ class InPlaceSGD(Optimizer):
 
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Count: the update was made."""
+        assert all(p.grad is None for p in self.param_groups[0]["params"]), "the classifier was not given the update"
         state = self.state[self.param_groups[0]["params"][0]]
         state["step"] = state.get("step", 0) + 1
 

@@ -10,13 +10,12 @@ from torch.optim import Optimizer
 
 from xmc.model import XMCModel
 from xmc.model.auxiliary import ClusterHead
-from xmc.model.classifier import FixedFanIn
+from xmc.model.classifier import Update
 from xmc.model.quantised import rounded, table_names
-from xmc.model.sparse_linear import SparseLinear
 from xmc.model.tensor_file import fill
-from xmc.sparsity import Strategy, TopologyHealth
+from xmc.sparsity import SparseLayer, Strategy, TopologyHealth
 from xmc.train.checkpoint import Tensors
-from xmc.train.optim import SlotState
+from xmc.train.optim import InPlaceSGD, SlotState
 from xmc.types import XMCError
 
 
@@ -42,7 +41,7 @@ _PROGRESS, _SETTINGS = TypeAdapter(Progress), TypeAdapter(dict[str, dict[str, An
 class SparsePart:
     """A layer whose connections may change, what changes them, and how they fare. optimizer: name of the weights'."""
 
-    layer: FixedFanIn | SparseLinear
+    layer: SparseLayer
     strategy: Strategy
     health: TopologyHealth
     optimizer: str
@@ -66,6 +65,12 @@ class TrainState:
         """The optimizers' state by slot of their parameters."""
         return SlotState(self.optimizers.values())
 
+    @property
+    def in_place_update(self) -> Update:
+        """The step that the classifier takes itself, where its optimizer leaves it to it."""
+        optimizer = self.optimizers["classifier"]
+        return optimizer.update() if isinstance(optimizer, InPlaceSGD) else None
+
     def set_learning_rates(self, multiplier: float) -> dict[str, float]:
         """Scale every peak learning rate; returns the rates now in force by optimizer."""
         for optimizer in self.optimizers.values():
@@ -73,13 +78,11 @@ class TrainState:
                 group["lr"] = group["initial_lr"] * multiplier
         return {name: optimizer.param_groups[0]["lr"] for name, optimizer in self.optimizers.items()}
 
-    def zero_grad(self) -> None:
-        for optimizer in self.optimizers.values():
-            optimizer.zero_grad(set_to_none=True)
-
     def optimizer_step(self) -> None:
+        """One step of every optimizer, which spends the gradients."""
         for optimizer in self.optimizers.values():
             optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
 
     def tensors(self) -> Tensors:
         parts = {

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from xmc.model import XMCModel
 from xmc.model.auxiliary import ClusterHead
+from xmc.model.classifier import Update
 from xmc.model.embedding_bag import EmbeddingBag
 from xmc.ops.bag import TableGradient
 from xmc.types import Batch
@@ -17,12 +18,11 @@ from xmc.types import Batch
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Losses of one step, each summed over its labels or clusters and averaged over documents; the features and what
-    flows back into them."""
+    """Losses of one step, each summed over its labels or clusters and averaged over documents; and the gradient of the
+    features."""
 
     main: float
     auxiliary: float | None
-    features_BD: Tensor
     gradient_BD: Tensor
 
 
@@ -34,9 +34,10 @@ def compute_gradients(
     auxiliary_weight: float,
     micro_batch_size: int | None = None,
     autocast: bool = False,
+    update: Update = None,
 ) -> Outcome:
     """Leave the gradient of (1 - a) * main + a * auxiliary, a = `auxiliary_weight`, in every parameter's `.grad`, or
-    where an `EmbeddingBag` keeps that of its table.
+    where an `EmbeddingBag` keeps that of its table. update: the step that a classifier takes itself instead.
 
     With a micro-batch size, features are first computed without a graph, the classifier runs once on the whole batch,
     then each micro-batch is encoded again with its graph: gradient caching (Gao et al., 2021, arXiv 2101.06983). Both
@@ -53,7 +54,7 @@ def compute_gradients(
     features_BD = torch.cat(parts) if cached else parts[0]
 
     leaf_BD = features_BD.detach()
-    main_loss, grad_BD = model.classifier.step(leaf_BD, batch.positives, model.loss, 1.0 - auxiliary_weight)
+    main_loss, grad_BD = model.classifier.step(leaf_BD, batch.positives, model.loss, 1.0 - auxiliary_weight, update)
     auxiliary_loss = None
     if auxiliary is not None and auxiliary_weight > 0:
         auxiliary_loss, auxiliary_grad_BD = auxiliary.step(leaf_BD, batch.positives, model.loss, auxiliary_weight)
@@ -66,7 +67,7 @@ def compute_gradients(
             replay.restore(i)
             _encode(model, batch, start, stop, autocast).backward(grad_BD[start:stop])
     auxiliary_value = None if auxiliary_loss is None else auxiliary_loss.item()
-    return Outcome(main_loss.item(), auxiliary_value, leaf_BD, grad_BD)
+    return Outcome(main_loss.item(), auxiliary_value, grad_BD)
 
 
 def feature_parameters(model: XMCModel) -> Iterator[nn.Parameter]:

@@ -20,7 +20,6 @@ from xmc.config import NoAuxiliary, StandardParametrization, SuParParametrizatio
 from xmc.data import Corpus
 from xmc.model import XMCModel
 from xmc.model.classifier import FixedFanIn
-from xmc.ops.blocks import group_size
 from xmc.ops.fan_in import fan_in_linear
 from xmc.train.step import clip_gradients, compute_gradients
 from xmc.types import XMCError
@@ -149,20 +148,18 @@ def _change(training: build.Training, device: torch.device, steps: int, labels: 
             auxiliary_weight=0.0,
             micro_batch_size=training.plan.micro_batch_size,
             autocast=training.plan.autocast,
+            update=state.in_place_update,
         )
         clip_gradients(state.model, training.plan.clip_norm)
         state.optimizer_step()
-        state.zero_grad()
     return float((_logits(state.model, features_BD, labels) - before).abs().mean())
 
 
 @torch.no_grad()
 def _logits(model: XMCModel, features_BD: Tensor, labels: int) -> Tensor:
     """Of the first labels, in whole groups."""
-    layer = model.classifier
-    assert isinstance(layer, FixedFanIn)
-    size = group_size(layer.num_labels, len(layer.index))
-    groups = min(len(layer.index), -(-labels // size))
-    rows = slice(0, groups * size)
-    weight, index = (part[:, : layer.active].contiguous() for part in (layer.weight[rows], layer.index[:groups]))
-    return fan_in_linear(features_BD, weight, index, layer.bias[rows], backend=layer.backend).clone()
+    classifier = model.classifier
+    assert isinstance(classifier, FixedFanIn)
+    layer = classifier.connections
+    first = layer.part(slice(0, -(-labels // layer.group_size)))
+    return fan_in_linear(features_BD, first, backend=classifier.backend).clone()

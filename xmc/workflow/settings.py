@@ -11,7 +11,7 @@ from xmc.config import (
     BagEncoder,
     BenchmarkData,
     FixedFanInClassifier,
-    IdentityIntermediate,
+    LinearIntermediate,
     TopKastSparsity,
     TrainConfig,
     parse,
@@ -37,11 +37,11 @@ def with_recipe(config: C, given: Collection[str]) -> C:
         and isinstance(config.classifier, FixedFanInClassifier)
         and config.loss == "bce"
         and not isinstance(config.sparsity, TopKastSparsity)
-        and isinstance(config.intermediate, IdentityIntermediate)
     ):
         return config.model_copy(update={"recipe": "none"})
     width = config.encoder.width if is_given("encoder.width", keys) else None
-    chosen = [choice for choice in recommended(_facts(config), width) if not is_given(choice.key, keys)]
+    features = config.intermediate.width if isinstance(config.intermediate, LinearIntermediate) else None
+    chosen = [choice for choice in recommended(_facts(config), width, features) if not is_given(choice.key, keys)]
     values = config.model_dump(by_alias=True) | {"recipe": "none"}
     for choice in chosen:
         *above, last = choice.key.split(".")

@@ -16,7 +16,7 @@ from xmc.ops.bag import Bags, TableGradient, api, bag_sums, tf_idf
 THREADS = 1, 2, 3
 
 
-@pytest.fixture(params=["numba", "torch"], autouse=True)
+@pytest.fixture(params=["fused_cpu", "stock"], autouse=True)
 def back_end(request: pytest.FixtureRequest) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(api, "_serving", lambda _: api._module(request.param))
@@ -83,12 +83,12 @@ def test_terms_are_those_of_a_counter(problem: tuple[Tensor, Tensor, Tensor, int
 @settings(max_examples=60, deadline=None)
 def test_weights_are_tf_idf(problem: tuple[Tensor, Tensor, Tensor, int, int], seed: int) -> None:
     """To the bit those of torch's operators, and in float64 those of the formula."""
-    found = api._module("torch").count_terms(*problem)
+    found = api._module("stock").count_terms(*problem)
     documents, terms, counts = found[0], found[1], found[2] ** 3
     size = len(problem[0])
     idf = 10 * torch.rand(problem[4] + len(problem[2]), generator=torch.Generator().manual_seed(seed))
     weights = api._serving(idf).tf_idf(documents, terms, counts, idf, size)
-    assert torch.equal(weights, api._module("torch").tf_idf(documents, terms, counts, idf, size))
+    assert torch.equal(weights, api._module("stock").tf_idf(documents, terms, counts, idf, size))
     values = (1 + counts.double().log()) * idf[terms].double()
     length = torch.zeros(size).double().index_add_(0, documents, values**2).sqrt().clamp_min(1e-6)
     torch.testing.assert_close(weights.double(), values / length[documents], rtol=1e-5, atol=1e-6)

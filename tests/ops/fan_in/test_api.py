@@ -1,7 +1,6 @@
 import itertools
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -18,12 +17,11 @@ from ops.cases import (
     tolerance_of,
 )
 
-from xmc.ops.fan_in import fan_in_linear, fan_in_loss, fan_in_sgd_step, fan_in_topk, resolve_backend
-from xmc.ops.fan_in.impl import reference
-from xmc.ops.fan_in.impl import torch as tuned
+from xmc.ops.counter_rng import rounded
+from xmc.ops.fan_in import FanIn, fan_in_linear, fan_in_loss, fan_in_sgd_step, fan_in_topk, resolve_backend
+from xmc.ops.fan_in.impl import blockwise, reference
 from xmc.ops.losses import LOSSES
-from xmc.ops.random import rounded
-from xmc.types import LossName, Positives, StepOutput
+from xmc.types import InPlaceUpdate, LossName, Positives, StepOutput
 
 INTERPRETED = bool(os.environ.get("TRITON_INTERPRET"))
 
@@ -41,8 +39,8 @@ LOOSE = {"rtol": 1e-5, "atol": 1e-4}  # sums of a hundred terms in float32
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of 64 labels, so that small problems have several and a last one that is not full."""
-    monkeypatch.setattr(tuned, "_GATHERED_BYTES", 1)
-    monkeypatch.setattr(tuned, "_DENSIFIED_BYTES", {"cpu": 1})
+    monkeypatch.setattr(blockwise, "_GATHERED_BYTES", 1)
+    monkeypatch.setattr(blockwise, "_DENSIFIED_BYTES", {"cpu": 1})
     monkeypatch.setattr(reference, "_BLOCK", 50)
 
 
@@ -59,10 +57,9 @@ class Problem:
     density: float
     seed: int
 
-    def layer(self, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    def layer(self, dtype: torch.dtype) -> tuple[torch.Tensor, FanIn]:
         shape = (self.documents, self.n_labels, self.in_features, self.fan_in)
-        *layer, _ = random_layer(*shape, self.seed, duplicates=self.duplicates, group_size=self.group_size, dtype=dtype)
-        return tuple(layer)
+        return random_layer(*shape, self.seed, duplicates=self.duplicates, group_size=self.group_size, dtype=dtype)[:2]
 
     def positives(self) -> Positives:
         generator = torch.Generator().manual_seed(self.seed + 1)
@@ -86,20 +83,10 @@ def problems(draw: st.DrawFn) -> Problem:
     )
 
 
-def double(layer: Iterable[torch.Tensor]) -> list[torch.Tensor]:
-    return [t.double() if t.is_floating_point() else t for t in layer]
-
-
-def autograd(
-    features: torch.Tensor,
-    weight: torch.Tensor,
-    index: torch.Tensor,
-    bias: torch.Tensor,
-    positives: Positives,
-    loss: LossName,
-) -> StepOutput:
-    leaves = [t.clone().requires_grad_() for t in (features, weight, bias)]
-    total = naive_loss(naive_logits(leaves[0], leaves[1], index, leaves[2]), positives, loss)
+def autograd(features: torch.Tensor, layer: FanIn, positives: Positives, loss: LossName) -> StepOutput:
+    """In float64."""
+    leaves = [t.double().detach().clone().requires_grad_() for t in (features, layer.weight, layer.bias)]
+    total = naive_loss(naive_logits(leaves[0], replace(layer, weight=leaves[1], bias=leaves[2])), positives, loss)
     return StepOutput(total.detach(), *torch.autograd.grad(total, leaves))
 
 
@@ -116,9 +103,9 @@ def assert_outputs(actual: StepOutput, expected: StepOutput, tolerance: float) -
 @given(problem=problems())
 @settings(max_examples=examples(60))
 def test_loss_equals_autograd_of_the_dense_formula(backend: str, loss: LossName, problem: Problem) -> None:
-    layer, positives = problem.layer(dtype_of(backend)), problem.positives()
-    exact = autograd(*double(layer), positives, loss)
-    assert_outputs(fan_in_loss(*layer, positives, loss, backend=backend), exact, tolerance_of(backend))
+    given, positives = problem.layer(dtype_of(backend)), problem.positives()
+    exact = autograd(*given, positives, loss)
+    assert_outputs(fan_in_loss(*given, positives, loss, backend=backend), exact, tolerance_of(backend))
     single = fan_in_loss(*problem.layer(torch.float32), positives, loss, backend=backend)
     assert all(getattr(single, name).dtype == torch.float32 for name in StepOutput.__slots__)
     assert_outputs(single, exact, 1e-5)
@@ -129,10 +116,10 @@ def test_loss_equals_autograd_of_the_dense_formula(backend: str, loss: LossName,
 @given(problem=problems())
 @settings(max_examples=examples(30))
 def test_error_in_single_precision_is_that_of_the_reference(backend: str, loss: LossName, problem: Problem) -> None:
-    layer, positives = problem.layer(torch.float32), problem.positives()
-    exact = autograd(*double(layer), positives, loss)
-    ours = fan_in_loss(*layer, positives, loss, backend=backend)
-    specified = fan_in_loss(*layer, positives, loss, backend="reference")
+    given, positives = problem.layer(torch.float32), problem.positives()
+    exact = autograd(*given, positives, loss)
+    ours = fan_in_loss(*given, positives, loss, backend=backend)
+    specified = fan_in_loss(*given, positives, loss, backend="reference")
     for name in StepOutput.__slots__:
         wanted = getattr(exact, name)
         rounding = 16 * torch.finfo(torch.float32).eps * max(1.0, float(wanted.abs().max()))
@@ -145,16 +132,18 @@ def test_error_in_single_precision_is_that_of_the_reference(backend: str, loss: 
 @given(problem=problems(), weight_decay=st.sampled_from([0.0, 0.1]))
 @settings(max_examples=examples(30))
 def test_sgd_step_is_the_gradient_applied(backend: str, loss: LossName, problem: Problem, weight_decay: float) -> None:
-    features, weight, index, bias = problem.layer(dtype_of(backend))
+    features, layer = problem.layer(dtype_of(backend))
     positives, tolerance = problem.positives(), tolerance_of(backend)
-    exact = autograd(*double((features, weight, index, bias)), positives, loss)
-    before = weight.to(torch.float64, copy=True), bias.to(torch.float64, copy=True)
+    exact = autograd(features, layer, positives, loss)
+    before = layer.weight.to(torch.float64, copy=True), layer.bias.to(torch.float64, copy=True)
     value, grad_features = fan_in_sgd_step(
-        features, weight, index, bias, positives, loss, lr=0.5, weight_decay=weight_decay, backend=backend
+        features, layer, positives, loss, InPlaceUpdate(0.5, weight_decay), backend=backend
     )
     stepped = (1 - 0.5 * weight_decay) * before[0] - 0.5 * exact.grad_weight, before[1] - 0.5 * exact.grad_bias
     assert_outputs(
-        StepOutput(value, grad_features, weight, bias), StepOutput(exact.loss, exact.grad_features, *stepped), tolerance
+        StepOutput(value, grad_features, layer.weight, layer.bias),
+        StepOutput(exact.loss, exact.grad_features, *stepped),
+        tolerance,
     )
 
 
@@ -162,14 +151,14 @@ def test_sgd_step_is_the_gradient_applied(backend: str, loss: LossName, problem:
 @pytest.mark.parametrize("group_size", [1, 16])
 def test_bfloat16_weights_are_rounded_by_seed_step_label_and_slot(backend: str, group_size: int) -> None:
     """The update is that of float32, up or down to a neighbour; the same for every back end but where sums differ."""
-    *layer, generator = random_layer(5, 90, 16, 4, 0, group_size=group_size, dtype=torch.float32)
-    features, weight, index, bias = layer
+    features, single, generator = random_layer(5, 90, 16, 4, 0, group_size=group_size, dtype=torch.float32)
     positives = random_positives(5, 90, 0.1, generator)
-    half = weight.bfloat16()
-    exact = autograd(*double((features, half, index, bias)), positives, "bce")
+    half = single.weight.bfloat16()
+    layer = replace(single, weight=half)
+    exact = autograd(features, layer, positives, "bce")
     stepped = half.double() - 0.5 * exact.grad_weight
-    fan_in_sgd_step(features, half, index, bias, positives, "bce", lr=0.5, seed=3, step=7, backend=backend)
-    assert half.dtype == torch.bfloat16 and bias.dtype == torch.float32
+    fan_in_sgd_step(features, layer, positives, "bce", InPlaceUpdate(0.5, seed=3, step=7), backend=backend)
+    assert half.dtype == torch.bfloat16 and layer.bias.dtype == torch.float32
     assert ((half.double() - stepped).abs() <= 2**-7 * stepped.abs() + 1e-6).all()
     assert (half == rounded(stepped.float(), torch.bfloat16, (3, 7), 0)).double().mean() > 0.98
 
@@ -181,36 +170,34 @@ def test_bfloat16_weights_are_rounded_by_seed_step_label_and_slot(backend: str, 
 def test_sgd_step_touches_nothing_where_numbers_are_broken(
     backend: str, loss: LossName, where: str, bad: float
 ) -> None:
-    features, weight, index, bias, generator = random_layer(3, 150, 16, 4, 0, dtype=dtype_of(backend))
-    {"features": features, "weight": weight, "bias": bias}[where].view(-1)[7 % 3] = bad
-    before = weight.clone(), bias.clone()
+    features, layer, generator = random_layer(3, 150, 16, 4, 0, dtype=dtype_of(backend))
+    {"features": features, "weight": layer.weight, "bias": layer.bias}[where].view(-1)[7 % 3] = bad
+    before = layer.weight.clone(), layer.bias.clone()
     positives = random_positives(3, 150, 0.1, generator)
-    value, grad_features = fan_in_sgd_step(
-        features, weight, index, bias, positives, loss, lr=0.1, weight_decay=0.1, backend=backend
-    )
+    value, grad_features = fan_in_sgd_step(features, layer, positives, loss, InPlaceUpdate(0.1, 0.1), backend=backend)
     assert value.isnan() and grad_features.isnan().all()
-    assert torch.equal(weight.nan_to_num(), before[0].nan_to_num())
-    assert torch.equal(bias.nan_to_num(), before[1].nan_to_num())
+    assert torch.equal(layer.weight.nan_to_num(), before[0].nan_to_num())
+    assert torch.equal(layer.bias.nan_to_num(), before[1].nan_to_num())
 
 
 @backends
 @losses
 @pytest.mark.parametrize("where", ["features", "weight", "bias"])
 def test_nan_in_is_a_nan_loss(backend: str, loss: LossName, where: str) -> None:
-    features, weight, index, bias, generator = random_layer(3, 150, 16, 16, 0, dtype=dtype_of(backend))
-    {"features": features, "weight": weight, "bias": bias}[where].view(-1)[5] = torch.nan
+    features, layer, generator = random_layer(3, 150, 16, 16, 0, dtype=dtype_of(backend))
+    {"features": features, "weight": layer.weight, "bias": layer.bias}[where].view(-1)[5] = torch.nan
     positives = random_positives(3, 150, 0.1, generator)
-    assert fan_in_loss(features, weight, index, bias, positives, loss, backend=backend).loss.isnan()
+    assert fan_in_loss(features, layer, positives, loss, backend=backend).loss.isnan()
 
 
 @backends
 @given(problem=problems())
 @settings(max_examples=examples(40))
 def test_linear_has_the_gradients_of_the_dense_formula(backend: str, problem: Problem) -> None:
-    features, weight, index, bias = problem.layer(dtype_of(backend))
-    leaves = [t.requires_grad_() for t in (features, weight, bias)]
-    logits = fan_in_linear(features, weight, index, bias, backend=backend)
-    expected = naive_logits(features, weight, index, bias)
+    features, layer = problem.layer(dtype_of(backend))
+    leaves = [t.requires_grad_() for t in (features, layer.weight, layer.bias)]
+    logits = fan_in_linear(features, layer, backend=backend)
+    expected = naive_logits(features, layer)
     torch.testing.assert_close(logits, expected, **LOOSE)
     generator = torch.Generator().manual_seed(problem.seed + 2)
     incoming = torch.randn(logits.shape, generator=generator, dtype=logits.dtype)
@@ -221,9 +208,9 @@ def test_linear_has_the_gradients_of_the_dense_formula(backend: str, problem: Pr
 @pytest.mark.parametrize("backend", ["torch", "reference"])
 @pytest.mark.parametrize("fan_in", [4, 12])
 def test_linear_passes_gradcheck(backend: str, fan_in: int) -> None:
-    features, weight, index, bias, _ = random_layer(3, 70, 16, fan_in, 0)
-    leaves = (features.requires_grad_(), weight.requires_grad_(), bias.requires_grad_())
-    assert torch.autograd.gradcheck(lambda f, w, b: fan_in_linear(f, w, index, b, backend=backend), leaves)
+    features, layer, _ = random_layer(3, 70, 16, fan_in, 0)
+    leaves = (features.requires_grad_(), layer.weight.requires_grad_(), layer.bias.requires_grad_())
+    assert torch.autograd.gradcheck(lambda f, w, b: fan_in_linear(f, FanIn(w, layer.index, b), backend=backend), leaves)
 
 
 @backends
@@ -231,32 +218,30 @@ def test_linear_passes_gradcheck(backend: str, fan_in: int) -> None:
 @pytest.mark.parametrize("fan_in", [4, 12])
 def test_active_slots(backend: str, loss: LossName, fan_in: int) -> None:
     """Output and feature gradient as if only the first slots existed, weight gradient of all slots."""
-    features, weight, index, bias, generator = random_layer(5, 150, 16, fan_in, 0, dtype=dtype_of(backend))
+    features, whole, generator = random_layer(5, 150, 16, fan_in, 0, dtype=dtype_of(backend))
     positives = random_positives(5, 150, 0.1, generator)
-    active = fan_in // 2
-    out = fan_in_loss(features, weight, index, bias, positives, loss, active=active, backend=backend)
-    masked = weight.clone()
-    masked[:, active:] = 0
-    exact = autograd(*double((features, masked, index, bias)), positives, loss)
-    assert_outputs(out, exact, tolerance_of(backend))
-    ranked = fan_in_topk(features, weight, index, bias, 7, active=active, backend=backend)
-    first = naive_logits(features, masked, index, bias)
+    layer, masked = replace(whole, active=fan_in // 2), replace(whole, weight=whole.weight.clone())
+    masked.weight[:, layer.n_active :] = 0
+    out = fan_in_loss(features, layer, positives, loss, backend=backend)
+    assert_outputs(out, autograd(features, masked, positives, loss), tolerance_of(backend))
+    ranked = fan_in_topk(features, layer, 7, backend=backend)
+    first = naive_logits(features, masked)
     assert torch.equal(ranked.labels, first.float().sort(dim=1, descending=True, stable=True).indices[:, :7])
 
 
 @backends
 @losses
 def test_shards_sum_up_to_the_whole(backend: str, loss: LossName) -> None:
-    features, weight, index, bias, generator = random_layer(4, 150, 16, 3, 0, dtype=dtype_of(backend))
+    features, layer, generator = random_layer(4, 150, 16, 3, 0, dtype=dtype_of(backend))
     positives = random_positives(4, 150, 0.1, generator)
-    whole = fan_in_loss(features, weight, index, bias, positives, loss, backend=backend)
-    best = fan_in_topk(features, weight, index, bias, 5, backend=backend)
+    whole = fan_in_loss(features, layer, positives, loss, backend=backend)
+    best = fan_in_topk(features, layer, 5, backend=backend)
     bounds = [0, 40, 41, 150]
     parts, tops = [], []
     for first, last in itertools.pairwise(bounds):
-        shard = (features, weight[first:last], index[first:last], bias[first:last])
-        parts.append(fan_in_loss(*shard, positives, loss, label_offset=first, backend=backend))
-        tops.append(fan_in_topk(*shard, 5, label_offset=first, backend=backend))
+        shard = layer.part(slice(first, last))
+        parts.append(fan_in_loss(features, shard, positives, loss, backend=backend))
+        tops.append(fan_in_topk(features, shard, 5, backend=backend))
     assert_outputs(
         StepOutput(
             torch.stack([p.loss for p in parts]).sum(),
@@ -279,10 +264,9 @@ def test_extreme_logits_stay_finite(backend: str, loss: LossName) -> None:
     weight = torch.full((130, 1), 1e4)
     index = torch.zeros(130, 1, dtype=torch.int16)
     positives = make_positives([[0, 129], [0, 64]])
-    layer = (features, weight, index, torch.zeros(130))
-    out = fan_in_loss(*layer, positives, loss, backend=backend)
-    exact = autograd(*(t if t is index else t.double() for t in layer), positives, loss)
-    assert_outputs(out, exact, 1e-6)
+    layer = FanIn(weight, index, torch.zeros(130))
+    out = fan_in_loss(features, layer, positives, loss, backend=backend)
+    assert_outputs(out, autograd(features, layer, positives, loss), 1e-6)
     assert torch.isfinite(out.grad_features).all()
 
 
@@ -290,11 +274,11 @@ def test_extreme_logits_stay_finite(backend: str, loss: LossName) -> None:
 @given(problem=problems(), k=st.sampled_from([1, 4, 200]))
 @settings(max_examples=examples(30))
 def test_topk_equals_a_stable_sort(backend: str, problem: Problem, k: int) -> None:
-    features, weight, index, bias = problem.layer(dtype_of(backend))
+    features, layer = problem.layer(dtype_of(backend))
     # Small integers: exact sums, many ties.
-    rounded = (features.round(), weight.round(), index, bias.round())
-    ranked = fan_in_topk(*rounded, k, label_offset=1000, backend=backend)
-    scores, labels = naive_logits(*rounded).float().sort(dim=1, descending=True, stable=True)
+    features, layer = features.round(), FanIn(layer.weight.round(), layer.index, layer.bias.round(), label_offset=1000)
+    ranked = fan_in_topk(features, layer, k, backend=backend)
+    scores, labels = naive_logits(features, layer).float().sort(dim=1, descending=True, stable=True)
     n = min(k, problem.n_labels)
     assert ranked.labels.shape == ranked.scores.shape == (problem.documents, k)
     assert torch.equal(ranked.labels[:, :n], labels[:, :n] + 1000) and torch.equal(ranked.scores[:, :n], scores[:, :n])
@@ -305,23 +289,22 @@ def test_topk_equals_a_stable_sort(backend: str, problem: Problem, k: int) -> No
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("backend", [b for b in SERVING if b not in ("numba", "triton")])
 def test_half_precision_features(backend: str, dtype: torch.dtype, fan_in: int) -> None:
-    features, weight, index, bias, generator = random_layer(4, 100, 40, fan_in, 0)
+    features, double, generator = random_layer(4, 100, 40, fan_in, 0)
     positives = random_positives(4, 100, 0.1, generator)
-    features = features.to(dtype)
-    out = fan_in_loss(features, weight.float(), index, bias.float(), positives, "bce", backend=backend)
+    features, layer = features.to(dtype), FanIn(double.weight.float(), double.index, double.bias.float())
+    out = fan_in_loss(features, layer, positives, "bce", backend=backend)
     assert (out.grad_features.dtype, out.grad_weight.dtype) == (dtype, torch.float32)
-    assert_outputs(out, autograd(features.double(), weight, index, bias, positives, "bce"), 0.03)
-    assert fan_in_topk(features, weight.float(), index, bias.float(), 3, backend=backend).scores.dtype == torch.float32
+    assert_outputs(out, autograd(features, double, positives, "bce"), 0.03)
+    assert fan_in_topk(features, layer, 3, backend=backend).scores.dtype == torch.float32
 
 
 @backends
 def test_wide_features_take_a_32_bit_index(backend: str) -> None:
-    features, weight, index, bias, generator = random_layer(2, 5, 40_000, 3, 0, dtype=dtype_of(backend))
-    assert index.dtype == torch.int32 and int(index.max()) > 32_767
+    features, layer, generator = random_layer(2, 5, 40_000, 3, 0, dtype=dtype_of(backend))
+    assert layer.index.dtype == torch.int32 and int(layer.index.max()) > 32_767
     positives = random_positives(2, 5, 0.5, generator)
-    out = fan_in_loss(features, weight, index, bias, positives, "bce", backend=backend)
-    exact = autograd(*double((features, weight, index, bias)), positives, "bce")
-    assert_outputs(out, exact, tolerance_of(backend))
+    out = fan_in_loss(features, layer, positives, "bce", backend=backend)
+    assert_outputs(out, autograd(features, layer, positives, "bce"), tolerance_of(backend))
 
 
 @pytest.mark.parametrize("backend", [b for b in SERVING if b != "reference"])
@@ -332,23 +315,23 @@ def test_same_bits_run_after_run_and_for_any_number_of_threads(
     backend: str, loss: LossName, documents: int, fan_in: int, group_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What numba and the gathered form promise (its budget is set back to a size at which threads share a block)."""
-    monkeypatch.setattr(tuned, "_GATHERED_BYTES", 4 << 20)
+    monkeypatch.setattr(blockwise, "_GATHERED_BYTES", 4 << 20)
     n_labels, counts = (37, (1, 2)) if backend == "triton" else (5001, (1, 2, 3, 1))  # its interpreter is slow
-    *layer, generator = random_layer(documents, n_labels, 192, fan_in, 0, group_size=group_size, dtype=torch.float32)
+    shape = (documents, n_labels, 192, fan_in)
+    features, layer, generator = random_layer(*shape, 0, group_size=group_size, dtype=torch.float32)
     positives = random_positives(documents, n_labels, 0.001, generator)
-    features, weight, index, bias = layer
     threads = torch.get_num_threads()
     runs: list[list[torch.Tensor]] = []
     try:
         for n in counts:
             torch.set_num_threads(n)
-            out = fan_in_loss(*layer, positives, loss, backend=backend)
-            top = fan_in_topk(*layer, 5, backend=backend)
-            moved = weight.clone(), bias.clone()
-            step = fan_in_sgd_step(features, moved[0], index, moved[1], positives, loss, lr=0.1, backend=backend)
-            logits = fan_in_linear(*layer, backend=backend)
+            out = fan_in_loss(features, layer, positives, loss, backend=backend)
+            top = fan_in_topk(features, layer, 5, backend=backend)
+            moved = replace(layer, weight=layer.weight.clone(), bias=layer.bias.clone())
+            step = fan_in_sgd_step(features, moved, positives, loss, InPlaceUpdate(0.1), backend=backend)
+            logits = fan_in_linear(features, layer, backend=backend)
             outputs = [getattr(out, name) for name in StepOutput.__slots__]
-            runs.append([*outputs, top.labels, top.scores, *moved, *step, logits])
+            runs.append([*outputs, top.labels, top.scores, moved.weight, moved.bias, *step, logits])
     finally:
         torch.set_num_threads(threads)
     for results in runs[1:]:
@@ -356,10 +339,10 @@ def test_same_bits_run_after_run_and_for_any_number_of_threads(
 
 
 def test_parameters_of_a_model_leave_no_graph() -> None:
-    features, weight, index, bias, generator = random_layer(2, 5, 16, 3, 0)
+    features, layer, generator = random_layer(2, 5, 16, 3, 0)
     positives = random_positives(2, 5, 0.5, generator)
-    weight, bias = torch.nn.Parameter(weight), torch.nn.Parameter(bias)
-    out = fan_in_loss(features.requires_grad_(), weight, index, bias, positives, "bce")
+    learning = replace(layer, weight=torch.nn.Parameter(layer.weight), bias=torch.nn.Parameter(layer.bias))
+    out = fan_in_loss(features.requires_grad_(), learning, positives, "bce")
     assert not any(getattr(out, name).requires_grad for name in StepOutput.__slots__)
 
 

@@ -39,18 +39,19 @@ def test_a_rehearsal_changes_nothing_of_the_work() -> None:
     """What is timed before the first launch is the same call on copies of the first labels."""
     import torch
 
-    from xmc.ops.fan_in.impl import triton as back_end
+    from xmc.ops.fan_in import FanIn
+    from xmc.ops.fan_in.impl import fused_gpu
     from xmc.sparsity import init_index
 
-    n_labels, fan_in, width, batch = back_end._REHEARSED + 70, 3, 20, 4
+    n_labels, fan_in, width, batch = fused_gpu._REHEARSED + 70, 3, 20, 4
     features, weight = torch.randn(batch, width), torch.randn(n_labels, fan_in)
     index, bias = init_index(-(-n_labels // 32), fan_in, width, 0), torch.zeros(n_labels)
-    sums = back_end._FixedPoint(features, weight, torch.ones(()))
+    layer = FanIn(weight, index, bias)
+    sums = fused_gpu._FixedPoint(features, layer, torch.ones(()))
     grads = torch.zeros(n_labels, fan_in), torch.zeros(n_labels)
-    work = back_end._Work(features, weight, index, bias, fan_in, 32, sums=sums, grads=grads)
-    trial = work.rehearsal()
-    assert len(trial.weight) == back_end._REHEARSED == 32 * len(trial.index)
+    trial = fused_gpu._Work(features, layer, sums=sums, grads=grads).rehearsal()
+    assert len(trial.layer) == fused_gpu._REHEARSED == 32 * len(trial.layer.index)
     assert trial.sums is not None and trial.grads is not None
-    for written in (trial.weight, trial.bias, trial.sums.integers, *trial.grads):
+    for written in (trial.layer.weight, trial.layer.bias, trial.sums.integers, *trial.grads):
         written.fill_(7)
     assert not any((kept == 7).any() for kept in (weight, bias, sums.integers, *grads))

@@ -56,7 +56,7 @@ def count_terms(
     are no words. Returns documents int64 [E], terms int64 [E] (a word's id, or vocab_size + a bigram's place) and
     counts int64 [E], sorted by document, term.
     """
-    found: tuple[Tensor, Tensor, Tensor] = _module("numba" if ids_BT.device.type == "cpu" else "torch").count_terms(
+    found: tuple[Tensor, Tensor, Tensor] = _module("fused_cpu" if ids_BT.device.type == "cpu" else "stock").count_terms(
         ids_BT.contiguous(), mask_BT.contiguous(), bigrams, first_word, vocab_size
     )
     return found
@@ -144,9 +144,9 @@ class TableGradient:
 
 
 def _serving(table: Tensor) -> Any:
-    """numba serves float32 on the CPU, torch all else."""
+    """Kernels serve float32 on the CPU, stock operators all else."""
     compiled = table.device.type == "cpu" and table.dtype == torch.float32 and table.is_contiguous()
-    return _module("numba" if compiled else "torch")
+    return _module("fused_cpu" if compiled else "stock")
 
 
 @functools.cache

@@ -1,10 +1,12 @@
 """Fixed fan-in sparse output layer: loss and gradients, a step in place, top-k, and logits with autograd."""
 
 from xmc.ops.fan_in.api import BACKENDS, fan_in_linear, fan_in_loss, fan_in_sgd_step, fan_in_topk, resolve_backend
+from xmc.ops.fan_in.layer import FanIn
 from xmc.ops.fan_in.validation import check_distinct_columns, index_dtype
 
 __all__ = [
     "BACKENDS",
+    "FanIn",
     "check_distinct_columns",
     "fan_in_linear",
     "fan_in_loss",

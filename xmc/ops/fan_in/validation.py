@@ -10,10 +10,14 @@ from typing import NoReturn
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
-from xmc.ops.blocks import group_size
+from xmc.ops.fan_in.layer import FanIn
 from xmc.ops.losses import LOSSES, wide
-from xmc.types import Positives
+from xmc.types import InPlaceUpdate, Positives
+
+# Of each index whose columns were checked: the state it had, and D.
+_CHECKED = WeakTensorKeyDictionary()
 
 
 def index_dtype(in_features: int) -> torch.dtype:
@@ -21,25 +25,33 @@ def index_dtype(in_features: int) -> torch.dtype:
     return torch.int16 if in_features <= torch.iinfo(torch.int16).max else torch.int32
 
 
-def check_fan_in(features: Tensor, weight: Tensor, index: Tensor, bias: Tensor) -> None:
-    """Check features [B, D], weight [L, K], index [G, K] and bias [L] against each other; the columns are left."""
+def check_fan_in(features: Tensor, layer: FanIn) -> None:
+    """Check features [B, D] and the layer against each other."""
     check_features(features)
-    check_weight(features, weight, bias)
-    n_labels, fan_in = weight.shape
-    in_features = features.shape[1]
-    if fan_in > in_features:
-        _fail("weight", f"fan-in K <= D = {in_features}", f"K = {fan_in}")
-    _check_tensor("index", index, (None, fan_in), [index_dtype(in_features)], features.device)
-    n_groups = len(index)
-    if n_groups > n_labels or -(-n_labels // group_size(n_labels, n_groups)) != n_groups:
+    check_weight(features, layer.weight, layer.bias)
+    n_labels, in_features = len(layer), features.shape[1]
+    if layer.fan_in > in_features:
+        _fail("weight", f"fan-in K <= D = {in_features}", f"K = {layer.fan_in}")
+    _check_tensor("index", layer.index, (None, layer.fan_in), [index_dtype(in_features)], features.device)
+    n_groups = len(layer.index)
+    if n_groups > n_labels or -(-n_labels // layer.group_size) != n_groups:
         _fail("index", f"a row for each of the {n_labels} labels, or for each group of n of them", f"{n_groups} rows")
+    if layer.active is not None:
+        check_integer("active", layer.active, 1, layer.fan_in)
+    check_label_offset(layer.label_offset, n_labels)
+    _check_columns(layer.index, in_features)
 
 
-def check_columns(index: Tensor, in_features: int) -> None:
-    """Check that the columns lie in [0, D)."""
-    low, high = (int(bound) for bound in index.aminmax())
+def _check_columns(index: Tensor, in_features: int) -> None:
+    """Check that the columns lie in [0, D), unless the index is as it was when they did."""
+    state = None if index.is_inference() else (index._version, index.data_ptr(), index.shape, in_features)
+    if state is not None and _CHECKED.get(index) == state:
+        return
+    low, high = torch.stack(index.aminmax()).tolist()
     if low < 0 or high >= in_features:
         _fail("index", f"columns in [0, {in_features})", f"columns from {low} to {high}")
+    if state is not None:
+        _CHECKED[index] = state
 
 
 def check_distinct_columns(index: Tensor, in_features: int) -> None:
@@ -71,11 +83,13 @@ def check_positives(positives: Positives, n_documents: int, device: torch.device
         _fail("positives", f"one row for each of the {n_documents} documents", f"{len(positives)} rows")
     for name, tensor in (("positives.offsets", positives.offsets), ("positives.labels", positives.labels)):
         _check_tensor(name, tensor, (None,), [torch.int64], device, allow_empty=True)
-    offsets, n_labels = positives.offsets, positives.labels.numel()
-    if int(offsets[0]) != 0 or int(offsets[-1]) != n_labels or bool((offsets.diff() < 0).any()):
-        _fail("positives.offsets", f"an ascending run from 0 to {n_labels}", f"{offsets.tolist()[:8]}...")
-    if n_labels and int(positives.labels.min()) < 0:
-        _fail("positives.labels", "labels >= 0", f"label {int(positives.labels.min())}")
+    offsets, labels = positives.offsets, positives.labels
+    lowest = labels.min() if len(labels) else labels.new_zeros(())
+    first, last, step, label = torch.stack([offsets[0], offsets[-1], offsets.diff().min(), lowest]).tolist()
+    if first != 0 or last != len(labels) or step < 0:
+        _fail("positives.offsets", f"an ascending run from 0 to {len(labels)}", f"{offsets.tolist()[:8]}...")
+    if label < 0:
+        _fail("positives.labels", "labels >= 0", f"label {label}")
 
 
 def check_loss(loss: str) -> None:
@@ -101,13 +115,13 @@ def check_rate(name: str, value: float) -> None:
         _fail(name, f"a finite number >= 0, at most {_LARGEST:.2g}", repr(value))
 
 
-def check_update(lr: float, weight_decay: float, seed: int, step: int) -> None:
+def check_update(update: InPlaceUpdate) -> None:
     """Check what an update in place is told beside its gradient."""
-    check_rate("lr", lr)
-    check_rate("weight_decay", weight_decay)
-    check_rate("lr * weight_decay", lr * weight_decay)
-    check_integer("seed", seed, 0, 2**64 - 1)
-    check_integer("step", step, 0, 2**64 - 1)
+    check_rate("lr", update.lr)
+    check_rate("weight_decay", update.weight_decay)
+    check_rate("lr * weight_decay", update.lr * update.weight_decay)
+    check_integer("seed", update.seed, 0, 2**64 - 1)
+    check_integer("step", update.step, 0, 2**64 - 1)
 
 
 def check_written(written: dict[str, Tensor], read: dict[str, Tensor]) -> None:

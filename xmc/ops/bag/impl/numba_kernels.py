@@ -1,4 +1,4 @@
-"""The numba kernels: ranges of documents or bags; see `numba.py`.
+"""The numba kernels: ranges of documents or bags; see `fused_cpu.py`.
 
 table float32 [R, D]; offsets int64 [B + 1], rows int64 [E] and weights float32 [E] are those of `Bags`. What
 reads a table returns False, and ends, where a row lies outside it.

@@ -1,1 +1,1 @@
-"""Back ends of the op: modules with the functions `lacks`, `linear`, `linear_backward`, `loss` and `topk`."""
+"""Back ends of the op, each a `Backend` in a module of its own."""

@@ -1,4 +1,4 @@
-"""Microkernels of the numba back end over rows: losses, updates, sums and comparisons. See `microkernels.py`."""
+"""Microkernels of the numba back end over rows: losses, updates, sums and a comparison. See `microkernels.py`."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -121,42 +121,6 @@ def any_above(typing, rows, row, width, thresholds):
 
         (found,) = loop(builder, _I64(0), builder.sdiv(values[2], _I64(e.lanes)), [bits(0)], vector)
         return builder.icmp_unsigned("!=", found, bits(0))
-
-    return types.boolean(*arguments), emit
-
-
-@intrinsic
-def all_below(typing, index, first, last, limit):
-    """Whether all columns of the groups [first, last) lie in [0, limit)."""
-    arguments = (index, first, last, limit)
-
-    def emit(context: Any, builder: Any, signature: Any, values: Any) -> Value:
-        b, bits = builder, index.dtype.bitwidth
-        number, lanes = ir.IntType(bits), 512 // bits
-        vector = ir.VectorType(number, lanes)
-        array = context.make_array(index)(context, b, values[0])
-        fan_in = b.extract_value(array.shape, 1)
-        start, count = b.gep(array.data, [b.mul(values[1], fan_in)]), b.mul(b.sub(values[2], values[1]), fan_in)
-        whole = b.sdiv(count, _I64(lanes))
-        bound = b.trunc(values[3], number)
-
-        def columns(at: Value, kind: ir.Type) -> Value:
-            value = b.load(b.bitcast(b.gep(start, [at]), kind.as_pointer()))
-            value.align = bits // 8
-            return value
-
-        def several(i: Value, highest: list[Value]) -> list[Value]:
-            seen = columns(b.mul(i, _I64(lanes)), vector)  # without sign: a negative one is higher than any limit
-            return [b.select(b.icmp_unsigned(">", seen, highest[0]), seen, highest[0])]
-
-        def one(i: Value, outside: list[Value]) -> list[Value]:
-            return [b.or_(outside[0], b.icmp_unsigned(">=", columns(i, number), bound))]
-
-        (highest,) = loop(b, _I64(0), whole, [ir.Constant(vector, [0] * lanes)], several)
-        (outside,) = loop(b, b.mul(whole, _I64(lanes)), count, [ir.IntType(1)(0)], one)
-        for lane in range(lanes):
-            outside = b.or_(outside, b.icmp_unsigned(">=", b.extract_element(highest, ir.IntType(32)(lane)), bound))
-        return b.not_(outside)
 
     return types.boolean(*arguments), emit
 

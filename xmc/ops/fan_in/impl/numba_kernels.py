@@ -1,4 +1,4 @@
-"""The numba kernels: ranges of labels; see `numba.py`.
+"""The numba kernels: ranges of labels; see `fused_cpu.py`.
 
 Every array is C-contiguous: table and buffer [D, W], the features transposed and the batch padded to W lanes; index
 [G, K]; weight and grad_weight [L, K]; rows [n, W] hold logits, then their gradients. `size` is the labels of a group.
@@ -12,7 +12,7 @@ from xmc.ops.fan_in.impl import elementwise, microkernels, vectors
 
 _BLOCK = 16  # labels that pass through each stage together, about
 _FLUSH = 64  # labels whose losses are summed in float32
-_CHECKED = 128  # groups whose columns are checked at once, soon enough to find them in the nearest cache when used
+_GROUPS_AT_ONCE = 128  # whose logits of a single document are formed together
 
 
 _kernel = kernel(__file__, elementwise.__file__, microkernels.__file__, vectors.__file__)
@@ -103,7 +103,7 @@ def pass_range(
 @register_jitable(inline="always")
 def read_block_of(size, width):
     """Labels whose logits are formed together where nothing but logits is asked for: whole groups of `size`."""
-    return size * _CHECKED if width == 1 else size
+    return size * _GROUPS_AT_ONCE if width == 1 else size
 
 
 @register_jitable(inline="always")
@@ -118,46 +118,37 @@ def _read(table, index, group, weight, bias, row, labels, size, active, logits, 
 
 @_kernel
 def topk_range(table, rows, index, weight, bias, size, active, first, last, best_scores, best_labels):
-    """The best labels of [first, last) for each document, in descending order; equal scores by ascending label.
-
-    Returns False, and ends, where a column lies outside the table.
-    """
+    """The best labels of [first, last) for each document, in descending order; equal scores by ascending label."""
     width, (batch, k) = table.shape[1], best_scores.shape
     best_scores[:] = -np.inf
     best_labels[:] = -1
     thresholds = np.full(width, np.inf, np.float32)
-    group, block = first // size, read_block_of(size, width)
-    for checked in range(first, last, _CHECKED * size):
-        stop = min(checked + _CHECKED * size, last)
-        if not elementwise.all_below(index, group, (stop + size - 1) // size, len(table)):
-            return False
-        for start in range(checked, stop, block):
-            labels = min(block, stop - start)
-            _read(table, index, group, weight, bias, start, labels, size, active, rows, 0)
-            group += block // size
-            for j in range(labels):
-                seen = start + j - first
-                if seen >= k and width > 1 and not elementwise.any_above(rows, j, width, thresholds):
+    block = read_block_of(size, width)
+    for start in range(first, last, block):
+        labels = min(block, last - start)
+        _read(table, index, start // size, weight, bias, start, labels, size, active, rows, 0)
+        for j in range(labels):
+            seen = start + j - first
+            if seen >= k and width > 1 and not elementwise.any_above(rows, j, width, thresholds):
+                continue
+            for b in range(batch):
+                score = rows[j, b]
+                if np.isnan(score):
+                    score = np.float32(-np.inf)
+                if seen < k:
+                    place = seen
+                elif score > thresholds[b]:
+                    place = k - 1
+                else:
                     continue
-                for b in range(batch):
-                    score = rows[j, b]
-                    if np.isnan(score):
-                        score = np.float32(-np.inf)
-                    if seen < k:
-                        place = seen
-                    elif score > thresholds[b]:
-                        place = k - 1
-                    else:
-                        continue
-                    while place > 0 and best_scores[b, place - 1] < score:
-                        best_scores[b, place] = best_scores[b, place - 1]
-                        best_labels[b, place] = best_labels[b, place - 1]
-                        place -= 1
-                    best_scores[b, place] = score
-                    best_labels[b, place] = start + j
-                    if seen >= k - 1:
-                        thresholds[b] = best_scores[b, k - 1]
-    return True
+                while place > 0 and best_scores[b, place - 1] < score:
+                    best_scores[b, place] = best_scores[b, place - 1]
+                    best_labels[b, place] = best_labels[b, place - 1]
+                    place -= 1
+                best_scores[b, place] = score
+                best_labels[b, place] = start + j
+                if seen >= k - 1:
+                    thresholds[b] = best_scores[b, k - 1]
 
 
 @_kernel
@@ -183,22 +174,18 @@ def merge_ranges(scores, labels, label_offset, best_scores, best_labels):
 
 
 @_kernel
-def linear_range(table, index, weight, bias, size, first, last, logits):
-    """Logits of the labels [first, last), one row [W] each. Returns False where a column lies outside the table."""
-    group, block = first // size, read_block_of(size, table.shape[1])
-    for checked in range(first, last, _CHECKED * size):
-        stop = min(checked + _CHECKED * size, last)
-        if not elementwise.all_below(index, group, (stop + size - 1) // size, len(table)):
-            return False
-        for row in range(checked, stop, block):
-            labels = min(block, stop - row)
-            _read(table, index, group, weight, bias, row, labels, size, weight.shape[1], logits, row)
-            group += block // size
-    return True
+def linear_range(table, index, weight, bias, size, active, first, last, logits):
+    """Logits of the labels [first, last), one row [W] each."""
+    block = read_block_of(size, table.shape[1])
+    for row in range(first, last, block):
+        labels = min(block, last - row)
+        _read(table, index, row // size, weight, bias, row, labels, size, active, logits, row)
 
 
 @_kernel
-def linear_backward_range(table, buffer, rows, index, weight, size, first, last, gradient, grad_weight, grad_bias):
+def linear_backward_range(
+    table, buffer, rows, index, weight, size, active, first, last, gradient, grad_weight, grad_bias
+):
     """Gradients of the labels [first, last) from those of their logits, [L, B]."""
     batch, fan_in, width = gradient.shape[1], weight.shape[1], table.shape[1]
     block = block_of(size)
@@ -207,21 +194,9 @@ def linear_backward_range(table, buffer, rows, index, weight, size, first, last,
         for j in range(stop - start):
             rows[j, :batch] = gradient[start + j]
         for row in range(start, stop, size):
-            labels = min(size, stop - row)
+            labels, at = min(size, stop - row), row - start
             microkernels.backward(
-                table,
-                buffer,
-                index,
-                row // size,
-                weight,
-                row,
-                labels,
-                fan_in,
-                fan_in,
-                rows,
-                row - start,
-                grad_weight,
-                row,
+                table, buffer, index, row // size, weight, row, labels, fan_in, active, rows, at, grad_weight, row
             )
         for j in range(stop - start):
             grad_bias[start + j] = elementwise.row_sum(rows, j, width)

@@ -1,4 +1,4 @@
-"""The Triton kernels: a tile of labels x all documents of a batch a program; see `triton.py`.
+"""The Triton kernel: a tile of labels x all documents of a batch a program; see `fused_gpu.py`.
 
 MODE: 0 binary cross-entropy, 1 squared hinge, 2 write the logits, 3 read their gradient. Pointers that a mode does not
 use may point anywhere.
@@ -40,7 +40,7 @@ def _is_positive(starts, labels, documents, tile, first, L: tl.constexpr, B: tl.
 
 @triton.jit
 def _mix(x):
-    """splitmix64, as in `xmc.ops.random`."""
+    """splitmix64, as in `xmc.ops.counter_rng`."""
     x = x + 0x9E3779B97F4A7C15
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9
     x = (x ^ (x >> 27)) * 0x94D049BB133111EB
@@ -49,7 +49,7 @@ def _mix(x):
 
 @triton.jit
 def _rounded(value, key, label, slot, WEIGHT: tl.constexpr):
-    """`value` in the type of the weights; bfloat16 rounds stochastically, as `xmc.ops.random.rounded`."""
+    """`value` in the type of the weights; bfloat16 rounds stochastically, as `xmc.ops.counter_rng.rounded`."""
     if tl.bfloat16 == WEIGHT:
         bits = _mix(_mix(key.to(tl.uint64) + label.to(tl.uint64)) + slot.to(tl.uint64)) & 0xFFFF
         raised = (value.to(tl.int32, bitcast=True) + bits.to(tl.int32)) & -0x10000
@@ -60,85 +60,7 @@ def _rounded(value, key, label, slot, WEIGHT: tl.constexpr):
 
 
 @triton.jit
-def plain(
-    table,
-    index,
-    weight,
-    bias,
-    starts,
-    positive_labels,
-    positive_documents,
-    logits,
-    logits_stride,
-    sums,
-    sums_scale,
-    grad_weight,
-    grad_bias,
-    losses,
-    n_labels,
-    batch,
-    fan_in,
-    active,
-    scale,
-    lr,
-    decay,
-    key,
-    label_offset,
-    MODE: tl.constexpr,
-    IN_PLACE: tl.constexpr,
-    L: tl.constexpr,
-    B: tl.constexpr,
-):
-    """A tile of L labels with columns of their own, and all documents."""
-    tile = tl.program_id(0).to(tl.int64)
-    label = tile * L + tl.arange(0, L)
-    document = tl.arange(0, B)
-    lives = label < n_labels
-    inside = lives[:, None] & (document < batch)[None, :]
-    row = label * fan_in
-    z = tl.zeros([L, B], dtype=tl.float32)
-    if MODE != 3:
-        z += tl.load(bias + label, mask=lives, other=0.0).to(tl.float32)[:, None]
-        for k in range(active):
-            column = tl.load(index + row + k, mask=lives, other=0).to(tl.int64)
-            w = tl.load(weight + row + k, mask=lives, other=0.0).to(tl.float32)
-            z += w[:, None] * tl.load(table + column[:, None] * batch + document[None, :], mask=inside, other=0.0)
-    place = label[:, None] * logits_stride + document[None, :]
-    if MODE == 2:
-        tl.store(logits + place, z, mask=inside)
-    else:
-        if MODE == 3:
-            g = tl.load(logits + place, mask=inside, other=0.0)
-        else:
-            positive = _is_positive(starts, positive_labels, positive_documents, tile, tile * L, L, B)
-            loss, g = _loss_and_gradient(z, positive, MODE)
-            tl.store(losses + tile, tl.sum(tl.where(inside, loss, 0.0)))
-            g = tl.where(inside, g * scale, 0.0)
-        fixed = tl.load(sums_scale)
-        for k in range(fan_in):
-            column = tl.load(index + row + k, mask=lives, other=0).to(tl.int64)
-            w = tl.load(weight + row + k, mask=lives, other=0.0).to(tl.float32)
-            at = column[:, None] * batch + document[None, :]
-            gradient = tl.sum(g * tl.load(table + at, mask=inside, other=0.0), axis=1)
-            if k < active:
-                tl.atomic_add(sums + at, tl.floor(w[:, None] * g * fixed + 0.5).to(tl.int64), mask=inside)
-            if IN_PLACE:
-                stepped = _rounded(
-                    w * decay - lr * gradient, key, label + label_offset, k + label * 0, weight.dtype.element_ty
-                )
-                tl.store(weight + row + k, stepped, mask=lives)
-            else:
-                tl.store(grad_weight + row + k, gradient, mask=lives)
-        total = tl.sum(g, axis=1)
-        if IN_PLACE:
-            b = tl.load(bias + label, mask=lives, other=0.0)
-            tl.store(bias + label, b - lr * total, mask=lives)
-        else:
-            tl.store(grad_bias + label, total, mask=lives)
-
-
-@triton.jit
-def grouped(
+def stream(
     table,
     index,
     weight,
@@ -165,30 +87,47 @@ def grouped(
     size,
     MODE: tl.constexpr,
     IN_PLACE: tl.constexpr,
+    GROUPED: tl.constexpr,
     L: tl.constexpr,
     B: tl.constexpr,
     K: tl.constexpr,
 ):
-    """One group of `size` labels that share their columns, and all documents; K connections at a time."""
-    group = tl.program_id(0).to(tl.int64)
-    first = group * size
+    """A tile of labels and all documents.
+
+    The labels are L with columns of their own, one connection at a time; or, if GROUPED, a group of `size` that share
+    their columns, K connections at a time.
+    """
+    tile = tl.program_id(0).to(tl.int64)
     member = tl.arange(0, L)
+    if GROUPED:
+        first = tile * size
+        lives = (member < size) & (first + member < n_labels)
+    else:
+        first = tile * L
+        lives = first + member < n_labels
     label = first + member
     document = tl.arange(0, B)
-    lives = (member < size) & (label < n_labels)
     reads = document < batch
     inside = lives[:, None] & reads[None, :]
+    row = label * fan_in
     z = tl.zeros([L, B], dtype=tl.float32)
     if MODE != 3:
-        for start in range(0, active, K):
-            slot = start + tl.arange(0, K)
-            column = tl.load(index + group * fan_in + slot, mask=slot < active, other=0).to(tl.int64)
-            connected = lives[:, None] & (slot < active)[None, :]
-            w = tl.load(weight + label[:, None] * fan_in + slot[None, :], mask=connected, other=0.0)
-            known = (slot < active)[:, None] & reads[None, :]
-            x = tl.load(table + column[:, None] * batch + document[None, :], mask=known, other=0.0)
-            z = tl.dot(w.to(x.dtype), x, acc=z, input_precision="ieee")
-        z += tl.load(bias + label, mask=lives, other=0.0).to(tl.float32)[:, None]
+        if GROUPED:
+            for start in range(0, active, K):
+                slot = start + tl.arange(0, K)
+                column = tl.load(index + tile * fan_in + slot, mask=slot < active, other=0).to(tl.int64)
+                connected = lives[:, None] & (slot < active)[None, :]
+                w = tl.load(weight + row[:, None] + slot[None, :], mask=connected, other=0.0)
+                known = (slot < active)[:, None] & reads[None, :]
+                x = tl.load(table + column[:, None] * batch + document[None, :], mask=known, other=0.0)
+                z = tl.dot(w.to(x.dtype), x, acc=z, input_precision="ieee")
+            z += tl.load(bias + label, mask=lives, other=0.0).to(tl.float32)[:, None]
+        else:
+            z += tl.load(bias + label, mask=lives, other=0.0).to(tl.float32)[:, None]
+            for k in range(active):
+                column = tl.load(index + row + k, mask=lives, other=0).to(tl.int64)
+                w = tl.load(weight + row + k, mask=lives, other=0.0).to(tl.float32)
+                z += w[:, None] * tl.load(table + column[:, None] * batch + document[None, :], mask=inside, other=0.0)
     place = label[:, None] * logits_stride + document[None, :]
     if MODE == 2:
         tl.store(logits + place, z, mask=inside)
@@ -196,31 +135,47 @@ def grouped(
         if MODE == 3:
             g = tl.load(logits + place, mask=inside, other=0.0)
         else:
-            positive = _is_positive(starts, positive_labels, positive_documents, group, first, L, B)
+            positive = _is_positive(starts, positive_labels, positive_documents, tile, first, L, B)
             loss, g = _loss_and_gradient(z, positive, MODE)
-            tl.store(losses + group, tl.sum(tl.where(inside, loss, 0.0)))
+            tl.store(losses + tile, tl.sum(tl.where(inside, loss, 0.0)))
             g = tl.where(inside, g * scale, 0.0)
         fixed = tl.load(sums_scale)
-        for start in range(0, fan_in, K):
-            slot = start + tl.arange(0, K)
-            column = tl.load(index + group * fan_in + slot, mask=slot < fan_in, other=0).to(tl.int64)
-            connected = lives[:, None] & (slot < fan_in)[None, :]
-            place_LK = label[:, None] * fan_in + slot[None, :]
-            w = tl.load(weight + place_LK, mask=connected, other=0.0)
-            known = (slot < fan_in)[:, None] & reads[None, :]
-            at = column[:, None] * batch + document[None, :]
-            x = tl.load(table + at, mask=known, other=0.0)
-            gradient = tl.dot(g.to(x.dtype), tl.trans(x), input_precision="ieee")
-            carried = tl.dot(tl.trans(w).to(x.dtype), g.to(x.dtype), input_precision="ieee")
-            carries = (slot < active)[:, None] & reads[None, :]
-            tl.atomic_add(sums + at, tl.floor(carried * fixed + 0.5).to(tl.int64), mask=carries)
-            if IN_PLACE:
-                stepped = w.to(tl.float32) * decay - lr * gradient
-                slots = slot[None, :] + label[:, None] * 0
-                stepped = _rounded(stepped, key, (label + label_offset)[:, None], slots, weight.dtype.element_ty)
-                tl.store(weight + place_LK, stepped, mask=connected)
-            else:
-                tl.store(grad_weight + place_LK, gradient, mask=connected)
+        if GROUPED:
+            for start in range(0, fan_in, K):
+                slot = start + tl.arange(0, K)
+                column = tl.load(index + tile * fan_in + slot, mask=slot < fan_in, other=0).to(tl.int64)
+                connected = lives[:, None] & (slot < fan_in)[None, :]
+                place_LK = row[:, None] + slot[None, :]
+                w = tl.load(weight + place_LK, mask=connected, other=0.0)
+                known = (slot < fan_in)[:, None] & reads[None, :]
+                at = column[:, None] * batch + document[None, :]
+                x = tl.load(table + at, mask=known, other=0.0)
+                gradient = tl.dot(g.to(x.dtype), tl.trans(x), input_precision="ieee")
+                carried = tl.dot(tl.trans(w).to(x.dtype), g.to(x.dtype), input_precision="ieee")
+                carries = (slot < active)[:, None] & reads[None, :]
+                tl.atomic_add(sums + at, tl.floor(carried * fixed + 0.5).to(tl.int64), mask=carries)
+                if IN_PLACE:
+                    stepped = w.to(tl.float32) * decay - lr * gradient
+                    slots = slot[None, :] + label[:, None] * 0
+                    stepped = _rounded(stepped, key, (label + label_offset)[:, None], slots, weight.dtype.element_ty)
+                    tl.store(weight + place_LK, stepped, mask=connected)
+                else:
+                    tl.store(grad_weight + place_LK, gradient, mask=connected)
+        else:
+            for k in range(fan_in):
+                column = tl.load(index + row + k, mask=lives, other=0).to(tl.int64)
+                w = tl.load(weight + row + k, mask=lives, other=0.0).to(tl.float32)
+                at = column[:, None] * batch + document[None, :]
+                gradient = tl.sum(g * tl.load(table + at, mask=inside, other=0.0), axis=1)
+                if k < active:
+                    tl.atomic_add(sums + at, tl.floor(w[:, None] * g * fixed + 0.5).to(tl.int64), mask=inside)
+                if IN_PLACE:
+                    stepped = _rounded(
+                        w * decay - lr * gradient, key, label + label_offset, k + label * 0, weight.dtype.element_ty
+                    )
+                    tl.store(weight + row + k, stepped, mask=lives)
+                else:
+                    tl.store(grad_weight + row + k, gradient, mask=lives)
         total = tl.sum(g, axis=1)
         if IN_PLACE:
             b = tl.load(bias + label, mask=lives, other=0.0)

@@ -1,6 +1,6 @@
 import torch
 
-from xmc.ops.random import _mix, bell_shaped, random_integers, rounded
+from xmc.ops.counter_rng import _mix, bell_shaped, random_integers, rounded
 
 
 def splitmix64(state: int) -> int:

@@ -1,0 +1,39 @@
+"""What a back end of the op offers."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from xmc.ops.fan_in.layer import FanIn
+from xmc.types import InPlaceUpdate, LossName, Positives, StepOutput, TopK
+
+
+class Backend(ABC):
+    """The functions of `xmc.ops.fan_in.api`, once their arguments are checked: no column lies outside the features."""
+
+    @abstractmethod
+    def lacks(self, device: torch.device, dtype: torch.dtype, weight_dtype: torch.dtype) -> str | None:
+        """What is missing to serve features and weights of these types on this device, or None."""
+
+    @abstractmethod
+    def linear(self, features: Tensor, layer: FanIn) -> Tensor:
+        """Logits [B, L] of any strides, in the precision that losses use."""
+
+    @abstractmethod
+    def linear_backward(self, gradient: Tensor, features: Tensor, layer: FanIn) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients of features, weight and bias from the gradient [B, L] of the logits."""
+
+    @abstractmethod
+    def loss(self, features: Tensor, layer: FanIn, positives: Positives, loss: LossName) -> StepOutput:
+        """Loss and gradients; see `fan_in_loss`."""
+
+    @abstractmethod
+    def sgd_step(
+        self, features: Tensor, layer: FanIn, positives: Positives, loss: LossName, update: InPlaceUpdate
+    ) -> tuple[Tensor, Tensor]:
+        """Loss and gradient of the features, all of whose numbers are finite; see `fan_in_sgd_step`."""
+
+    @abstractmethod
+    def topk(self, features: Tensor, layer: FanIn, k: int) -> TopK:
+        """The k best labels; see `fan_in_topk`."""

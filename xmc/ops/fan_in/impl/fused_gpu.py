@@ -1,0 +1,296 @@
+"""The GPU: logits, loss, gradients and update of a tile of labels x the whole batch in one program.
+
+Features are transposed, so that a connection reads contiguous numbers of the batch, and nothing of L x K x B or B x L
+goes to memory. The gradient of the features is summed by atomic adds of 64-bit integers in a fixed-point scale chosen
+from the inputs: sums of integers do not depend on the order in which programs finish, as those of floats would; the
+price is 8 bytes an atomic instead of 4. A group of labels that share their columns is a small dense product (`tl.dot`)
+and adds once for all of them. Offsets are 64-bit.
+
+Runs on CUDA, and on CPU tensors with TRITON_INTERPRET=1, to check the numerics without a GPU.
+"""
+
+import contextlib
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import triton
+import triton.testing
+from torch import Tensor
+
+from xmc.ops.counter_rng import stream_key
+from xmc.ops.fan_in.backend import Backend
+from xmc.ops.fan_in.impl import triton_kernels
+from xmc.ops.fan_in.impl.tuning import Configuration, Tuner
+from xmc.ops.fan_in.layer import FanIn
+from xmc.ops.losses import wide
+from xmc.ops.topk import StreamingTopK
+from xmc.storage import user_cache
+from xmc.types import InPlaceUpdate, LossName, Positives, StepOutput, TopK
+
+# What a program does with the logits of its tile: a loss, or writing them, or reading their gradient from elsewhere.
+MODES = {"bce": 0, "squared_hinge": 1, "logits": 2, "gradient": 3}
+
+_TILE = 512  # labels x documents of a plain tile
+SLOTS = 16  # connections of a group taken at once
+_TOPK_LABELS = 1 << 15  # labels whose logits exist at once while ranking
+_MOST_DOCUMENTS = 1024  # of a tile
+_REHEARSED = 1 << 16  # labels on which configurations are timed
+_TUNER = Tuner((cache := user_cache()) and cache / "xmc" / f"triton-{triton.__version__}.json")
+_TYPES = (torch.float32, torch.bfloat16)
+
+
+class TritonBackend(Backend):
+    def lacks(self, device: torch.device, dtype: torch.dtype, weight_dtype: torch.dtype) -> str | None:
+        if device.type != "cuda" and not (device.type == "cpu" and triton.knobs.runtime.interpret):
+            return f"it serves cuda (and cpu if TRITON_INTERPRET=1), not {device.type}"
+        if dtype not in _TYPES or weight_dtype not in _TYPES:
+            return "features and weights must be float32 or bfloat16"
+        return None
+
+    def linear(self, features: Tensor, layer: FanIn) -> Tensor:
+        logits = torch.empty(len(layer), len(features), dtype=torch.float32, device=features.device)
+        for first, part in _documents(features):
+            _launch("logits", part, layer, logits=logits[:, first : first + len(part)])
+        return logits.T
+
+    def linear_backward(self, gradient: Tensor, features: Tensor, layer: FanIn) -> tuple[Tensor, Tensor, Tensor]:
+        grads = _Gradients(layer)
+        transposed = gradient.T.float().contiguous()
+        largest = transposed.abs().max()
+        for first, part in _documents(features):
+            sums = _FixedPoint(part, layer, largest)
+            rows = transposed[:, first : first + len(part)]
+            with grads.of_a_part() as written:
+                _launch("gradient", part, layer, logits=rows, sums=sums, grads=written)
+            grads.features.append(sums.features(features.dtype))
+        return torch.cat(grads.features), grads.weight, grads.bias
+
+    def loss(self, features: Tensor, layer: FanIn, positives: Positives, loss: LossName) -> StepOutput:
+        grads = _Gradients(layer)
+        total = torch.zeros((), dtype=torch.float64, device=features.device)
+        for first, part in _documents(features):
+            sums = _FixedPoint(part, layer, _largest_gradient(part, layer, loss) / len(features))
+            shared: dict[str, Any] = {
+                "targets": _Targets(positives, layer, first, first + len(part)),
+                "sums": sums,
+                "scale": 1 / len(features),
+            }
+            with grads.of_a_part() as written:
+                total += _launch(loss, part, layer, grads=written, **shared)
+            grads.features.append(sums.features(features.dtype))
+        mean = (total / len(features)).to(wide(features))
+        return StepOutput(mean, torch.cat(grads.features), grads.weight, grads.bias)
+
+    def sgd_step(
+        self, features: Tensor, layer: FanIn, positives: Positives, loss: LossName, update: InPlaceUpdate
+    ) -> tuple[Tensor, Tensor]:
+        if len(features) > _MOST_DOCUMENTS:
+            raise ValueError(
+                f"features: the back end triton updates in place with at most {_MOST_DOCUMENTS} documents, got "
+                f"{len(features)}; take a smaller batch, or backend=torch"
+            )
+        sums = _FixedPoint(features, layer, _largest_gradient(features, layer, loss) / len(features))
+        targets = _Targets(positives, layer, 0, len(features))
+        total = _launch(loss, features, layer, targets=targets, sums=sums, scale=1 / len(features), update=update)
+        return (total / len(features)).to(wide(features)), sums.features(features.dtype)
+
+    def topk(self, features: Tensor, layer: FanIn, k: int) -> TopK:
+        size = layer.group_size
+        block = max(1, _TOPK_LABELS // size) * size
+        ranked = []
+        for _, part in _documents(features):
+            best = StreamingTopK(k)
+            for start in range(0, len(layer), block):
+                rows = layer.part(slice(start // size, (start + block) // size))
+                logits = torch.empty(len(rows), len(part), dtype=torch.float32, device=features.device)
+                _launch("logits", part, rows, logits=logits)
+                best.add(logits.T, rows.label_offset)
+            ranked.append(best.result())
+        return TopK.cat(ranked)
+
+
+def _documents(features: Tensor) -> list[tuple[int, Tensor]]:
+    """The batch in parts that one tile takes, each with its first row."""
+    return [(i * _MOST_DOCUMENTS, part) for i, part in enumerate(features.split(_MOST_DOCUMENTS))]
+
+
+class _Gradients:
+    """Gradients of weight and bias, float32, summed over the parts of a batch, and those of the features by part."""
+
+    def __init__(self, layer: FanIn) -> None:
+        self.weight = torch.empty_like(layer.weight, dtype=torch.float32)
+        self.bias = torch.empty_like(layer.bias, dtype=torch.float32)
+        self.features: list[Tensor] = []
+
+    @contextlib.contextmanager
+    def of_a_part(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Tensors to write the gradients of one part to."""
+        if not self.features:
+            yield self.weight, self.bias
+            return
+        written = torch.empty_like(self.weight), torch.empty_like(self.bias)
+        yield written
+        self.weight += written[0]
+        self.bias += written[1]
+
+
+def _largest_gradient(features: Tensor, layer: FanIn, loss: LossName) -> Tensor:
+    """A bound of |d loss / d logit| of one document."""
+    if loss == "bce":
+        return torch.ones((), device=features.device)
+    logit = layer.fan_in * _largest(layer.weight) * _largest(features) + _largest(layer.bias)
+    return 2 * (1 + logit)
+
+
+def _largest(tensor: Tensor) -> Tensor:
+    low, high = tensor.aminmax()
+    return torch.maximum(-low, high).float()
+
+
+class _FixedPoint:
+    """The gradient of the features [D, B] as 64-bit integers, in a scale in which no sum over all labels overflows."""
+
+    def __init__(self, features: Tensor, layer: FanIn, largest_gradient: Tensor) -> None:
+        bound = layer.weight.numel() * _largest(layer.weight).double() * largest_gradient.double()
+        self.scale = torch.exp2(torch.floor(62 - torch.log2(bound.clamp_min(1e-30)))).float()
+        self.integers = torch.zeros(features.shape[1], len(features), dtype=torch.int64, device=features.device)
+
+    def copy(self) -> "_FixedPoint":
+        """Sums of its own in the same scale."""
+        other = copy.copy(self)
+        other.integers = self.integers.clone()
+        return other
+
+    def features(self, dtype: torch.dtype) -> Tensor:
+        """The sums as [B, D]."""
+        return (self.integers.T.double() / self.scale.double()).to(dtype).contiguous()
+
+
+class _Targets:
+    """Positives sorted by label, then document, and behind them those of other shards; `starts` finds those of a tile.
+
+    Nothing here waits for the device.
+    """
+
+    def __init__(self, positives: Positives, layer: FanIn, first: int, last: int) -> None:
+        local, documents, width = positives.labels - layer.label_offset, positives.documents(), last - first
+        served = (local >= 0) & (local < len(layer)) & (documents >= first) & (documents < last)
+        pairs = torch.where(served, local * width + documents - first, torch.iinfo(torch.int64).max).sort().values
+        self.labels, self.documents = pairs // width, pairs % width
+
+    def starts(self, n_labels: int, tile: int) -> Tensor:
+        """Where the positives of each tile of labels begin, int64 [tiles + 1]."""
+        bounds = torch.arange(0, n_labels + tile, tile, device=self.labels.device)
+        return torch.searchsorted(self.labels, bounds)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a launch reads and writes."""
+
+    features: Tensor
+    layer: FanIn
+    targets: _Targets | None = None
+    logits: Tensor | None = None
+    sums: _FixedPoint | None = None
+    grads: tuple[Tensor, Tensor] | None = None
+    scale: float = 1.0
+    update: InPlaceUpdate | None = None
+
+    @property
+    def documents(self) -> int:
+        """Of a tile: the batch, padded."""
+        return max(16, int(triton.next_power_of_2(len(self.features))))
+
+    def rehearsal(self) -> "_Work":
+        """The first labels, on copies of all that is written."""
+        part = self.layer.part(slice(0, max(1, _REHEARSED // self.layer.group_size)))
+        n = len(part)
+        return replace(
+            self,
+            layer=replace(part, weight=part.weight.clone(), bias=part.bias.clone()),
+            logits=None if self.logits is None else self.logits[:n].clone(),
+            sums=None if self.sums is None else self.sums.copy(),
+            grads=None if self.grads is None else (self.grads[0][:n].clone(), self.grads[1][:n].clone()),
+        )
+
+
+def _launch(mode: str, features: Tensor, layer: FanIn, **rest: Any) -> Tensor:
+    """Run the kernel over all labels; returns the loss summed over labels and documents, float64. rest: of `_Work`."""
+    work, size = _Work(features, layer, **rest), layer.group_size
+    options = configurations(size, work.documents, features.dtype)
+    if not features.is_cuda:
+        return _run(mode, work, options[0])
+    how = "in place" if work.update else "with gradients" if work.grads else "forward"
+    types = f"{features.dtype} features, {layer.weight.dtype} weights".replace("torch.", "")
+    gpu = torch.cuda.get_device_name(features.device)
+    call = f"{mode} {how}, groups of {size}, {work.documents} documents, {types}, {gpu}"
+
+    def milliseconds(option: Configuration) -> float:
+        trial = work.rehearsal()
+        return float(triton.testing.do_bench(lambda: _run(mode, trial, option), return_mode="median"))
+
+    return _run(mode, work, _TUNER.choose(call, options, milliseconds))
+
+
+def _run(mode: str, work: _Work, configuration: Configuration) -> Tensor:
+    layer, targets, logits, sums, update = work.layer, work.targets, work.logits, work.sums, work.update
+    n_labels, size = len(layer), layer.group_size
+    tile = configuration.labels if size == 1 else size
+    n_tiles = triton.cdiv(n_labels, tile)
+    losses = torch.zeros(n_tiles, dtype=torch.float32, device=work.features.device)
+    nothing = losses
+    stepping: tuple[float, float, int, int] = (0.0, 1.0, 0, 0)
+    if update:
+        decay, key = 1 - update.lr * update.weight_decay, stream_key(update.seed, update.step)
+        stepping = (update.lr, decay, key, layer.label_offset)
+    arguments: tuple[Any, ...] = (
+        *(work.features.T.contiguous(), layer.index, layer.weight, layer.bias),
+        targets.starts(n_labels, tile) if targets else nothing,
+        targets.labels if targets else nothing,
+        targets.documents if targets else nothing,
+        nothing if logits is None else logits,
+        0 if logits is None else logits.stride(0),
+        sums.integers if sums else nothing,
+        sums.scale if sums else nothing,
+        *(work.grads or (nothing, nothing)),
+        *(losses, n_labels, len(work.features), layer.fan_in, layer.n_active, work.scale, *stepping, size),
+    )
+    triton_kernels.stream[(n_tiles,)](
+        *arguments,
+        MODE=MODES[mode],
+        IN_PLACE=update is not None,
+        GROUPED=size > 1,
+        L=configuration.labels,
+        B=work.documents,
+        K=SLOTS,
+        num_warps=configuration.warps,
+        num_stages=1,
+    )
+    return losses.sum(dtype=torch.float64)
+
+
+def configurations(size: int, documents: int, dtype: torch.dtype) -> list[Configuration]:
+    """Those worth trying for groups of `size` labels and a padded number of documents; the first is a safe choice.
+
+    It gives a program as many labels and as few warps as registers hold without spilling.
+    """
+    if size == 1:
+        labels = max(1, (_TILE if dtype == torch.bfloat16 else _TILE // 2) // documents)
+        return [
+            Configuration("plain", labels, 4),
+            Configuration("plain, twice the warps", labels, 8),
+            *([Configuration("plain, twice both", 2 * labels, 8)] if dtype == torch.float32 else []),
+            *([Configuration("plain, half the labels", labels // 2, 4)] if labels > 1 else []),
+        ]
+    labels = max(16, triton.next_power_of_2(size))
+    numbers = labels * documents
+    fewest, a_warp = (8, 512) if dtype == torch.float32 else (4, 1024)  # without tensor cores, and with them
+    warps = min(16, max(fewest, numbers // a_warp))
+    return [
+        Configuration("groups", labels, warps),
+        *([Configuration("groups, twice the warps", labels, 2 * warps)] if warps < 16 else []),
+    ]
