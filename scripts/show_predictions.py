@@ -8,8 +8,8 @@ import textwrap
 from pathlib import Path
 
 from xmc import XMCModel
-from xmc.build import load_corpus
 from xmc.config import load_run_config
+from xmc.factory import load_corpus
 
 
 def main(run: str, count: int = 5) -> None:

@@ -18,7 +18,7 @@ from xmc.commands.predict import PredictConfig
 from xmc.config import BenchmarkData, FinetuneConfig, TrainConfig, parse
 from xmc.config.arguments import as_override, overrides_of
 from xmc.config.compose import conf_folder
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 GROUPS = (
     "data",

@@ -14,17 +14,17 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from xmc import build
+from xmc import factory
 from xmc.config import TrainConfig, parse, to_yaml
 from xmc.config.arguments import as_override, overrides_of, parse_overrides
 from xmc.config.compose import compose
 from xmc.config.shell import shell_command
+from xmc.errors import XMCError
 from xmc.evaluate.metrics import ndcg_at_k, precision_at_k, recall_at_k
 from xmc.label_lists import Label, Labels, as_matrix, count, label_lists, plain
 from xmc.model import Prediction, XMCModel
 from xmc.spelling import near_miss
 from xmc.train.loop import Interrupted
-from xmc.types import XMCError
 from xmc.workflow.settings import with_recipe
 from xmc.workflow.training import train_run
 
@@ -110,7 +110,7 @@ class XMCClassifier:
                 except Interrupted as stop:
                     go_on = shell_command("train", run=str(run), resume=True)
                     raise KeyboardInterrupt(f"go on with: {go_on}") from stop
-            device = build.prepare_machine(config.trainer.device, config.trainer.threads)
+            device = factory.prepare_machine(config.trainer.device, config.trainer.threads)
             self._use(XMCModel.from_pretrained(run / "model", device=str(device)), classes)
         return self
 

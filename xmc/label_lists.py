@@ -7,7 +7,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 Label = str | int
 Labels = Sequence[Collection[Label]] | sp.csr_matrix | sp.csr_array | NDArray[Any]

@@ -1,11 +1,13 @@
 """Numbers and texts that are read, within bounds that the parts below can count and allocate by."""
 
+import re
 from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+_WHOLE = re.compile("-?[0-9]{1,18}")
 LARGEST = 2**31 - 1  # what int32 counts
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -31,3 +33,13 @@ OneOrMore = BeforeValidator(lambda given: [given] if isinstance(given, str | int
 """Of a list: what stands alone is a list of one."""
 Texts = Annotated[tuple[str, ...], OneOrMore]
 Cutoffs = Annotated[tuple[Cutoff, ...], Field(min_length=1), OneOrMore, AfterValidator(_ascending)]
+
+
+def whole_number(text: str) -> int:
+    """The number that a text of a few ASCII digits is, maybe behind a minus.
+
+    Raises ValueError for anything else; `int` takes `1_0` for 10, and the digits of any script.
+    """
+    if not _WHOLE.fullmatch(text):
+        raise ValueError(f"{text!r:.40} is no whole number")
+    return int(text)

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from xmc.build import load_corpus
 from xmc.config import load_run_config
 from xmc.evaluate import evaluate
+from xmc.factory import load_corpus
 
 LABELS_A_BLOCK = 64
 

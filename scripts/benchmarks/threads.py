@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
 
-from xmc import build
+from xmc import factory
 from xmc.config import TrainConfig, parse
 from xmc.config.compose import compose
 from xmc.threads import OWN
@@ -92,8 +92,8 @@ class Trainer:
 
 def serve(config: TrainConfig, steps: int, asked: IO[str], answers: IO[str]) -> None:
     """Train so many steps for each line of `asked`, and answer each with their speed."""
-    device = build.prepare_machine("cpu", config.trainer.threads)
-    training = build.build_training(config, build.load_corpus(config), device)
+    device = factory.prepare_machine("cpu", config.trainer.threads)
+    training = factory.build_training(config, factory.load_corpus(config), device)
     batches = itertools.chain.from_iterable(training.batches.epoch(epoch) for epoch in itertools.count())
     train(training, itertools.islice(batches, WARM_UP))
     for _ in asked:
@@ -103,7 +103,7 @@ def serve(config: TrainConfig, steps: int, asked: IO[str], answers: IO[str]) -> 
         print(json.dumps(asdict(speed)), file=answers, flush=True)
 
 
-def train(training: build.Training, batches: Iterator[Batch]) -> int:
+def train(training: factory.Training, batches: Iterator[Batch]) -> int:
     """A step on each of the batches; returns their documents."""
     state, documents = training.state, 0
     state.model.train()

@@ -10,7 +10,7 @@ from xmc.commands.report import ReportConfig
 from xmc.config import TrainConfig, parse
 from xmc.config.arguments import overrides_of
 from xmc.config.compose import compose
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 PREDICT = ["run=r", "input=i"]
 ODD = [

@@ -12,7 +12,7 @@ from hydra.version import VersionBase
 import xmc.config.compose as module
 from xmc.commands.predict import PredictConfig
 from xmc.config.compose import compose
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 
 def test_from_many_threads() -> None:

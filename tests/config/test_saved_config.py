@@ -9,7 +9,7 @@ from xmc.commands.predict import PredictConfig
 from xmc.config import FinetuneConfig, TrainConfig, load_run_config, parse, resumed_values, to_yaml, with_old_data
 from xmc.config.arguments import as_override
 from xmc.config.compose import compose
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 
 @pytest.fixture(scope="module")

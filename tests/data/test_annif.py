@@ -8,7 +8,7 @@ import pytest
 
 from xmc.data.annif import read_annif
 from xmc.data.corpus import Corpus
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 URIS = [f"http://example.org/subject/{i}" for i in range(5)]
 GOOD = f"a text\t<{URIS[0]}>\n"

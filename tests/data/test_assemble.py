@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from xmc.data.assemble import RawSplit, assemble, label_lists
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 
 def raw(labels: list[list[str]], name: str = "train.jsonl", first: int = 0) -> RawSplit:

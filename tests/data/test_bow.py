@@ -10,8 +10,8 @@ from xmc.data.batches import Batches
 from xmc.data.bow import read_bow, read_rows
 from xmc.data.corpus import ArrowTexts, Corpus
 from xmc.data.tokens import tokenize
+from xmc.errors import XMCError
 from xmc.model.sparse_features import SparseFeaturesTokenizer
-from xmc.types import XMCError
 
 FEATURES, LABELS = 50, 6
 BOM = b"\xef\xbb\xbf"

@@ -17,7 +17,7 @@ import pytest
 from xmc.data import read_table
 from xmc.data import table as module
 from xmc.data.cache import cached
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 LINES = "".join(f'{{"id": "d{i}", "text": "word{i} other{i % 7}", "labels": ["l{i % 5}"]}}\n' for i in range(50))
 

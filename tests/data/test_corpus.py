@@ -6,7 +6,7 @@ from datasets import Dataset
 from scipy.sparse import csr_matrix
 
 from xmc.data.corpus import ArrowTexts, Corpus, Split, cut_dev, uniform_hash
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 
 def split(documents: int = 200, labels: int = 5) -> Split:

@@ -9,7 +9,7 @@ import pytest
 from xmc.data.delimited import delimited
 from xmc.data.documents import read_documents
 from xmc.data.table import read_table
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 BOM = b"\xef\xbb\xbf"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from xmc.data.documents import read_documents, read_examples
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 LINES = [b'{"id": "x", "title": "T", "text": "one"}\n', b"\n", b'{"text": "two", "title": ""}\n']
 

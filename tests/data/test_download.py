@@ -12,7 +12,7 @@ import pytest
 from web import Site, serving
 
 from xmc.data.download import _Redirects, download
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 CONTENT = random.Random(0).randbytes(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

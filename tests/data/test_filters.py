@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from xmc.data.filters import StreamFilter
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 
 def test_of_a_stream(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from xmc.config.compose import compose
 from xmc.data.label_cells import advice, cell_labels
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 
 def labels(cell: str, separator: str = ";") -> list[str]:

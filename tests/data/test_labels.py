@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from xmc.data.labels import read_labels_tsv
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 
 def test_tsv(tmp_path: Path) -> None:

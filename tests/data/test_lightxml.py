@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from xmc.data.lightxml import read_lightxml
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 
 def write(folder: Path, **files: str) -> Path:

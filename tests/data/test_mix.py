@@ -7,7 +7,7 @@ from scipy.sparse import csr_matrix
 
 from xmc.data import Corpus, Split, mixed
 from xmc.data.corpus import ArrowTexts
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 
 def split(labels: list[list[int]], filter: list[list[int]] | None = None, arrow: bool = False) -> Split:

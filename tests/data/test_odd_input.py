@@ -25,7 +25,7 @@ from xmc.data.lightxml import read_lightxml
 from xmc.data.pecos import read_pecos
 from xmc.data.repository import read_repository
 from xmc.data.table import read_table
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 # Names that look like what other layouts separate by; the last label has no document.
 NAMES = ["a; b, c", "1:2 3:4", 'a "quoted" | x', "<never seen>"]

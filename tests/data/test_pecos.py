@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix, save_npz
 
 from xmc.data.corpus import Corpus
 from xmc.data.pecos import read_pecos
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 LABELS = 6
 

@@ -8,7 +8,7 @@ import pytest
 from web import Site, serving, tar_gz, zipped
 
 from xmc.data.prepare import PECOS, REPOSITORY, prepare
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 PECOS_FILES = {name: f"of {name}".encode() for name in ("X.trn.txt", "Y.trn.npz", "X.tst.txt", "Y.tst.npz")}
 EXTRA = {"output-items.txt": b"a\nb\n"}

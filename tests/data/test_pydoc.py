@@ -7,7 +7,7 @@ import pytest
 
 from xmc.data.corpus import Corpus
 from xmc.data.pydoc import read_pydoc
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 
 @pytest.fixture(scope="module")

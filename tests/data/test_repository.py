@@ -10,7 +10,7 @@ import pytest
 
 from xmc.data.corpus import ArrowTexts, Corpus, cut_dev
 from xmc.data.repository import read_repository
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 LABELS = 7
 BOM = b"\xef\xbb\xbf"

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from xmc.data.scores import read_scores
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 IDS, LABELS = ["d1", "d2"], ["a", "b", "c"]
 OURS = [{"id": "d1", "labels": [{"label": "c", "name": "C", "score": 0.25}, {"label": "a", "name": "A", "score": 0.5}]}]

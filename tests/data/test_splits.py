@@ -8,7 +8,7 @@ from xmc.data.annif import read_annif
 from xmc.data.bow import read_bow
 from xmc.data.splits import split_files
 from xmc.data.table import read_table
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 
 @pytest.fixture

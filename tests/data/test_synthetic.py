@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from xmc.data.corpus import Corpus
 from xmc.data.synthetic import _documents, label_words, read_synthetic, spelling
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 SHAPE: dict[str, Any] = {
     "num_labels": 2000,

@@ -12,7 +12,7 @@ import pytest
 
 from xmc.data.corpus import ArrowTexts, Corpus
 from xmc.data.table import read_table
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 RECORDS: list[dict[str, Any]] = [
     {"id": "007", "text": "NA", "labels": ["12", "b c"]},

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from xmc.data import tokens as module
 from xmc.data.corpus import ArrowTexts, Split
 from xmc.data.tokens import tokenize, tokenizer_fingerprint
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 WORDS = ["<pad>", "<unk>", "<s>", "</s>", *"abcdefgh"]
 

@@ -8,7 +8,7 @@ import pytest
 from web import tar_gz, zipped
 
 from xmc.data.unpack import unpack
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 FILES = {"xmc-base/set/X.txt": b"text\n" * 5000, "xmc-base/set/Y.npz": bytes(range(256)), "xmc-base/set/left": b"no"}
 NAMES = ("X.txt", "Y.npz", "Z.txt")

@@ -6,13 +6,13 @@ import pytest
 import torch
 from transformers import BertConfig, DistilBertConfig
 
-from xmc import build
+from xmc import factory
 from xmc.commands.estimate import EstimateConfig
 from xmc.config import parse
 from xmc.config.compose import compose
+from xmc.errors import XMCError
 from xmc.estimate import Estimate, count, estimate, memory_of, remedies, table, verdict
 from xmc.train.optim import InPlaceSGD
-from xmc.types import XMCError
 
 GIB = 2**30
 
@@ -86,7 +86,7 @@ def test_weights_and_state_are_those_of_a_real_step(overrides: list[str], corpus
     given = corpus[1:] if "data=bow" in overrides else corpus
     config = configuration("encoder.width=32", *classifier_of_8, *given, *overrides)
     told = estimate(config, count(config, config.labels_a_document))
-    training = build.build_training(config, build.load_corpus(config), torch.device("cpu"))
+    training = factory.build_training(config, factory.load_corpus(config), torch.device("cpu"))
     state = training.state
     classifier = [*state.model.classifier.state_dict().values()]
     places = [b for name, b in state.model.classifier.named_buffers() if name.endswith("place")]

@@ -6,10 +6,10 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose
 
+from xmc.errors import XMCError
 from xmc.evaluate import Report, check_metric_name, evaluate, metric_names
 from xmc.evaluate.metrics import leave_out, ndcg_at_k, psp_at_k, recall_by_bin
 from xmc.evaluate.propensity import inverse_propensity
-from xmc.types import XMCError
 
 RNG = np.random.default_rng(3)
 N, L = 50, 12

@@ -278,7 +278,7 @@ def test_interrupted_before_the_first_step(corpus: Path, tmp_path: Path, xmc: Ru
         ("build_tracker", f"go on with: xmc train run={tmp_path / 'run'} resume=true"),
     ):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(f"xmc.build.{part}", stop)
+            patch.setattr(f"xmc.factory.{part}", stop)
             done = xmc("train", *arguments, check=False)
         assert (done.returncode, done.stderr.splitlines()[-1]) == (130, f"interrupted; {way_on}")
     assert "no checkpoint yet" in xmc("train", f"run={tmp_path / 'run'}", "resume=true").stderr

@@ -12,7 +12,7 @@ import torch
 from harness import WORDS, Run, small
 from test_resume import model_bytes
 
-from xmc import XMCModel, build
+from xmc import XMCModel, factory
 from xmc.config import load_run_config
 from xmc.model.label_space import selected
 from xmc.train.tracking import LocalLog, Record
@@ -269,4 +269,4 @@ def test_where_old_documents_are(
     (unreadable / "config.yaml").write_text("a: [")
     assert "what the model forgets of its old data is not measured" in started("unread", f"from={unreadable}")
     assert "config.yaml" in started("refused", f"from={sources()}", f"replay={unreadable}", check=False)
-    assert "replay1:" in str(build.load_corpus(load_run_config(str(tmp_path / "again"))).split("train").ids[-1])
+    assert "replay1:" in str(factory.load_corpus(load_run_config(str(tmp_path / "again"))).split("train").ids[-1])

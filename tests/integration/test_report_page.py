@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from harness import Run, small
 
+from xmc.errors import XMCError
 from xmc.evaluate import FAMILIES
 from xmc.run_report import recorded_metrics
-from xmc.types import XMCError
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 

@@ -47,7 +47,7 @@ def test_one_writer_at_a_time(corpus: Path, trained: Path, tmp_path: Path, xmc: 
 @pytest.mark.parametrize(
     ("command", "stage"),
     [
-        ("train", "xmc.build.load_corpus"),
+        ("train", "xmc.factory.load_corpus"),
         ("train", "xmc.workflow.training.save_model"),
         ("evaluate", "xmc.workflow.predicting.rank"),
         ("calibrate", "xmc.workflow.calibrating.calibrate"),

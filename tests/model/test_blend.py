@@ -7,8 +7,9 @@ import pytest
 import torch
 from test_model import NAMES, TEXTS, make_model
 
+from xmc.errors import XMCError
 from xmc.model import Blend, Member, NearestDocuments, Neighbours, ScoreFiles, XMCModel
-from xmc.types import TopK, XMCError
+from xmc.types import TopK
 
 LABELS = [f"l{i}" for i in range(7)]
 

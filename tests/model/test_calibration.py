@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_model import TEXTS, make_model
 
+from xmc.errors import XMCError
 from xmc.model import XMCModel
 from xmc.model.calibration import Calibration
-from xmc.types import XMCError
 
 OWN = torch.tensor([0.0, 1.0, 0.2, 0.3, 0.4, 0.5, 0.6])
 

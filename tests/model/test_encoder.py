@@ -5,10 +5,10 @@ import torch
 from hostile import change
 from transformers import AutoModel, BertConfig, BertModel, PreTrainedTokenizerBase, RobertaConfig
 
+from xmc.errors import XMCError
 from xmc.model.bag import BagConfig, BagModel, train_tokenizer
 from xmc.model.encoder import Encoder, pool
 from xmc.model.huggingface import load_backbone
-from xmc.types import XMCError
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,9 +9,9 @@ from hostile import change
 from test_huggingface import save_encoder
 from test_model import TEXTS, make_model
 
+from xmc.errors import XMCError
 from xmc.model.encoder import Encoder
 from xmc.model.huggingface import load_backbone
-from xmc.types import XMCError
 
 HEAVY = {"transformers.modeling_utils", "datasets", "pandas", "scipy.optimize", "scipy.stats", "sympy", "torch._dynamo"}
 PREDICT = f"""

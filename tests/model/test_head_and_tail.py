@@ -10,7 +10,8 @@ from xmc.model.evidence import batch_of
 from xmc.model.head_and_tail import HeadAndTail, most_frequent_first
 from xmc.ops.fan_in import resolve_backend
 from xmc.sparsity import init_index
-from xmc.types import LossName, Positives
+from xmc.types import Positives
+from xmc.values import LossName
 
 L, D, K, B, HEAD = 11, 8, 3, 4, 4
 ORDER = torch.tensor([7, 2, 10, 0, 1, 3, 4, 5, 6, 8, 9])

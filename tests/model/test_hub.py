@@ -9,9 +9,9 @@ from huggingface_hub import RepoUrl
 from huggingface_hub.errors import OfflineModeIsEnabled
 from test_model import TEXTS, make_model
 
+from xmc.errors import XMCError
 from xmc.model import XMCModel, hub
 from xmc.model.calibration import Calibration
-from xmc.types import XMCError
 
 
 class Hub:

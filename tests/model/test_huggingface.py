@@ -10,13 +10,13 @@ from hostile import SORTS, Sort
 from huggingface_hub import constants
 from transformers import dynamic_module_utils
 
+from xmc.errors import XMCError
 from xmc.model.bag import BagConfig, BagModel, train_tokenizer
 from xmc.model.encoder import Encoder
 from xmc.model.huggingface import load_backbone, meta_backbone
 from xmc.model.sparse_features import SparseFeaturesConfig, SparseFeaturesModel, SparseFeaturesTokenizer
 from xmc.model.sparse_ift import SparseIFT, sparsify_feed_forward_
 from xmc.sparsity import init_index
-from xmc.types import XMCError
 
 KINDS = ("transformer", "transformed", "lexical", "bag", "sparse_features")
 REFUSED_BY_THEIR_WEIGHTS = ("pickled", "shards")

@@ -13,10 +13,11 @@ from safetensors.torch import load_file, save_file
 from scipy.sparse import csr_matrix
 from test_model import TEXTS, make_model
 
+from xmc.errors import XMCError
 from xmc.model import XMCModel
 from xmc.model.lexical import PRIOR, LexicalHalf, Terms, candidates, meta_features
 from xmc.train.lexical import LexicalRecipe, learn_lexical_half
-from xmc.types import TopK, XMCError
+from xmc.types import TopK
 
 RECIPE = LexicalRecipe(centroid_terms=8, leaf_size=2, start=6.0, cost=1.0, passes=5, threshold=0.05)
 LABELS = csr_matrix(np.eye(4, 7, dtype=np.float32)[[0, 1, 2, 3] * 2][:, [1, 2, 3, 4, 5, 6, 0]])

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from xmc.errors import XMCError
 from xmc.model import XMCModel
 from xmc.model.bag import BagConfig, BagModel, train_tokenizer
 from xmc.model.classifier import Classifier, Dense, FixedFanIn
@@ -14,7 +15,7 @@ from xmc.model.intermediate import Identity, Linear
 from xmc.model.sparse_ift import SparseIFT
 from xmc.ops.fan_in import resolve_backend
 from xmc.sparsity import init_index
-from xmc.types import LossName, XMCError
+from xmc.values import LossName
 
 TEXTS = ["open the file", "close the file", "the cat sat", "a dog ran home"] * 2
 NAMES = ["plain", "tab\there", "line\u2028separator", "next\u0085line", 'quote"d', "ümlaut", "new\nline"]

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from xmc.errors import XMCError
 from xmc.model import neighbours as module
 from xmc.model.neighbours import Neighbours
-from xmc.types import XMCError
 
 WIDTH, LABELS = 4, 6
 

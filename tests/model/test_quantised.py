@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from test_model import TEXTS, make_model
 from test_saved import ENCODER, Edit, put, tensors
 
+from xmc.errors import XMCError
 from xmc.model import XMCModel
 from xmc.model.bag import BagConfig, BagModel, train_tokenizer
 from xmc.model.encoder import Encoder
@@ -15,7 +16,6 @@ from xmc.model.huggingface import load_backbone
 from xmc.model.quantised import packed, round_tables_, rounded, table_names
 from xmc.model.sparse_features import SparseFeaturesConfig, SparseFeaturesModel, SparseFeaturesTokenizer
 from xmc.model.tensor_file import fill, scale_of
-from xmc.types import XMCError
 
 
 def bag_of(*rows: torch.Tensor) -> SparseFeaturesModel:

@@ -15,13 +15,13 @@ from safetensors.torch import load_file, save_file
 from test_huggingface import save_encoder
 from test_model import TEXTS, make_model
 
+from xmc.errors import XMCError
 from xmc.model import XMCModel
 from xmc.model.bag import BagConfig, BagModel, train_tokenizer
 from xmc.model.calibration import Calibration
 from xmc.model.classifier import Dense, FixedFanIn
 from xmc.model.encoder import Encoder
 from xmc.model.head_and_tail import HeadAndTail
-from xmc.types import XMCError
 
 Edit = Callable[[Path], None]
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n"

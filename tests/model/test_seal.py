@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from test_model import TEXTS, make_model
 
+from xmc.errors import XMCError
 from xmc.model import XMCModel
 from xmc.model.calibration import Calibration
-from xmc.types import XMCError
 
 
 @pytest.fixture(scope="module")

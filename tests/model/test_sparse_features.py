@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from xmc.errors import XMCError
 from xmc.model.encoder import Encoder
 from xmc.model.sparse_features import SparseFeaturesConfig, SparseFeaturesModel, SparseFeaturesTokenizer
-from xmc.types import XMCError
 
 R, D = 9, 6
 ROWS = ["3:0.5 1:2", "", "8:-1 3:1 0:0.25"]

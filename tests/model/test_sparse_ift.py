@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from xmc.errors import XMCError
 from xmc.model.encoder import Encoder
 from xmc.model.huggingface import load_backbone
 from xmc.model.intermediate import Linear
 from xmc.model.sparse_ift import FAMILIES, Doped, Family, SparseIFT, sparsify_feed_forward_
 from xmc.model.sparse_linear import SparseLinear
 from xmc.sparsity import init_index
-from xmc.types import XMCError
 
 KINDS = list(FAMILIES)
 kinds = pytest.mark.parametrize("kind", KINDS)

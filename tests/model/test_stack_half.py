@@ -8,9 +8,9 @@ from scipy.sparse import csr_matrix
 from test_lexical_half import LABELS, learned
 from test_model import TEXTS, make_model
 
-from xmc.build import lexical
-from xmc.build.lexical import stack_
 from xmc.data import Batches
+from xmc.factory import lexical
+from xmc.factory.lexical import stack_
 from xmc.model import XMCModel
 from xmc.model.lexical import PRIOR
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from xmc.errors import XMCError
 from xmc.model import tensor_file
 from xmc.model.tensor_file import TensorFile, fill
-from xmc.types import XMCError
 
 STATUS = Path("/proc/self/status")
 SAVED = {

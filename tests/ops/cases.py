@@ -8,7 +8,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from xmc.ops.fan_in import BACKENDS, FanIn, index_dtype, resolve_backend
-from xmc.types import LossName, Positives
+from xmc.types import Positives
+from xmc.values import LossName
 
 
 class Largest(TorchDispatchMode):

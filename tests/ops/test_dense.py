@@ -7,7 +7,7 @@ from ops.cases import naive_loss, random_positives
 import xmc.ops.dense
 from xmc.ops.dense import dense_loss, dense_topk
 from xmc.ops.losses import LOSSES
-from xmc.types import LossName
+from xmc.values import LossName
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from xmc.ops.fan_in import resolve_backend
 from xmc.ops.losses import LOSSES
 from xmc.sparsity import RigL, cosine_decay
 from xmc.train.optim import SlotAdamW, SlotState
-from xmc.types import LossName
+from xmc.values import LossName
 
 B, L, D, K = 5, 13, 24, 6
 

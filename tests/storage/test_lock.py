@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from xmc.errors import XMCError
 from xmc.storage import locked
-from xmc.types import XMCError
 
 
 def _hold(folder: Path, held: "multiprocessing.synchronize.Event") -> None:

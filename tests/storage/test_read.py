@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from xmc.errors import XMCError
 from xmc.storage import parse_json, read_json
-from xmc.types import XMCError
 
 
 @pytest.mark.parametrize(

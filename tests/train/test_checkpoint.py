@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from xmc.errors import XMCError
 from xmc.train.checkpoint import Checkpoints
-from xmc.types import XMCError
 
 
 def tensors(value: float) -> dict[str, dict[str, torch.Tensor]]:

@@ -4,7 +4,8 @@ import torch
 from xmc.model.classifier import Classifier, Dense, FixedFanIn
 from xmc.sparsity import init_index
 from xmc.train.new_rows import Recipe, new_rows
-from xmc.types import LossName, Positives
+from xmc.types import Positives
+from xmc.values import LossName
 
 N, D, K = 300, 40, 6
 RECIPE = Recipe(steps=50, batch_size=64, lr=0.05, weight_decay=0.0, seed=0)

@@ -5,7 +5,8 @@ from scipy.sparse import csr_matrix
 from scipy.special import expit
 
 from xmc.data import Split
-from xmc.types import TopK, XMCError
+from xmc.errors import XMCError
+from xmc.types import TopK
 from xmc.workflow.calibrating import Fitted, Lists, calibrate
 
 N, L, K = 600, 12, 6

@@ -12,9 +12,10 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
+from xmc.errors import XMCError
 from xmc.evaluate.metrics import leave_out
 from xmc.model import Blend, Member, Prediction, ScoreFiles
-from xmc.types import Batch, Positives, TopK, XMCError
+from xmc.types import Batch, Positives, TopK
 from xmc.workflow.predicting import Ranked, predict_documents, rank, rank_by_blend, write_predictions
 
 LABELS = [f"l{i}" for i in range(6)]

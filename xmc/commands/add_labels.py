@@ -39,7 +39,7 @@ class AddLabelsConfig(Section):
 def run(config: AddLabelsConfig, _: Given) -> None:
     """Save a model with the new labels beside its own, whose rows keep their bits."""
     with undisturbed():
-        from xmc import build
+        from xmc import factory
         from xmc.data import read_examples, read_labels_tsv
         from xmc.train.new_rows import Recipe
         from xmc.workflow.new_labels import with_new_labels
@@ -50,13 +50,13 @@ def run(config: AddLabelsConfig, _: Given) -> None:
     with locked(output.absolute().parent, name=f"{output.name}.lock"):
         if output.exists():
             raise XMCError(f"{output} exists already; choose another folder with output=..., or delete it")
-        device = build.prepare_machine(config.device, config.threads)
-        model = build.load_source(config.run).to(device)
+        device = factory.prepare_machine(config.device, config.threads)
+        model = factory.load_source(config.run).to(device)
         if not model.encoder.reads_text:
             raise XMCError(
                 f"{config.run} reads sparse features, and examples are texts; use `xmc finetune` to add its labels"
             )
-        fields = build.fields_of(trained).but(
+        fields = factory.fields_of(trained).but(
             text=config.text_fields,
             text_separator=config.text_separator,
             label=config.label_field,

@@ -81,7 +81,7 @@ def run(config: BlendConfig, _: Given) -> None:
     """
     trained = {folder: load_run_config(folder, config.data) for folder in config.folders}
     with undisturbed():
-        from xmc import build
+        from xmc import factory
         from xmc.evaluate.blending import fit_weights
         from xmc.model import Blend, Member, ScoreFiles
         from xmc.workflow import blending
@@ -98,7 +98,7 @@ def run(config: BlendConfig, _: Given) -> None:
         )
 
     folder = Path(config.run)
-    device = build.prepare_machine(config.device, config.threads)
+    device = factory.prepare_machine(config.device, config.threads)
     with held(folder):
         check_run_folder(folder)
         first = blending.checked_data(trained)

@@ -32,13 +32,13 @@ class CoordinateCheckConfig(TrainConfig):
 def run(config: CoordinateCheckConfig, given: Given) -> None:
     """Measure how far a few steps move the logits at several fan-ins: a table, `<output>.json` and `<output>.png`."""
     with undisturbed():
-        from xmc import build
+        from xmc import factory
         from xmc.workflow import coordinates
         from xmc.workflow.settings import with_recipe
 
     config, check = with_recipe(config, given), config.check
-    device = build.prepare_machine(config.trainer.device, config.trainer.threads)
-    corpus = build.load_corpus(config)
+    device = factory.prepare_machine(config.trainer.device, config.trainer.threads)
+    corpus = factory.load_corpus(config)
     measured = coordinates.coordinate_check(
         *(config, corpus, device),
         fan_ins=check.fan_ins,

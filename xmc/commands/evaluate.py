@@ -24,7 +24,7 @@ def run(config: EvaluateConfig, _: Given) -> None:
     """
     trained = load_run_config(config.run, config.data)
     with undisturbed():
-        from xmc import build
+        from xmc import factory
         from xmc.model import Blend
         from xmc.workflow.calibrating import Lists, decide
         from xmc.workflow.measuring import report_of, scores_of
@@ -32,8 +32,8 @@ def run(config: EvaluateConfig, _: Given) -> None:
         from xmc.workflow.run_folder import corpus_of, half_for, held_if_writable, load_model_or_blend, write_json
 
     folder = Path(config.run)
-    build.model_folder(folder)
-    device = build.prepare_machine(config.device, config.threads)
+    factory.model_folder(folder)
+    device = factory.prepare_machine(config.device, config.threads)
     with held_if_writable(folder):
         model = load_model_or_blend(folder, device)
         corpus = corpus_of(model, trained)
@@ -43,7 +43,7 @@ def run(config: EvaluateConfig, _: Given) -> None:
             with half_for(config.split, model, folder):
                 top = rank_by_blend(model, split.texts, max(ks), split.filter, given, config.batch_size)
         else:
-            batches = build.build_batches(trained, corpus, config.split, model.encoder, config.batch_size)
+            batches = factory.build_batches(trained, corpus, config.split, model.encoder, config.batch_size)
             k = max(*ks, model.calibration.k if model.calibration else 0)
             with half_for(config.split, model, folder):
                 top = rank(model, batches.by_length(), k, split.filter)

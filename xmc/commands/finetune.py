@@ -22,9 +22,9 @@ def inherited(arguments: Sequence[str]) -> list[str]:
         return []
     check_names(arguments, FinetuneConfig)
     with undisturbed():
-        from xmc import build
+        from xmc import factory
 
-    settings = build.inherited_settings(str(given["from"].value()))
+    settings = factory.inherited_settings(str(given["from"].value()))
     values = {key: override.value() for key, override in given.items() if key in settings}
     if wrong := [key for key, value in values.items() if value != settings[key]]:
         lines = [f"  {key}: the model has {settings[key]!r}, now given {values[key]!r}" for key in wrong]

@@ -8,13 +8,13 @@ from xmc.endings import undisturbed
 def run(config: TrainConfig, given: Given) -> None:
     """Print a table of the layers."""
     with undisturbed():
-        from xmc import build
+        from xmc import factory
         from xmc.estimate import flops
         from xmc.workflow.settings import with_recipe
 
     config = with_recipe(config, given)
-    build.prepare_machine("cpu", config.trainer.threads)
-    print(flops.table(flops.count(config, build.load_corpus(config))))
+    factory.prepare_machine("cpu", config.trainer.threads)
+    print(flops.table(flops.count(config, factory.load_corpus(config))))
 
 
 COMMAND = Command(TrainConfig, run)

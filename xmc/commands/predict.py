@@ -54,12 +54,12 @@ def run(config: PredictConfig, _: Given) -> None:
         raise XMCError("input=-: standard input is closed; give it documents, or a file as input")
     check_output(config.output, config.format, config.input, config.filter)
     with undisturbed():
-        from xmc import build
+        from xmc import factory
         from xmc.data import StreamFilter
         from xmc.workflow.predicting import predict_documents, write_predictions
         from xmc.workflow.run_folder import load_model_or_blend
 
-    device = build.prepare_machine(config.device, config.threads)
+    device = factory.prepare_machine(config.device, config.threads)
     model = load_model_or_blend(Path(config.run), device)
     documents, left_out = _documents(config, trained, model), None
     if config.filter is not None:
@@ -113,7 +113,7 @@ def _documents(
     config: PredictConfig, trained: TrainConfig | None, model: "XMCModel | Blend"
 ) -> Iterator[tuple[str, str] | XMCError]:
     """Id and text of each document, or its sparse features where the model was trained on these; or its error."""
-    from xmc import build
+    from xmc import factory
     from xmc.data import read_documents, read_rows
 
     source = sys.stdin.buffer if config.input == "-" else config.input
@@ -122,7 +122,7 @@ def _documents(
             raise XMCError(f"text_fields: {config.run} was trained on sparse features, which have none; leave it out")
         return read_rows(source, len(model.encoder.tokenizer), config.on_error)
     given = {"text": config.text_fields, "text_separator": config.text_separator, "id": config.id_field}
-    fields = build.fields_of(trained).but(**given)
+    fields = factory.fields_of(trained).but(**given)
     return read_documents(source, fields.text, fields.id or None, fields.text_separator, config.on_error)
 
 

@@ -14,7 +14,7 @@ from xmc.data.records import Record, format_of, records, usable
 from xmc.data.shards import stored_in_order
 from xmc.data.splits import split_files
 from xmc.data.store import Document, OnError
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,8 @@ from scipy.sparse import csr_matrix
 
 from xmc.data.corpus import Corpus, Split
 from xmc.data.files import near_misses
-from xmc.types import Strings, XMCError
+from xmc.errors import XMCError
+from xmc.strings import Strings
 
 log = logging.getLogger(__name__)
 

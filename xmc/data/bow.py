@@ -12,7 +12,9 @@ from xmc.data.filters import filtered
 from xmc.data.labels import check_places
 from xmc.data.splits import split_files
 from xmc.data.store import Document, OnError, stored
-from xmc.types import SparseRow, XMCError, whole_number
+from xmc.errors import XMCError
+from xmc.sparse_rows import SparseRow
+from xmc.values import whole_number
 
 FORMATS = ("txt",)
 

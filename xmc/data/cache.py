@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 import pyarrow as pa
 
 from xmc.endings import undisturbed
+from xmc.errors import XMCError
 from xmc.storage import digest, forget_lock, locked, read_json, sweep, whole_folder
-from xmc.types import XMCError
 
 if TYPE_CHECKING:
     from datasets import Dataset

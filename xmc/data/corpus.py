@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
 
-from xmc.types import Strings, XMCError
+from xmc.errors import XMCError
+from xmc.strings import Strings
 
 if TYPE_CHECKING:
     from datasets import Dataset

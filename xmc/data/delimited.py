@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from xmc.data.files import listing, numbered_lines, utf8
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"(?=\t|\Z)')
 _QUOTES = "write a quote inside a quoted field twice, and quote a field that has commas, quotes or line breaks"

@@ -9,7 +9,7 @@ from xmc.data.assemble import OnError
 from xmc.data.fields import advise_on_labels, id_of, labels_of, text_of
 from xmc.data.files import attempt, json_lines, near_misses
 from xmc.data.records import Record, records, usable
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 log = logging.getLogger(__name__)
 

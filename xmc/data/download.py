@@ -14,8 +14,8 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from tqdm import tqdm
 
 from xmc.data.connection import CONNECTED
+from xmc.errors import XMCError
 from xmc.terminal import without_passwords
-from xmc.types import XMCError
 
 _BLOCK = 1 << 20
 _TIMEOUT = 60  # seconds without a byte

@@ -9,7 +9,7 @@ from typing import Any
 from xmc.data.files import listing, near_misses
 from xmc.data.label_cells import advice, cell_labels
 from xmc.data.records import Record, records
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from typing import Any, BinaryIO, ParamSpec, TypeVar, cast
 
 import pyarrow as pa
 
+from xmc.errors import XMCError
 from xmc.storage import home_expanded, parse_json
-from xmc.types import XMCError
 
 A = TypeVar("A")
 B = TypeVar("B")

@@ -11,7 +11,8 @@ from scipy.sparse import csr_matrix
 
 from xmc.data.assemble import RawSplit
 from xmc.data.files import first_file, text_lines
-from xmc.types import XMCError, whole_number
+from xmc.errors import XMCError
+from xmc.values import whole_number
 
 T = TypeVar("T")
 _SHORT = {"train": "trn", "test": "tst"}

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 _ITEM = re.compile(
     r"""(np\.\w+\()?(?P<item>u?(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|-?[0-9]+)(?(1)\))(?=[\s,]|\Z)""", re.DOTALL

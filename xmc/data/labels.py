@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from xmc.data.files import json_object, text_lines
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 
 def read_labels_tsv(path: Path) -> dict[str, str]:

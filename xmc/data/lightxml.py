@@ -8,7 +8,7 @@ from xmc.data.assemble import assemble
 from xmc.data.corpus import Corpus
 from xmc.data.labels import read_labels_tsv
 from xmc.data.store import Document, OnError, stored
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 
 def read_lightxml(

@@ -1,7 +1,7 @@
 """Old documents among new ones, so that a model that goes on learning does not forget."""
 
 from xmc.data.corpus import Corpus, Split, uniform_hash
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 
 def mixed(corpus: Corpus, old: Corpus, fraction: float, mark: str) -> Corpus:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from xmc.data.assemble import MOST_LABELS
 from xmc.data.files import DAMAGED
-from xmc.types import XMCError, said
+from xmc.errors import XMCError, said
 
 _EXPECTED = "expected a CSR matrix as scipy.sparse.save_npz writes it"
 _ROWS = 10_000  # whose offsets are read at once

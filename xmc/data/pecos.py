@@ -11,7 +11,7 @@ from xmc.data.assemble import assemble
 from xmc.data.corpus import Corpus
 from xmc.data.npz import label_rows, shape_of
 from xmc.data.store import Document, OnError, stored
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 
 def read_pecos(root: str | Path, *, on_error: OnError = "error", cache_dir: str | Path | None = None) -> Corpus:

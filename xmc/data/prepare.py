@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 from xmc.data.download import download, sha256_of
 from xmc.data.files import listing
 from xmc.data.unpack import ARCHIVES, is_leftover, temporary_folder, unpack
+from xmc.errors import XMCError
 from xmc.storage import home_expanded, locked, whole_file
 from xmc.terminal import without_passwords
-from xmc.types import XMCError
 
 log = logging.getLogger(__name__)
 

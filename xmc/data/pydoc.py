@@ -12,7 +12,7 @@ from pathlib import Path
 from xmc.data.assemble import RawSplit, assemble, label_lists
 from xmc.data.corpus import Corpus, uniform_hash
 from xmc.data.files import near_misses
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 _COLLECTOR = Path(__file__).with_name("docstrings.py")
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from xmc.data.delimited import check_columns, delimited
 from xmc.data.files import DAMAGED, json_lines, open_bytes
-from xmc.types import XMCError, said
+from xmc.errors import XMCError, said
 
 FORMATS = ("jsonl", "ndjson", "json", "csv", "tsv", "parquet")
 COMPRESSIONS = ("gz", "bz2", "xz", "zst")

@@ -13,7 +13,7 @@ from xmc.data.filters import filtered
 from xmc.data.labels import check_places, read_labels_json
 from xmc.data.records import Record
 from xmc.data.store import Document, OnError, stored
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 _SPLITS = {"train": "trn", "test": "tst"}
 

@@ -10,8 +10,10 @@ import numpy as np
 import torch
 
 from xmc.data import files as inputs
+from xmc.errors import XMCError
 from xmc.storage import parse_json
-from xmc.types import TopK, XMCError, whole_number
+from xmc.types import TopK
+from xmc.values import whole_number
 
 T = TypeVar("T")
 _EXPECTED = (

@@ -12,7 +12,7 @@ import pyarrow as pa
 from xmc.data.assemble import RawSplit
 from xmc.data.corpus import ArrowTexts
 from xmc.data.store import Document, OnError, stored
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 
 def stored_in_order(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from xmc.data.files import file, listing, near_misses
 from xmc.data.records import COMPRESSIONS, format_of
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 SPLITS = {"train": ("train",), "dev": ("dev", "validation", "valid", "val"), "test": ("test",)}
 """Each split, and the names that people give to its files."""

@@ -16,8 +16,8 @@ from xmc.data.assemble import OnError, RawSplit
 from xmc.data.cache import arrow_rows, cached
 from xmc.data.corpus import ArrowTexts
 from xmc.data.files import changed
+from xmc.errors import XMCError
 from xmc.storage import digest, home_expanded
-from xmc.types import XMCError
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from xmc.data.assemble import assemble
 from xmc.data.corpus import Corpus
 from xmc.data.store import Document, stored
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 _SPLITS = {"train": 1, "test": 10}  # a test document for every ten to train on
 _STREAMS = ("labels", *_SPLITS)  # of random numbers

@@ -12,7 +12,7 @@ from xmc.data.records import FORMATS, Record, records, usable
 from xmc.data.shards import stored_in_order
 from xmc.data.splits import split_files
 from xmc.data.store import Document, OnError
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 
 def read_table(

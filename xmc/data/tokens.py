@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from xmc.data.cache import arrow_rows, cached
 from xmc.data.corpus import ArrowTexts, Split
 from xmc.endings import undisturbed
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 if TYPE_CHECKING:
     from datasets import Dataset

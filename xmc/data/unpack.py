@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path, PureWindowsPath
 from typing import IO, Any
 
-from xmc.types import XMCError, said
+from xmc.errors import XMCError, said
 
 ARCHIVES = (".tar.gz", ".tgz", ".zip")
 _BLOCK = 1 << 20

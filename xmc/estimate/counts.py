@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xmc import build
+from xmc import factory
 from xmc.config import (
     BagEncoder,
     BenchmarkData,
@@ -78,7 +78,7 @@ def count(config: TrainConfig, labels_a_document: int) -> Counts:
     data = config.data
     if isinstance(data, BenchmarkData) and data.benchmark is not None:
         return _of_benchmark(config, labels_a_document)
-    return _of_corpus(config, build.load_corpus(config))
+    return _of_corpus(config, factory.load_corpus(config))
 
 
 def bag_section(config: TrainConfig) -> BagEncoder | SparseFeaturesEncoder | Lexical | None:
@@ -138,9 +138,9 @@ def _of_corpus(config: TrainConfig, corpus: Corpus) -> Counts:
 
 def _terms(config: TrainConfig, corpus: Corpus) -> tuple[Terms, int]:
     """From the encoder itself, at width 1, which has no say in its terms; and the tokens of train."""
-    encoder = build.build_encoder(_narrowest(config), corpus)
+    encoder = factory.build_encoder(_narrowest(config), corpus)
     (bag,) = (module for module in encoder.modules() if isinstance(module, EmbeddingBag))
-    batches = build.build_batches(config, corpus, "train", encoder, min(_LONGEST, len(corpus.split("train"))))
+    batches = factory.build_batches(config, corpus, "train", encoder, min(_LONGEST, len(corpus.split("train"))))
     batch = next(iter(batches.by_length()))
     documents, terms = _entries(bag, batch)
     ends = torch.bincount(documents, minlength=len(batch)).cumsum(0)

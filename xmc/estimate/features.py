@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from xmc import build
+from xmc import factory
 from xmc.config import BagEncoder, Lexical, TrainConfig, TransformerEncoder
 from xmc.endings import undisturbed
 from xmc.estimate.counts import Counts, bag_section
@@ -131,7 +131,7 @@ class _Model:
         with torch.device("meta"):
             self.intermediate = build_intermediate(
                 in_features=in_features,
-                transformation=build.build_transformation(config, "intermediate"),
+                transformation=factory.build_transformation(config, "intermediate"),
                 index_of=no_connections,
                 **config.intermediate.model_dump(),
             )
@@ -202,7 +202,7 @@ def _meta_encoder(config: TrainConfig, section: TransformerEncoder, types: Types
         options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
         options["context_fn"] = lambda: (contextlib.nullcontext(), types())  # of the two forward passes
         backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
-    transformation = build.build_transformation(config, "encoder")
+    transformation = factory.build_transformation(config, "encoder")
     with torch.device("meta"):
         if transformation is not None:
             sparsify_feed_forward_(backbone, transformation, no_connections, keep=False)

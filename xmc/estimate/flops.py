@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from xmc import build
+from xmc import factory
 from xmc.config import DenseClassifier, NoSparseIFT, TrainConfig
 from xmc.data import Corpus
 from xmc.model.bag import BagModel
@@ -43,12 +43,12 @@ class Row:
 def count(config: TrainConfig, corpus: Corpus) -> list[Row]:
     """Every layer that multiplies or holds weights, on the first training batch."""
     torch.manual_seed(config.seed)
-    encoder = build.build_encoder(config, corpus)
-    intermediate = build.build_intermediate(config, encoder.width)
+    encoder = factory.build_encoder(config, corpus)
+    intermediate = factory.build_intermediate(config, encoder.width)
     twin = config.model_copy(update={"sparse_ift": NoSparseIFT(kind="none")})
-    dense_encoder = build.build_encoder(twin, corpus) if encoder.transformation else encoder
-    dense_intermediate = build.build_intermediate(twin, encoder.width)
-    batch = next(iter(build.build_batches(config, corpus, "train", encoder, config.trainer.batch_size).epoch(0)))
+    dense_encoder = factory.build_encoder(twin, corpus) if encoder.transformation else encoder
+    dense_intermediate = factory.build_intermediate(twin, encoder.width)
+    batch = next(iter(factory.build_batches(config, corpus, "train", encoder, config.trainer.batch_size).epoch(0)))
     own, dense = _of_features(encoder, intermediate, batch), _of_features(dense_encoder, dense_intermediate, batch)
     labels = len(corpus.label_ids)
     own["classifier"] = _of_classifier(config, labels, intermediate.width)

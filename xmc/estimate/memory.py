@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 
 from xmc.config import ClustersAuxiliary, FixedFanInClassifier, TopKastSparsity, TrainConfig, TreeLexical
+from xmc.errors import XMCError
 from xmc.estimate.counts import Counts
 from xmc.estimate.features import estimate_features
 from xmc.estimate.output import auxiliary_output, estimate_output, slots_of
-from xmc.types import XMCError
 
 MIB = 2**20
 # Measured on x86-64 Linux with torch 2.13 (CPU): 535 when all is imported, 65 when the libraries were used once.

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from xmc.config import TrainConfig, parse
+from xmc.errors import XMCError
 from xmc.estimate.counts import Counts
 from xmc.estimate.memory import estimate
-from xmc.types import XMCError
 
 Values = Mapping[str, Any]  # dotted key -> value
 _IN_PLACE = {"kind": "sgd", "lr": 0.3, "weight_decay": 0.0, "momentum": 0.0}

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xmc.errors import XMCError
 from xmc.evaluate import metrics
 from xmc.evaluate.propensity import inverse_propensity
 from xmc.evaluate.terms import BINS, CSR, Labels, Values, families, ratio_of_sums
-from xmc.types import XMCError
 
 FAMILIES = (
     *("P", "R", "nDCG", "PSP", "PSnDCG", "micro-F1", "macro-F1", "coverage"),

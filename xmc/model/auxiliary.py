@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from xmc.model.classifier import Dense
-from xmc.types import LossName, Positives
+from xmc.types import Positives
+from xmc.values import LossName
 
 
 class ClusterHead(nn.Module):

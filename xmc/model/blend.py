@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import torch
 
+from xmc.errors import XMCError
 from xmc.model.card import BlendCard, ModelCard, NeighboursCard, ScoresCard
 from xmc.model.encoder import Encoder
 from xmc.model.model import DEFAULT_K, Prediction, Threshold, XMCModel, check_texts, predictions
@@ -18,7 +19,7 @@ from xmc.model.saved import CARD, FORMAT_VERSION, LABELS, read_blend_card, read_
 from xmc.model.seal import seal_checked, sealed
 from xmc.model.tensor_file import ANEW
 from xmc.storage import whole_file
-from xmc.types import TopK, XMCError
+from xmc.types import TopK
 
 DEPTH = 100  # labels of each ranking, at least
 _MODELS, _NEIGHBOURS = "models", "neighbours.safetensors"

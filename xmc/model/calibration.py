@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from xmc.errors import XMCError
 from xmc.model.card import CalibrationCard
 from xmc.model.tensor_file import TensorFile, fill
 from xmc.storage import whole_file
-from xmc.types import XMCError
 
 _THRESHOLDS = "thresholds.safetensors"  # of formats 2 and 3
 

@@ -5,10 +5,10 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
 
+from xmc.errors import XMCError
 from xmc.model.sparse_ift import Family, SparseIFT
 from xmc.storage import read_json
-from xmc.types import LossName, XMCError
-from xmc.values import Count, Cutoff, Fraction, Number, Positive, Size
+from xmc.values import Count, Cutoff, Fraction, LossName, Number, Positive, Size
 
 Pooling = Literal["cls", "mean", "none"]
 P = TypeVar("P", bound="Part")

@@ -11,7 +11,8 @@ from xmc.ops.blocks import label_blocks
 from xmc.ops.dense import dense_loss, dense_topk
 from xmc.ops.fan_in import FanIn, fan_in_linear, fan_in_loss, fan_in_sgd_step, fan_in_topk
 from xmc.ops.losses import loss_and_gradient_
-from xmc.types import InPlaceUpdate, LossName, Positives, StepOutput, TopK
+from xmc.types import InPlaceUpdate, Positives, StepOutput, TopK
+from xmc.values import LossName
 
 Update = InPlaceUpdate | None
 """The step that a classifier takes itself; None: it leaves gradients instead."""

@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.tokenization_utils_base import TruncationStrategy
 from transformers.utils import PaddingStrategy
 
+from xmc.errors import XMCError
 from xmc.model.bag import BagModel
 from xmc.model.card import EncoderCard, Pooling, read_part
 from xmc.model.embedding_bag import EmbeddingBag
@@ -23,7 +24,6 @@ from xmc.model.quantised import packed
 from xmc.model.sparse_features import SparseFeaturesModel
 from xmc.model.sparse_ift import SparseIFT
 from xmc.storage import whole_file
-from xmc.types import XMCError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -14,13 +14,13 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from xmc.endings import undisturbed
+from xmc.errors import XMCError, said
 from xmc.model.bag import BagConfig, BagModel, as_pretrained
 from xmc.model.embedding_bag import CONFIG, EmbeddingBag, EmbeddingBagConfig
 from xmc.model.sparse_features import SparseFeaturesConfig, SparseFeaturesModel, SparseFeaturesTokenizer
 from xmc.model.sparse_ift import SparseIFT
 from xmc.model.tensor_file import ANEW, Shards, check_size, fill
 from xmc.storage import read_json
-from xmc.types import XMCError, said
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

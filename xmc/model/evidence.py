@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from xmc.ops.losses import LOSSES
-from xmc.types import LossName, Positives
+from xmc.types import Positives
+from xmc.values import LossName
 
 Evidence = Mapping[str, Tensor]
 """Tensors by name. The layer that gave them reads them; who keeps them for it need not know what they are."""

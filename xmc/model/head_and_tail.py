@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from xmc.model.classifier import Classifier, Dense, FixedFanIn, Update
-from xmc.types import LossName, Positives, TopK
+from xmc.types import Positives, TopK
+from xmc.values import LossName
 
 
 class HeadAndTail(Classifier):

@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
+from xmc.errors import XMCError, said
 from xmc.storage import home_expanded
-from xmc.types import XMCError, said
 
 FILES = ("*.json", "*.jsonl", "*.safetensors", "*.txt", "*.model")  # all that a model is read from, and no pickle
 

@@ -26,13 +26,13 @@ from transformers import (
 from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
 from transformers.utils import logging as transformers_logging
 
+from xmc.errors import XMCError
 from xmc.model import hub
 from xmc.model.embedding_bag import CONFIG
 from xmc.model.encoder_folder import BAGS, TOKENIZER_CONFIG, check_tokens, checked_config, told
 from xmc.model.sparse_ift import SparseIFT, no_connections, sparsify_feed_forward_
 from xmc.model.tensor_file import SHARDS, Shards, check_finite, check_size, few, fill
 from xmc.storage import read_json
-from xmc.types import XMCError
 
 _TOKENIZER_FILES = ("tokenizer*.json", "vocab*.json", "*tokens*.json", "*.txt", "*.model", "*.codes", "*.tiktoken")
 _FILES = (CONFIG, "model*.safetensors", SHARDS, *_TOKENIZER_FILES)  # of a repository; no pickle, no Python

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from xmc.errors import XMCError
 from xmc.model import hub
 from xmc.model.calibration import Calibration
 from xmc.model.card import Card
@@ -37,7 +38,8 @@ from xmc.model.saved import (
 from xmc.model.seal import seal_checked, sealed
 from xmc.model.tensor_file import ANEW, TensorFile, fill
 from xmc.storage import whole_file
-from xmc.types import LossName, TopK, XMCError
+from xmc.types import TopK
+from xmc.values import LossName
 
 DEFAULT_K = 5
 

@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
+from xmc.errors import XMCError
 from xmc.model.rankings import added
 from xmc.model.tensor_file import ANEW, TensorFile, check_finite, form
 from xmc.ops.topk import StreamingTopK
-from xmc.types import TopK, XMCError
+from xmc.types import TopK
 
 _BLOCK = 1 << 14  # training documents that are looked at together
 

@@ -13,6 +13,7 @@ from pyarrow.json import ParseOptions, ReadOptions, read_json
 from torch import Tensor, nn
 
 from xmc import storage
+from xmc.errors import XMCError, said
 from xmc.model.card import BlendCard, Card, ClassifierCard, IdentityCard, LinearCard, Part, read_part
 from xmc.model.classifier import Classifier, Dense, FixedFanIn, LinearClassifier
 from xmc.model.head_and_tail import HeadAndTail
@@ -22,7 +23,7 @@ from xmc.model.sparse_linear import SparseLinear
 from xmc.model.tensor_file import ANEW, TensorFile, check_size, form
 from xmc.ops.blocks import group_size
 from xmc.ops.fan_in import check_distinct_columns, index_dtype, resolve_backend
-from xmc.types import Strings, XMCError, said
+from xmc.strings import Strings
 
 # 2: `calibration` in the card; 3: `logit_adjustment`; 4: the card names the file of the thresholds; 5: tables of int8,
 # and the lexical half; 6: blends

@@ -12,8 +12,8 @@ from typing import Any
 
 import xxhash
 
+from xmc.errors import XMCError
 from xmc.storage import digest, read_json
-from xmc.types import XMCError
 
 _SEAL = ("files", "digest")
 

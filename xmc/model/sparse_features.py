@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import BatchEncoding, PreTrainedTokenizer
 
 from xmc.model.embedding_bag import EmbeddingBag, EmbeddingBagConfig
-from xmc.types import SparseRow
+from xmc.sparse_rows import SparseRow
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from xmc.errors import XMCError
 from xmc.model.sparse_linear import SparseLinear
-from xmc.types import XMCError
 
 Family = Literal["wide", "parallel", "factorized", "doped"]
 IndexOf = Callable[[int, int, int], Tensor]  # outputs, fan-in, inputs -> the first connections, [O, K]

@@ -12,9 +12,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from xmc.errors import XMCError
 from xmc.ops.blocks import label_slices
 from xmc.storage import read_json, unreadable
-from xmc.types import XMCError
 
 WEIGHTS, SHARDS = "model.safetensors", "model.safetensors.index.json"
 _SHARD = re.compile(r"[\w.-]+\.safetensors")  # beside its index

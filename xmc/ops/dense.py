@@ -14,7 +14,8 @@ from xmc.ops.fan_in.validation import (
 )
 from xmc.ops.losses import loss_and_gradient_, wide
 from xmc.ops.topk import StreamingTopK
-from xmc.types import LossName, Positives, StepOutput, TopK
+from xmc.types import Positives, StepOutput, TopK
+from xmc.values import LossName
 
 _BLOCK = 2048
 

@@ -10,7 +10,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from xmc.types import LossName
+from xmc.values import LossName
 
 LOSSES: tuple[LossName, ...] = get_args(LossName)
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from xmc.errors import XMCError
 from xmc.storage import read_json
-from xmc.types import XMCError
 
 
 def recorded_metrics(run: Path, split: str) -> dict[str, dict[str, float]]:

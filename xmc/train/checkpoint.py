@@ -19,9 +19,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from xmc.errors import XMCError
 from xmc.model.tensor_file import TensorFile
 from xmc.storage import read_json, sweep, whole_folder
-from xmc.types import XMCError
 
 STATE = "state.json"
 _MODEL, _DIGEST = "model.safetensors", "state"  # the file, and the name in its header, of the digest of state.json

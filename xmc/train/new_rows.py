@@ -13,7 +13,8 @@ from xmc.model.evidence import evidence_of
 from xmc.sparsity import gradient_growth, init_index, rewire_
 from xmc.train.optim import SlotAdamW
 from xmc.train.schedule import learning_rate_multiplier
-from xmc.types import LossName, Positives
+from xmc.types import Positives
+from xmc.values import LossName
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 from torch.optim import Optimizer
 
+from xmc.errors import XMCError
 from xmc.model import XMCModel
 from xmc.model.auxiliary import ClusterHead
 from xmc.model.classifier import Update
@@ -16,7 +17,6 @@ from xmc.model.tensor_file import fill
 from xmc.sparsity import SparseLayer, Strategy, TopologyHealth
 from xmc.train.checkpoint import Tensors
 from xmc.train.optim import InPlaceSGD, SlotState
-from xmc.types import XMCError
 
 
 @dataclass

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from xmc.errors import XMCError
 from xmc.storage import parse_json, whole_file
-from xmc.types import XMCError
 
 logger = logging.getLogger(__name__)
 

@@ -10,14 +10,15 @@ import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 
-from xmc import build
+from xmc import factory
 from xmc.config import FinetuneConfig, TrainConfig
 from xmc.data import Corpus, Split, read_scores
 from xmc.data.files import listing
+from xmc.errors import XMCError
 from xmc.evaluate import Report
 from xmc.evaluate.metrics import leave_out
 from xmc.model import DEPTH, Member, NearestDocuments, Neighbours, ScoreFiles, XMCModel
-from xmc.types import TopK, XMCError
+from xmc.types import TopK
 from xmc.workflow.predicting import most_left_out, without
 
 logger = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ def nearest_documents(
     offsets, carried = (torch.from_numpy(part.astype(np.int64)) for part in (labels.indptr, labels.indices))
     width = model.classifier.in_features
     neighbours = Neighbours.empty(labels.shape[0], width, offsets, carried, nearest)
-    batches = build.build_batches(trained, corpus, "train", model.encoder, batch_size)
+    batches = factory.build_batches(trained, corpus, "train", model.encoder, batch_size)
     for batch in batches.by_length():
         moved = batch.to(model.device)
         neighbours.put_(batch.rows, model.features(moved.input_ids, moved.attention_mask, moved.values))

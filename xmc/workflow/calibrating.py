@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from xmc.data import Split
+from xmc.errors import XMCError
 from xmc.evaluate.metrics import Labels, Values, correct, leave_out
 from xmc.evaluate.reliability import (
     Hits,
@@ -25,7 +26,7 @@ from xmc.evaluate.reliability import (
 from xmc.evaluate.thresholds import Assignment, assignment, best_thresholds
 from xmc.model import XMCModel
 from xmc.model.calibration import Calibration
-from xmc.types import TopK, XMCError
+from xmc.types import TopK
 
 logger = logging.getLogger(__name__)
 

@@ -15,14 +15,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from xmc import build
+from xmc import factory
 from xmc.config import NoAuxiliary, StandardParametrization, SuParParametrization, TrainConfig
 from xmc.data import Corpus
+from xmc.errors import XMCError
 from xmc.model import XMCModel
 from xmc.model.classifier import FixedFanIn
 from xmc.ops.fan_in import fan_in_linear
 from xmc.train.step import clip_gradients, compute_gradients
-from xmc.types import XMCError
 
 logger = logging.getLogger(__name__)
 
@@ -57,13 +57,13 @@ def coordinate_check(
     labels: so many of the first are looked at.
     """
     torch.manual_seed(config.seed)
-    encoder = build.build_encoder(config, corpus)
+    encoder = factory.build_encoder(config, corpus)
     standard = StandardParametrization(kind="standard")
     for rules in (standard, config.parametrization):
         for fan_in in fan_ins:
             changes = tuple(
                 _change(
-                    build.build_training(
+                    factory.build_training(
                         _variant(config, fan_in, seed, rules), corpus, device, encoder=copy.deepcopy(encoder)
                     ),
                     *(device, steps, labels),
@@ -130,7 +130,7 @@ def _variant(config: TrainConfig, fan_in: int, seed: int, rules: Rules) -> Train
     )
 
 
-def _change(training: build.Training, device: torch.device, steps: int, labels: int) -> float:
+def _change(training: factory.Training, device: torch.device, steps: int, labels: int) -> float:
     """Mean |change| of the logits of the first batch's features, as they were before the first step.
 
     All parts learn; but the features' own change is left out, since the fan-in has little say in it.

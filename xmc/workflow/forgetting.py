@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from xmc import build
+from xmc import factory
 from xmc.config import FinetuneConfig
 from xmc.config.shell import shell_argument
 from xmc.data import Corpus
+from xmc.errors import XMCError
 from xmc.evaluate.metrics import CSR, leave_out, ndcg_at_k, precision_at_k
 from xmc.model import XMCModel
-from xmc.types import XMCError
 from xmc.workflow.predicting import rank
 from xmc.workflow.run_folder import half_for, write_json
 
@@ -42,7 +42,7 @@ class Change:
 
 def tell_change(config: FinetuneConfig, after: XMCModel) -> None:
     """Measure the model beside its source: a table on the terminal, `<run>/finetuned-dev.json`, a word about a loss."""
-    before = XMCModel.from_pretrained(build.model_folder(config.source), device=str(after.device))
+    before = XMCModel.from_pretrained(factory.model_folder(config.source), device=str(after.device))
     with half_for("dev", before, Path(config.source)):
         changes = measure_change(config, before, after)
     if not changes:
@@ -97,7 +97,7 @@ def _dev_data(config: FinetuneConfig) -> Iterator[tuple[str, Corpus]]:
     for number, section in enumerate((config.data, *old)):
         name = "new data" if number == 0 else "old data" if len(old) == 1 else f"old data {number}"
         try:
-            corpus = build.with_dev(section)
+            corpus = factory.with_dev(section)
         except XMCError as error:
             logger.warning(f"{name}: not at hand, so that what the model forgot of it is not known: {error}")
             continue
@@ -112,7 +112,7 @@ def _dev_data(config: FinetuneConfig) -> Iterator[tuple[str, Corpus]]:
 
 def _measured(model: XMCModel, corpus: Corpus, config: FinetuneConfig) -> dict[str, float]:
     dev, k = corpus.split("dev"), max(config.metrics.ks)
-    batches = build.build_batches(config, corpus, "dev", model.encoder, 4 * config.trainer.batch_size)
+    batches = factory.build_batches(config, corpus, "dev", model.encoder, 4 * config.trainer.batch_size)
     ranked = rank(model, batches.by_length(), k).labels.numpy()
     place = {label: column for column, label in enumerate(corpus.label_ids)}
     columns = np.array([place.setdefault(label, len(place)) for label in model.label_ids])

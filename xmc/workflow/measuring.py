@@ -2,9 +2,10 @@
 
 from xmc.config import Metrics
 from xmc.data import Batches, Corpus, Split, read_scores
+from xmc.errors import XMCError
 from xmc.evaluate import Report, evaluate
 from xmc.model import DEPTH, Blend, ScoreFiles, XMCModel
-from xmc.types import TopK, XMCError
+from xmc.types import TopK
 from xmc.workflow.predicting import most_left_out, rank
 
 

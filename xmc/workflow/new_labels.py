@@ -7,12 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xmc import build
+from xmc import factory
 from xmc.config import TrainConfig
+from xmc.errors import XMCError
 from xmc.model import XMCModel
 from xmc.model.label_space import joined
 from xmc.train.new_rows import Recipe, new_rows
-from xmc.types import Positives, XMCError
+from xmc.types import Positives
 
 logger = logging.getLogger(__name__)
 
@@ -66,13 +67,13 @@ def with_new_labels(
 def _sample(model: XMCModel, trained: TrainConfig, most: int, examples: set[str], recipe: Recipe) -> Tensor:
     """Features of some training documents of the run, other than the examples; none where its data is gone."""
     try:
-        corpus = build.load_corpus(trained)
+        corpus = factory.load_corpus(trained)
     except XMCError as error:
         logger.warning("the run's data is not at hand, so that the negatives are the examples alone: %s", error)
         return torch.empty(0, model.classifier.in_features, device=model.device)
     texts = corpus.split("train").texts
     chosen = np.random.default_rng(recipe.seed).permutation(len(texts))[:most].tolist()
     rows = np.array(sorted(row for row in chosen if texts[row] not in examples))
-    batches = build.build_batches(trained, corpus, "train", model.encoder, recipe.batch_size)
+    batches = factory.build_batches(trained, corpus, "train", model.encoder, recipe.batch_size)
     sampled = (batch.to(model.device) for batch in batches.by_length(among=rows))
     return torch.cat([model.features(batch.input_ids, batch.attention_mask, batch.values) for batch in sampled])

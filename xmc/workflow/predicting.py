@@ -18,9 +18,10 @@ from scipy.sparse import csr_matrix
 from scipy.special import expit
 from tqdm import tqdm
 
+from xmc.errors import XMCError
 from xmc.model import Blend, Prediction, Threshold, XMCModel
 from xmc.storage import whole_file
-from xmc.types import Batch, TopK, XMCError
+from xmc.types import Batch, TopK
 
 Ranked = tuple[str, list[Prediction]]
 """Id and suggested labels of a document, best first."""

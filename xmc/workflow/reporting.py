@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from xmc import build
+from xmc import factory
 from xmc.config import TrainConfig
 from xmc.config.shell import shell_command
 from xmc.data import Corpus
@@ -82,7 +82,7 @@ def _measured(
 ) -> Measured | Missing:
     if split not in corpus.splits:
         return Missing(f"{corpus.name} has no {split} split; split=... takes {' or '.join(corpus.splits)}.")
-    batches = build.build_batches(trained, corpus, split, model.encoder, batch_size)
+    batches = factory.build_batches(trained, corpus, split, model.encoder, batch_size)
     metrics = trained.metrics
     ranked = rank(model, batches.by_length(), max(metrics.ks), corpus.split(split).filter)
     return measure_split(

@@ -10,16 +10,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from xmc import build
+from xmc import factory
 from xmc.config import FinetuneConfig, TrainConfig, run_config_path
 from xmc.config.shell import shell_command
 from xmc.data import Corpus
 from xmc.data.files import listing
+from xmc.errors import XMCError
 from xmc.model import Blend, XMCModel
 from xmc.model.lexical import LexicalHalf
 from xmc.model.saved import CARD, is_blend, read_blend_card, read_card
 from xmc.storage import locked, sweep, whole_file, whole_folder
-from xmc.types import Strings, XMCError
+from xmc.strings import Strings
 
 logger = logging.getLogger(__name__)
 
@@ -79,11 +80,11 @@ def is_finished(run: Path) -> bool:
 
 
 def load_model(run: Path, device: torch.device) -> XMCModel:
-    return XMCModel.from_pretrained(build.model_folder(run), device=str(device))
+    return XMCModel.from_pretrained(factory.model_folder(run), device=str(device))
 
 
 def load_model_or_blend(run: Path, device: torch.device) -> XMCModel | Blend:
-    folder = build.model_folder(run)
+    folder = factory.model_folder(run)
     return Blend.from_pretrained(folder, device=str(device)) if is_blend(folder) else load_model(run, device)
 
 
@@ -98,7 +99,7 @@ def half_for(split: str, model: XMCModel | Blend, run: Path) -> Iterator[None]:
     if split != "dev" or not halves:
         yield
         return
-    apart = build.model_folder(run).parent / WITHOUT_DEV
+    apart = factory.model_folder(run).parent / WITHOUT_DEV
     if isinstance(model, Blend) or not apart.is_dir():
         logger.warning(f"{run}: the model has learned from the dev documents, of which its figures are too good")
         yield
@@ -118,7 +119,7 @@ def corpus_of(model: XMCModel | Blend, trained: TrainConfig) -> Corpus:
     Raises:
         XMCError: the labels that the model was trained on are others now.
     """
-    corpus = build.load_corpus(trained)
+    corpus = factory.load_corpus(trained)
     if model.label_ids == corpus.label_ids:
         return corpus
     known, ids = set(model.label_ids), list(corpus.label_ids)

@@ -6,7 +6,7 @@ import operator
 from collections.abc import Collection
 from typing import TypeVar
 
-from xmc import build
+from xmc import factory
 from xmc.config import (
     BagEncoder,
     BenchmarkData,
@@ -56,5 +56,5 @@ def _facts(config: TrainConfig) -> Facts:
     """As a benchmark set is published, or counted."""
     if isinstance(config.data, BenchmarkData) and (benchmark := config.data.benchmark) is not None:
         return Facts(benchmark.train, benchmark.labels)
-    corpus = build.load_corpus(config)
+    corpus = factory.load_corpus(config)
     return Facts(len(corpus.split("train")), len(corpus.label_ids))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from xmc import build
+from xmc import factory
 from xmc.config import FinetuneConfig, TrainConfig, load_run_config, run_config_path
 from xmc.config.shell import shell_command
 from xmc.data import Corpus
@@ -51,8 +51,8 @@ def train_run(
         logger.info("%s is finished, nothing to do; measure it with: %s", run, measure_it)
         return
     check_metric_name(config.trainer.metric, config.metrics.ks)
-    build.check_tracking(config)
-    device = build.prepare_machine(config.trainer.device, config.trainer.threads)
+    factory.check_tracking(config)
+    device = factory.prepare_machine(config.trainer.device, config.trainer.threads)
     with held(run):
         if not config.resume:
             check_run_folder(run, "go on with it by resume=true")
@@ -63,17 +63,17 @@ def _train(
     config: TrainConfig, config_yaml: str, device: torch.device, attend: Attend | None, half: LexicalHalf | None
 ) -> None:
     run = Path(config.run)
-    corpus = build.load_corpus(config)
+    corpus = factory.load_corpus(config)
     source, keeps = None, False
     if isinstance(config, FinetuneConfig):
-        source, keeps = build.load_source(config.source), config.keep_labels
-    learned = build.learned_part(corpus, source) if source is not None and keeps else corpus
-    config_hash = build.run_fingerprint(_as_it_began(config), corpus)
+        source, keeps = factory.load_source(config.source), config.keep_labels
+    learned = factory.learned_part(corpus, source) if source is not None and keeps else corpus
+    config_hash = factory.run_fingerprint(_as_it_began(config), corpus)
     checkpoints = Checkpoints(run / "checkpoints", config_hash=config_hash, keep_last=config.trainer.keep_last)
     checkpoints.sweep()
     saved = checkpoints.load_last() if config.resume and checkpoints.steps() else None
-    setup = build.build_training(config, learned, device, source=source, resumed=saved is not None)
-    if (idle := build.why_nothing_rewires(config.sparsity, setup.state.sparse, setup.plan.total_steps)) is not None:
+    setup = factory.build_training(config, learned, device, source=source, resumed=saved is not None)
+    if (idle := factory.why_nothing_rewires(config.sparsity, setup.state.sparse, setup.plan.total_steps)) is not None:
         logger.warning(idle)
     if "dev" in corpus.splits and (few := len(corpus.split("dev"))) < FEW:
         logger.warning(
@@ -86,11 +86,11 @@ def _train(
         _tell_threads(saved[1].get("threads"), device)
     elif config.resume:
         logger.info("no checkpoint yet; starting with step 1")
-    wandb = build.start_wandb(config)
+    wandb = factory.start_wandb(config)
     if not config.resume:
         with whole_file(run_config_path(run)) as out:
             out.write(config_yaml)
-    tracker = build.build_tracker(config, setup.state.progress.step, wandb)
+    tracker = factory.build_tracker(config, setup.state.progress.step, wandb)
     try:
         train(
             setup.state,
@@ -108,14 +108,14 @@ def _train(
         return
     _take_best(setup.state, checkpoints)
     model = setup.state.model
-    first = half or build.build_lexical_half(config, model.encoder, learned)
+    first = half or factory.build_lexical_half(config, model.encoder, learned)
     dev = learned.splits.get("dev")
-    build.stack_(model, first, setup.dev_batches, config.seed, None if dev is None else dev.filter)
+    factory.stack_(model, first, setup.dev_batches, config.seed, None if dev is None else dev.filter)
     if not finished:
         _write_figures(setup, model, config)
         return
     if source is not None and keeps:
-        model = build.with_kept_labels(model, source)
+        model = factory.with_kept_labels(model, source)
     _finish(setup, model, config, learned if half is None else None)
 
 
@@ -137,7 +137,7 @@ def _tell_threads(before: int | None, device: torch.device) -> None:
         )
 
 
-def _validation(setup: build.Training, corpus: Corpus, config: TrainConfig) -> Validate | None:
+def _validation(setup: factory.Training, corpus: Corpus, config: TrainConfig) -> Validate | None:
     dev_batches = setup.dev_batches
     if dev_batches is None:
         return None
@@ -157,7 +157,7 @@ def _take_best(state: TrainState, checkpoints: Checkpoints) -> None:
         fill(state.model.state_dict(), tensors["model"])
 
 
-def _finish(setup: build.Training, model: XMCModel, config: TrainConfig, corpus: Corpus | None) -> None:
+def _finish(setup: factory.Training, model: XMCModel, config: TrainConfig, corpus: Corpus | None) -> None:
     """The run's figures on dev, where there is dev data, and last its model, with which it is finished.
 
     Its tables are rounded first, as they are saved: the figures are those of the saved model, but for what its lexical
@@ -185,12 +185,12 @@ def _learn_from_dev(model: XMCModel, corpus: Corpus, config: TrainConfig) -> Non
     with whole_folder(Path(config.run) / WITHOUT_DEV) as folder:
         half.save_apart(folder)
     logger.info("lexical half: learning again, from the %d dev documents too", len(corpus.split("dev")))
-    again = build.build_lexical_half(config, model.encoder, corpus.with_cut_dev_in_train())
+    again = factory.build_lexical_half(config, model.encoder, corpus.with_cut_dev_in_train())
     assert again is not None
     model.lexical = replace(again, coefficients=half.coefficients, saw_dev=True)
 
 
-def _write_figures(setup: build.Training, model: XMCModel, config: TrainConfig) -> None:
+def _write_figures(setup: factory.Training, model: XMCModel, config: TrainConfig) -> None:
     if setup.dev_batches is not None:
         report = measure(model, setup.dev_batches, corpus_of(model, config), "dev", config.metrics)
         write_json(Path(config.run) / "metrics-dev.json", report.to_dict())

@@ -5,7 +5,7 @@ import pytest
 from xmc.commands.tune.space import KIND, RATE, Choice, Range, Space, space_around
 from xmc.config import SGD, AdamW, TrainConfig, parse
 from xmc.config.compose import compose
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 
 def config(*overrides: str) -> TrainConfig:

@@ -8,7 +8,7 @@ import pytest
 from xmc.commands.tune.space import Space, space_around
 from xmc.config import TrainConfig, parse
 from xmc.config.compose import compose
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 pytest.importorskip("optuna")
 

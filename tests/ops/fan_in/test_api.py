@@ -21,7 +21,8 @@ from xmc.ops.counter_rng import rounded
 from xmc.ops.fan_in import FanIn, fan_in_linear, fan_in_loss, fan_in_sgd_step, fan_in_topk, resolve_backend
 from xmc.ops.fan_in.impl import blockwise, reference
 from xmc.ops.losses import LOSSES
-from xmc.types import InPlaceUpdate, LossName, Positives, StepOutput
+from xmc.types import InPlaceUpdate, Positives, StepOutput
+from xmc.values import LossName
 
 INTERPRETED = bool(os.environ.get("TRITON_INTERPRET"))
 

@@ -53,7 +53,7 @@ def run(config: TuneConfig, given: Given) -> None:
     Keys that are given are not searched.
     """
     with undisturbed():
-        from xmc import build
+        from xmc import factory
         from xmc.evaluate import check_metric_name
         from xmc.train.loop import Interrupted
         from xmc.workflow.run_folder import held
@@ -67,9 +67,9 @@ def run(config: TuneConfig, given: Given) -> None:
 
     began = time.monotonic()
     check_metric_name(config.trainer.metric, config.metrics.ks)
-    build.check_tracking(config)
+    factory.check_tracking(config)
     with held(Path(config.output)):
-        corpus = build.load_corpus(config)
+        corpus = factory.load_corpus(config)
         if "dev" not in corpus.splits:
             raise XMCError("xmc tune chooses by a dev split, and data.dev_fraction=0 leaves none; give a fraction")
         try:

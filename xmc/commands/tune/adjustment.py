@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from xmc import build
+from xmc import factory
 from xmc.config import TrainConfig
 from xmc.data import Corpus
 from xmc.model.lexical import LexicalHalf
@@ -24,13 +24,13 @@ def best_adjustment(
     half: that of the run, whose coefficients are fitted to each adjustment. score: of the model on dev, as it is. left:
     seconds of the budget, after which no other is tried.
     """
-    model = load_model(run, build.prepare_machine(trained.trainer.device, trained.trainer.threads))
-    batches = build.build_batches(trained, corpus, "dev", model.encoder, build.dev_batch_size(trained))
+    model = load_model(run, factory.prepare_machine(trained.trainer.device, trained.trainer.threads))
+    batches = factory.build_batches(trained, corpus, "dev", model.encoder, factory.dev_batch_size(trained))
     counts = torch.from_numpy(corpus.label_counts("train"))
     scores = {trained.trainer.logit_adjustment: score + PAYS}
     for tau in ADJUSTMENTS:
         if left() > 0 and tau not in scores:
             model.classifier.adjust_logits(counts, len(corpus.split("train")), tau)
-            build.stack_(model, half, batches, trained.seed, corpus.split("dev").filter)
+            factory.stack_(model, half, batches, trained.seed, corpus.split("dev").filter)
             scores[tau] = measure(model, batches, corpus, "dev", trained.metrics)[trained.trainer.metric]
     return max(scores, key=lambda tau: scores[tau])

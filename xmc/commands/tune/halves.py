@@ -6,7 +6,7 @@ import logging
 import time
 from pathlib import Path
 
-from xmc import build
+from xmc import factory
 from xmc.commands.tune.study import Study
 from xmc.config import TrainConfig
 from xmc.data import Corpus
@@ -48,7 +48,7 @@ class Halves:
         began = time.monotonic()
         config = config.model_copy(update={"seed": self._seed})
         taught = self._corpus.with_label_texts() if config.trainer.label_texts else self._corpus
-        half = build.build_lexical_half(config, build.build_encoder(config, taught), self._corpus)
+        half = factory.build_lexical_half(config, factory.build_encoder(config, taught), self._corpus)
         assert half is not None
         with whole_folder(path) as folder:
             half.save_apart(folder)

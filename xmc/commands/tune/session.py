@@ -40,10 +40,10 @@ from xmc.commands.tune.space import Space, Value, space_around
 from xmc.commands.tune.study import Study
 from xmc.config import TrainConfig, load_run_config, parse, run_config_path, to_yaml
 from xmc.data import Corpus
+from xmc.errors import XMCError
 from xmc.run_report import flat
 from xmc.storage import read_json, whole_file
 from xmc.train.loop import Diverged
-from xmc.types import XMCError
 from xmc.values import LARGEST
 from xmc.workflow.run_folder import is_finished
 from xmc.workflow.training import train_run

@@ -3,7 +3,7 @@
 from xmc import estimate
 from xmc.commands.tune import TuneConfig
 from xmc.config import FixedFanInClassifier, TrainConfig
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 _MIB = 2**20
 _UNCOUNTED = {"width", "dropout", "term_dropout", "lr", "embedding_lr"}  # of an encoder: the data counts the same

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from xmc.commands.tune.halving import RUNGS, Trial
 from xmc.commands.tune.space import Choice, Dimension, Range, Space, Value, Values
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

@@ -14,13 +14,14 @@ from scipy.sparse import csr_matrix
 from scipy.special import logit
 from torch import Tensor
 
+from xmc.errors import XMCError
 from xmc.model.card import ApartCard, LexicalCard, read_part
 from xmc.model.lexical.postings import Postings
 from xmc.model.lexical.stacking import NUM_FEATURES, candidates, meta_features
 from xmc.model.lexical.terms import Terms
 from xmc.model.tensor_file import ANEW, TensorFile
 from xmc.ops.lexical import best_children, best_rows
-from xmc.types import TopK, XMCError
+from xmc.types import TopK
 
 CANDIDATES = 50  # of each ranking, at least
 _BEAM = 20  # nodes of a level that are looked into

@@ -23,7 +23,8 @@ from xmc.ops.fan_in.validation import (
     check_written,
 )
 from xmc.ops.losses import wide
-from xmc.types import InPlaceUpdate, LossName, Positives, StepOutput, TopK
+from xmc.types import InPlaceUpdate, Positives, StepOutput, TopK
+from xmc.values import LossName
 
 BACKENDS = ("numba", "triton", "torch", "reference")  # in order of preference
 

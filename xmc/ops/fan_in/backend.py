@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from xmc.ops.fan_in.layer import FanIn
-from xmc.types import InPlaceUpdate, LossName, Positives, StepOutput, TopK
+from xmc.types import InPlaceUpdate, Positives, StepOutput, TopK
+from xmc.values import LossName
 
 
 class Backend(ABC):

@@ -25,7 +25,8 @@ from xmc.ops.fan_in.backend import Backend
 from xmc.ops.fan_in.layer import FanIn
 from xmc.ops.losses import loss_and_gradient_, wide
 from xmc.ops.topk import StreamingTopK
-from xmc.types import InPlaceUpdate, LossName, Positives, StepOutput, TopK
+from xmc.types import InPlaceUpdate, Positives, StepOutput, TopK
+from xmc.values import LossName
 
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
 

@@ -20,7 +20,8 @@ from xmc.ops.fan_in.backend import Backend
 from xmc.ops.fan_in.impl import numba_kernels as kernels
 from xmc.ops.fan_in.impl.vectors import LANES
 from xmc.ops.fan_in.layer import FanIn
-from xmc.types import InPlaceUpdate, LossName, Positives, StepOutput, TopK
+from xmc.types import InPlaceUpdate, Positives, StepOutput, TopK
+from xmc.values import LossName
 
 _RANGES = 16
 _CONNECTIONS = 16  # of a feature in a range, at least: fewer take less time than the range's buffer

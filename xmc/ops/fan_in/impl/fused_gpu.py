@@ -28,7 +28,8 @@ from xmc.ops.fan_in.layer import FanIn
 from xmc.ops.losses import wide
 from xmc.ops.topk import StreamingTopK
 from xmc.storage import user_cache
-from xmc.types import InPlaceUpdate, LossName, Positives, StepOutput, TopK
+from xmc.types import InPlaceUpdate, Positives, StepOutput, TopK
+from xmc.values import LossName
 
 # What a program does with the logits of its tile: a loss, or writing them, or reading their gradient from elsewhere.
 MODES = {"bce": 0, "squared_hinge": 1, "logits": 2, "gradient": 3}

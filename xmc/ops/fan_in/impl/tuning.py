@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from xmc.errors import XMCError
 from xmc.storage import private_folder, read_json, whole_file
-from xmc.types import XMCError
 
 logger = logging.getLogger(__name__)
 

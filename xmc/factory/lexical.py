@@ -10,9 +10,9 @@ from scipy.sparse import csr_matrix, vstack
 from torch import Tensor
 
 from xmc import config as c
-from xmc.build.data import build_batches
 from xmc.data import Batches, Corpus
 from xmc.evaluate.metrics import correct, leave_out, ndcg_at_k
+from xmc.factory.data import build_batches
 from xmc.model import XMCModel
 from xmc.model.bag import frequent_bigrams
 from xmc.model.encoder import Encoder

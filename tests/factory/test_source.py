@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from xmc.build.source import _carriers_first, _prior_shift
+from xmc.factory.source import _carriers_first, _prior_shift
 
 CARRIERS = np.array([3, 500, 998])
 PAIRS = csr_matrix((np.ones(3), (CARRIERS, [0, 1, 0])), shape=(1000, 2))

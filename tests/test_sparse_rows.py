@@ -1,13 +1,12 @@
 import random
-import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xmc.types import SparseRow, Strings, XMCError, whole_number
+from xmc.errors import XMCError
+from xmc.sparse_rows import SparseRow
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 entries = st.dictionaries(st.integers(0, 99), st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=20)
 
 
@@ -46,39 +45,3 @@ def test_a_row_is_what_was_written_in_whatever_order(row: dict[int, float], orde
 def test_what_is_no_row(text: str, told: str) -> None:
     with pytest.raises(XMCError, match=told):
         SparseRow.parse(text, 10, "f:7")
-
-
-@given(st.lists(TEXT), st.slices(10))
-def test_strings_are_a_list_of_their_texts(texts: list[str], part: slice) -> None:
-    strings = Strings(iter(texts))
-    assert len(strings) == len(texts)
-    assert list(strings) == texts == strings
-    assert [strings[i] for i in range(len(texts))] == texts
-    assert strings == Strings(texts)
-    assert strings[part.start : part.stop] == texts[part.start : part.stop]
-    assert strings != [*texts, "more"]
-
-
-def test_strings_of_numbers() -> None:
-    assert Strings.numbers(70_000) == [str(i) for i in range(70_000)]
-    assert Strings.numbers(0) == []
-
-
-def test_whole_numbers() -> None:
-    assert [whole_number(text) for text in ("0", "007", "-12")] == [0, 7, -12]
-    for text in ("", "1_0", "+1", " 1", "1 ", "1\n", "\u0661", "1.0", "1e3", "9" * 19):
-        with pytest.raises(ValueError, match="no whole number"):
-            whole_number(text)
-
-
-def test_strings_beyond_the_end() -> None:
-    with pytest.raises(IndexError):
-        Strings(["a"])[1]
-    assert Strings(["a", "b"])[-1] == "b"
-
-
-def test_strings_over_several_chunks_take_less_than_a_list() -> None:
-    texts = [f"label-{i}" for i in range(150_000)]
-    strings = Strings(texts)
-    assert strings == texts and strings[100_000] == "label-100000"
-    assert strings.column.nbytes < 0.3 * sum(map(sys.getsizeof, texts))

@@ -15,9 +15,10 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from xmc import config as c
-from xmc.build.data import cache_folder
 from xmc.data import Batches, Corpus, Split, cached, tokenize
 from xmc.endings import undisturbed
+from xmc.errors import XMCError
+from xmc.factory.data import cache_folder
 from xmc.model import XMCModel, intermediate
 from xmc.model.auxiliary import ClusterHead
 from xmc.model.bag import (
@@ -42,7 +43,6 @@ from xmc.model.sparse_ift import SparseIFT, sparsify_feed_forward_
 from xmc.ops.fan_in import resolve_backend
 from xmc.parametrization import Parametrization, Standard, SuPar
 from xmc.sparsity import init_index
-from xmc.types import XMCError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

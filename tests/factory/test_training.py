@@ -6,9 +6,9 @@ import pytest
 import torch
 from test_config import composed
 
-from xmc import build
-from xmc.build import training
+from xmc import factory
 from xmc.config import TrainConfig, parse
+from xmc.factory import training
 
 
 def test_runs_from_before_a_key_go_on(tmp_path: Path) -> None:
@@ -18,15 +18,15 @@ def test_runs_from_before_a_key_go_on(tmp_path: Path) -> None:
         "data=jsonl", f"data.root={tmp_path}", f"data.cache_dir={tmp_path / 'cache'}", "data.dev_fraction=0"
     )
     now = parse(TrainConfig, values)
-    corpus = build.load_corpus(now)
+    corpus = factory.load_corpus(now)
     settings = now.model_dump(mode="json", exclude={"run", "resume", "tracking", "data"})
     for key in ("logit_adjustment", "label_texts"):
         del values["trainer"][key], settings["trainer"][key]
         text = json.dumps(settings, sort_keys=True) + corpus.fingerprint
         before = parse(TrainConfig, values)
-        assert build.run_fingerprint(before, corpus) == hashlib.sha256(text.encode()).hexdigest()
+        assert factory.run_fingerprint(before, corpus) == hashlib.sha256(text.encode()).hexdigest()
     values["trainer"]["logit_adjustment"] = 0.2
-    assert build.run_fingerprint(parse(TrainConfig, values), corpus) != build.run_fingerprint(before, corpus)
+    assert factory.run_fingerprint(parse(TrainConfig, values), corpus) != factory.run_fingerprint(before, corpus)
 
 
 @pytest.mark.parametrize(
@@ -54,9 +54,9 @@ def test_a_lexical_half_reads_words_without_an_embedding(tmp_path: Path) -> None
         """All, and those that have an embedding."""
         folders = (f"data.root={tmp_path}", f"data.cache_dir={tmp_path / 'cache'}")
         config = parse(TrainConfig, composed("data=jsonl", *folders, "data.dev_fraction=0", *overrides))
-        corpus = build.load_corpus(config)
+        corpus = factory.load_corpus(config)
         taught = corpus.with_label_texts() if config.trainer.label_texts else corpus
-        encoder = build.build_encoder(config, taught)
+        encoder = factory.build_encoder(config, taught)
         vocabulary = {word: i for word, i in encoder.tokenizer.get_vocab().items() if word.isalpha()}
         rows = encoder.backbone.config.word_rows
         return set(vocabulary), {word for word, i in vocabulary.items() if i < rows}

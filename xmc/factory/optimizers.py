@@ -4,7 +4,7 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from xmc import config as c
-from xmc.build.model import build_parametrization
+from xmc.factory.model import build_parametrization
 from xmc.model import XMCModel
 from xmc.model.auxiliary import ClusterHead
 from xmc.model.classifier import FixedFanIn, LinearClassifier

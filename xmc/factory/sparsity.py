@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from xmc import config as c
-from xmc.build.model import INNER_ROWS, build_parametrization
+from xmc.factory.model import INNER_ROWS, build_parametrization
 from xmc.model import XMCModel
 from xmc.model.classifier import FixedFanIn
 from xmc.model.label_space import sparse_labels

@@ -1,8 +1,8 @@
 import pytest
 
 from xmc import config as c
-from xmc.build.data import Fields, fields_of
 from xmc.config.compose import compose
+from xmc.factory.data import Fields, fields_of
 
 
 @pytest.mark.parametrize(

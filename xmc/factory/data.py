@@ -25,9 +25,9 @@ from xmc.data import (
     read_table,
     tokenize,
 )
+from xmc.errors import XMCError
 from xmc.model.encoder import Encoder, pad_id
 from xmc.storage import home_expanded
-from xmc.types import XMCError
 
 
 def load_corpus(config: c.TrainConfig) -> Corpus:

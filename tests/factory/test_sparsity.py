@@ -9,10 +9,10 @@ import torch
 from scipy.sparse import csr_matrix
 from test_config import composed
 
-from xmc import build
-from xmc.build.sparsity import default_interval
+from xmc import factory
 from xmc.config import TrainConfig, parse
 from xmc.data import Corpus, Split
+from xmc.factory.sparsity import default_interval
 
 
 @pytest.mark.parametrize(
@@ -29,10 +29,10 @@ def planned(tmp_path: Path, *overrides: str) -> tuple[list[int], str | None]:
     small = ["encoder.width=32", "classifier.fan_in=8", "trainer.batch_size=4", f"data.cache_dir={tmp_path}"]
     config = parse(TrainConfig, composed(*small, *overrides))
     corpus = Corpus("tiny", {"train": train}, [*"abcd"], [*"abcd"])
-    setup = build.build_training(config, corpus, torch.device("cpu"))
+    setup = factory.build_training(config, corpus, torch.device("cpu"))
     total, parts = setup.plan.total_steps, setup.state.sparse
     steps = [step for step in range(1, total + 1) if any(part.strategy.due(step) for part in parts.values())]
-    return steps, build.why_nothing_rewires(config.sparsity, parts, total)
+    return steps, factory.why_nothing_rewires(config.sparsity, parts, total)
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,13 @@ import torch
 from scipy.sparse import csr_matrix
 
 from xmc import config as c
-from xmc.build.data import build_batches
-from xmc.build.model import build_auxiliary, build_classifier, build_encoder, build_intermediate
-from xmc.build.optimizers import build_optimizers
-from xmc.build.source import learn_new_rows_, prepared_parts, source_fingerprint, with_learned_rows
-from xmc.build.sparsity import build_sparse_parts
 from xmc.data import Batches, Corpus
+from xmc.errors import XMCError
+from xmc.factory.data import build_batches
+from xmc.factory.model import build_auxiliary, build_classifier, build_encoder, build_intermediate
+from xmc.factory.optimizers import build_optimizers
+from xmc.factory.source import learn_new_rows_, prepared_parts, source_fingerprint, with_learned_rows
+from xmc.factory.sparsity import build_sparse_parts
 from xmc.model import XMCModel
 from xmc.model.clustering import label_features, tfidf, unit_rows
 from xmc.model.encoder import Encoder
@@ -28,7 +29,6 @@ from xmc.threads import usable_processors
 from xmc.train.loop import Plan
 from xmc.train.state import TrainState
 from xmc.train.tracking import LocalLog, Tracker, Trackers, Wandb, check_wandb
-from xmc.types import XMCError
 
 _EVALUATIONS = 4, 10  # on dev in a run, where trainer.eval_every is null
 _CHECKPOINTS = 10  # of a run, where trainer.checkpoint_every is null, too

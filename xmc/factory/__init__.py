@@ -1,11 +1,11 @@
 """The one place where configuration becomes objects."""
 
-from xmc.build.data import build_batches, fields_of, load_corpus, prepare_data, read_corpus, with_dev
-from xmc.build.lexical import build_lexical_half, stack_
-from xmc.build.model import build_encoder, build_intermediate, build_transformation
-from xmc.build.source import inherited_settings, learned_part, load_source, model_folder, with_kept_labels
-from xmc.build.sparsity import why_nothing_rewires
-from xmc.build.training import (
+from xmc.factory.data import build_batches, fields_of, load_corpus, prepare_data, read_corpus, with_dev
+from xmc.factory.lexical import build_lexical_half, stack_
+from xmc.factory.model import build_encoder, build_intermediate, build_transformation
+from xmc.factory.source import inherited_settings, learned_part, load_source, model_folder, with_kept_labels
+from xmc.factory.sparsity import why_nothing_rewires
+from xmc.factory.training import (
     Training,
     build_tracker,
     build_training,

@@ -14,9 +14,10 @@ from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
 from xmc import config as c
-from xmc.build.model import checkpoint_activations
 from xmc.config.shell import shell_command
 from xmc.data import Batches, Corpus
+from xmc.errors import XMCError
+from xmc.factory.model import checkpoint_activations
 from xmc.model import XMCModel
 from xmc.model.bag import BagModel
 from xmc.model.classifier import Classifier, FixedFanIn, LinearClassifier
@@ -29,7 +30,7 @@ from xmc.model.saved import CARD
 from xmc.model.sparse_features import SparseFeaturesModel
 from xmc.sparsity import absent_columns
 from xmc.train.new_rows import Recipe, new_rows
-from xmc.types import Positives, XMCError
+from xmc.types import Positives
 
 logger = logging.getLogger(__name__)
 
