@@ -1,14 +1,10 @@
 """The training loop."""
 
 import logging
-import resource
 import signal
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Literal, Protocol, Self
 
@@ -17,10 +13,11 @@ import torch
 from xmc.errors import STOP_SIGNALS, XMCError
 from xmc.sparsity import cosine_decay
 from xmc.train.checkpoint import Checkpoints
+from xmc.train.meter import Meter
 from xmc.train.schedule import ScheduleKind, learning_rate_multiplier
 from xmc.train.state import Progress, TrainState
-from xmc.train.step import Outcome, clip_gradients, compute_gradients, gradient_norms
-from xmc.train.tracking import Record, Tracker
+from xmc.train.step import clip_gradients, compute_gradients, gradient_norms
+from xmc.train.tracking import Tracker
 from xmc.types import Batch
 
 logger = logging.getLogger(__name__)
@@ -94,7 +91,7 @@ def train(
         Interrupted: a signal to stop came; a checkpoint was written first.
         Diverged: the loss is no longer finite; the checkpoints before are kept.
     """
-    meter = _Meter(plan.total_steps)
+    meter = Meter(plan.total_steps)
     paused = attend is not None and attend(state.progress, plan) == "pause"
     with _StopSignal() as stop:
         while not (state.progress.finished or paused):
@@ -110,7 +107,7 @@ def train(
                 state.progress.epoch, state.progress.batch = state.progress.epoch + 1, 0
 
 
-def _train_step(state: TrainState, batch: Batch, plan: Plan, meter: "_Meter", tracker: Tracker) -> None:
+def _train_step(state: TrainState, batch: Batch, plan: Plan, meter: Meter, tracker: Tracker) -> None:
     step = state.progress.step
     rates = state.set_learning_rates(learning_rate_multiplier(step, plan.total_steps, plan.warmup_steps, plan.schedule))
     batch = batch.to(state.model.device)
@@ -164,7 +161,7 @@ def _rewire(state: TrainState) -> tuple[int, dict[str, float]]:
 def _end_of_step(
     state: TrainState,
     plan: Plan,
-    meter: "_Meter",
+    meter: Meter,
     validate: Validate | None,
     checkpoints: Checkpoints,
     tracker: Tracker,
@@ -206,79 +203,6 @@ def _validate(
     if plan.patience is not None and progress.stale >= plan.patience:
         logger.info("stopping early: no gain in %d evaluations", progress.stale)
         progress.finished = True
-
-
-class _Meter:
-    """Sums since the last log line. Evaluation and checkpoints do not count towards the rates."""
-
-    def __init__(self, total_steps: int) -> None:
-        self._total_steps = total_steps
-        self._clear()
-
-    def _clear(self) -> None:
-        self._steps = self._documents = self._tokens = self._moved = 0
-        self._main = self._auxiliary = self._seconds = 0.0
-        self._auxiliary_steps = 0
-        self._health: dict[str, float] = {}
-        self.restart_clock()
-
-    def restart_clock(self) -> None:
-        self._clock = time.perf_counter()
-
-    def add(self, batch: Batch, outcome: Outcome, moved: int, health: dict[str, float]) -> None:
-        self._steps += 1
-        self._documents += len(batch)
-        self._tokens += int(batch.attention_mask.sum())
-        self._main += outcome.main
-        if outcome.auxiliary is not None:
-            self._auxiliary += outcome.auxiliary
-            self._auxiliary_steps += 1
-        self._moved += moved
-        self._health |= health
-        self._seconds += time.perf_counter() - self._clock
-        self.restart_clock()
-
-    def record(
-        self, state: TrainState, gradient_norm: float, layer_norms: dict[str, float], rates: dict[str, float]
-    ) -> Record:
-        """One log line; starts the sums anew."""
-        progress = state.progress
-        record: Record = {
-            "step": progress.step,
-            "epoch": progress.epoch,
-            "loss": self._main / self._steps,
-            "auxiliary_loss": self._auxiliary / self._auxiliary_steps if self._auxiliary_steps else None,
-            "gradient_norm": gradient_norm,
-            **{f"gradient/{layer}": norm for layer, norm in layer_norms.items()},
-            **{f"lr/{name}": rate for name, rate in rates.items()},
-            "seconds_per_step": self._seconds / self._steps,
-            "documents_per_second": self._documents / self._seconds,
-            "tokens_per_second": self._tokens / self._seconds,
-            "peak_memory_mib": _peak_memory_mib(state.model.device),
-            "dropped": self._moved,
-            "grown": self._moved,
-            **self._health,
-        }
-        eta = (self._total_steps - progress.step) * self._seconds / self._steps
-        logger.info(
-            "step %d/%d  epoch %d  loss %.4f  %s docs/s  %.0f MiB  ETA %d:%02d",
-            *(progress.step, self._total_steps, progress.epoch, record["loss"]),
-            *(f"{record['documents_per_second']:,.0f}", record["peak_memory_mib"], eta // 60, eta % 60),
-        )
-        self._clear()
-        return record
-
-
-def _peak_memory_mib(device: torch.device) -> float:
-    """Peak of the device's allocations, or of the process's resident memory on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    status = Path("/proc/self/status")
-    if status.exists():  # not ru_maxrss: it starts at the peak of the process that started this one
-        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) / 2**10
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 class _StopSignal:
