@@ -1,6 +1,5 @@
 """Every check at the door: a composed configuration becomes a typed one, or one error that tells all mistakes."""
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -8,6 +7,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import ValidationError
 
 from xmc.config.parts import Section
+from xmc.hints import did_you_mean
 from xmc.types import XMCError
 
 S = TypeVar("S", bound=Section)
@@ -33,8 +33,7 @@ def parse(schema: type[S], values: Mapping[str, Any], where: str = "") -> S:
 
 def near_miss(given: str, known: list[str]) -> str:
     """`; did you mean 'x'?` or, where nothing is near, the list of what exists."""
-    close = difflib.get_close_matches(given, known, n=1, cutoff=0.6)
-    return f"; did you mean '{close[0]}'?" if close else f"; expected one of: {', '.join(sorted(known))}"
+    return "; " + (did_you_mean(given, known) or f"expected one of: {', '.join(sorted(known))}")
 
 
 def run_config_path(run: str | Path) -> Path:
