@@ -3,10 +3,10 @@
 usage: python scripts/benchmarks/microkernels.py [--width 768] [--fan-in 32] [--batch 8 32 64 128] [--labels 8192]
            [--repeats 15]
 
-Both run inside one compiled loop over the labels, as in the op, in turn; figures are medians of processor time a label, ours
-and that of the plain loop, and of their quotient. The plain loops are inlined, may divide by zero, and have fast-math
-but for what would lose NaN; the exponential is the library's or the microkernel's own polynomial. A plain loop whose
-result is off by more than rounding gets no time.
+Both run inside one compiled loop over the labels, as in the op, in turn; figures are medians of processor time a
+label, and of its quotient. The plain loops are inlined, may divide by zero, and have fast-math but for what would lose
+NaN; the exponential is the library's or the microkernel's own polynomial. A plain loop whose result is off by more than
+rounding gets no time.
 """
 
 import argparse
@@ -128,14 +128,6 @@ def row_sum(rows, row, width):
     return total
 
 
-@inlined
-def any_above(rows, row, width, thresholds):
-    found = False
-    for lane in range(width):
-        found |= rows[row, lane] > thresholds[lane]
-    return found
-
-
 def over_labels_forward(kernel: Any, **options: Any) -> Any:
     @njit(**options)
     def run(table, index, weight, bias, size, logits):
@@ -192,15 +184,6 @@ def over_labels_sum(kernel: Any, **options: Any) -> Any:
     return run
 
 
-def over_labels_above(kernel: Any, **options: Any) -> Any:
-    @njit(**options)
-    def run(rows, thresholds, above):
-        for row in range(len(rows)):
-            above[row] = kernel(rows, row, rows.shape[1], thresholds)
-
-    return run
-
-
 Case = tuple[str, Callable[..., Any], Any, Sequence[Any], Callable[[], tuple[Any, ...]]]
 
 
@@ -217,7 +200,7 @@ def cases(width: int, fan_in: int, batch: int, labels: int) -> list[Case]:
     table, alone, bias = normal(width, batch), normal(width, 1), normal(labels)
     weight, gradient, rows = normal(labels, fan_in), normal(labels, fan_in), normal(labels, batch)
     own, shared = columns(labels), columns(labels // 32)
-    scale, thresholds = np.full(batch, 1 / batch, F32), np.full(batch, 3.5, F32)
+    scale = np.full(batch, 1 / batch, F32)
 
     def forwards(index: NDArray[np.int16], size: int, features: NDArray[np.float32]) -> Callable[[], tuple[Any, ...]]:
         return lambda: (features, index, weight, bias, size, np.zeros((labels, features.shape[1]), F32))
@@ -244,10 +227,6 @@ def cases(width: int, fan_in: int, batch: int, labels: int) -> list[Case]:
             lambda: (weight.copy(), gradient.copy()),
         ),
         ("row_sum", over_labels_sum, elementwise.row_sum, [row_sum], lambda: (rows, np.zeros(labels, F32))),
-        (
-            *("any_above", over_labels_above, elementwise.any_above, [any_above]),
-            lambda: (rows, thresholds, np.zeros(labels, np.bool_)),
-        ),
     ]
 
 

@@ -1,6 +1,6 @@
 """Microkernels of the numba back end in explicit float32 vectors: the products of features and connections.
 
-numba's loops keep sums in memory and never vectorise `exp`. These few functions are emitted as LLVM IR instead: sums
+numba's loops keep sums in memory and form `exp` number by number. These few functions are emitted as LLVM IR instead: sums
 stay in registers, and the order of every sum is written down, so it depends on no optimiser and no thread count. LLVM
 splits a vector of 16 where the machine's registers are narrower.
 
