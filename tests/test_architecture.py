@@ -8,57 +8,45 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "xmc"
 MAY_IMPORT = {
     "errors": set(),
-    "types": {"errors"},
-    "terminal": set(),
     "values": set(),
-    "hints": set(),
+    "terminal": set(),
     "threads": set(),
-    "storage": {"types", "terminal"},
+    "spelling": set(),
+    "parametrization": set(),
+    "recipe": set(),
+    "endings": {"errors", "terminal"},
+    "types": {"errors", "values"},
+    "storage": {"errors", "types", "terminal"},
     "ops": {"types", "storage"},
     "model": {"types", "values", "storage", "ops", "endings"},
     "sparsity": {"types", "storage", "ops", "model"},
     "train": {"errors", "types", "storage", "ops", "model", "sparsity"},
-    "data": {"types", "hints", "storage", "terminal", "endings"},
-    "evaluate": {"types", "hints"},
-    "config": {"types", "hints", "values", "storage"},
-    "predict": {"types", "storage", "model"},
-    "calibrate": {"types", "storage", "data", "evaluate", "model"},
-    "parametrization": set(),
-    "recipe": set(),
+    "data": {"types", "spelling", "storage", "terminal", "endings"},
+    "evaluate": {"types", "spelling"},
+    "config": {"errors", "values", "spelling", "storage"},
     "build": {
         *("types", "threads", "storage", "config", "ops", "model", "parametrization", "sparsity", "train", "data"),
         *("evaluate", "endings"),
     },
-    "coordinate_check": {"types", "storage", "config", "build", "data", "model", "ops", "train"},
-    "flops": {"types", "storage", "config", "build", "data", "model", "ops"},
-    "add_labels": {"types", "storage", "config", "build", "data", "model", "train"},
     "run_report": {"types", "storage", "data", "evaluate", "model", "ops", "sparsity"},
     "estimate": {"types", "storage", "config", "build", "data", "model", "ops", "endings"},
-    "tune": {
-        *("types", "values", "storage", "config", "build", "data", "evaluate", "model", "train", "run_report"),
-        *("estimate", "commands"),
+    "workflow": {
+        *("types", "storage", "config", "recipe", "build", "data", "evaluate", "model", "ops", "train", "run_report"),
     },
     "commands": {
-        *("types", "values", "storage", "config", "build", "data", "evaluate", "model", "train", "predict"),
-        *(
-            "endings",
-            "recipe",
-            "add_labels",
-            "calibrate",
-            "coordinate_check",
-            "estimate",
-            "flops",
-            "run_report",
-        ),
+        *("errors", "types", "values", "storage", "endings", "config", "build", "data", "evaluate", "model", "train"),
+        *("run_report", "estimate", "workflow"),
     },
     "label_lists": {"types"},
-    "estimator": {"types", "storage", "config", "build", "commands", "evaluate", "label_lists", "model", "train"},
-    "endings": {"errors", "terminal"},
-    "cli": {"types", "terminal", "storage", "config", "commands", "tune", "build", "train", "endings"},
+    "estimator": {
+        *("types", "spelling", "storage", "config", "build", "workflow", "evaluate", "label_lists", "model", "train"),
+    },
+    "launch": {"config", "commands", "endings"},
+    "cli": {"errors", "terminal", "spelling", "commands", "launch", "endings"},
     "__init__": {"errors", "threads", "model", "estimator"},
     "__main__": {"cli", "endings", "terminal"},
 }
-HYDRA_ROOMS = {"cli", "config"}
+HYDRA_ROOMS = {"launch", "config"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

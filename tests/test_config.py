@@ -8,19 +8,14 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from xmc.config import (
-    AddLabelsConfig,
-    BenchmarkData,
-    BlendConfig,
-    CalibrateConfig,
-    CoordinateCheckConfig,
-    EstimateConfig,
-    EvaluateConfig,
-    FinetuneConfig,
-    PredictConfig,
-    TrainConfig,
-    parse,
-)
+from xmc.commands.add_labels import AddLabelsConfig
+from xmc.commands.blend import BlendConfig
+from xmc.commands.calibrate import CalibrateConfig
+from xmc.commands.coordinate_check import CoordinateCheckConfig
+from xmc.commands.estimate import EstimateConfig
+from xmc.commands.evaluate import EvaluateConfig
+from xmc.commands.predict import PredictConfig
+from xmc.config import BenchmarkData, FinetuneConfig, TrainConfig, parse
 from xmc.config.arguments import as_override, overrides_of
 from xmc.config.compose import conf_folder
 from xmc.types import XMCError
@@ -151,7 +146,7 @@ def test_other_commands_pass_their_schema() -> None:
     assert parse(EvaluateConfig, composed("run=r", name="evaluate")).split == "test"
     assert parse(CalibrateConfig, composed("run=r", name="calibrate")).k == 20
     blend = parse(
-        BlendConfig, composed(*overrides_of("blend", ["run=r", "runs=a", "scores.x.dev=b, {c}"]), name="blend")
+        BlendConfig, composed(*overrides_of(BlendConfig, ["run=r", "runs=a", "scores.x.dev=b, {c}"]), name="blend")
     )
     assert blend.runs == ("a",) and blend.scores["x"].dev == "b, {c}" and blend.nearest == 20
     assert [blend.name_of(run) for run in ("a", "elsewhere/x", "neighbours")] == [
@@ -283,7 +278,7 @@ def test_sparse_ift_is_refused_where_it_cannot_learn(overrides: list[str], messa
     ],
 )
 def test_the_home_directory(given: str, expected: str) -> None:
-    assert sorted(overrides_of("config", [given])) == [expected]
+    assert sorted(overrides_of(TrainConfig, [given])) == [expected]
 
 
 @pytest.mark.parametrize(
@@ -300,5 +295,5 @@ def test_the_home_directory(given: str, expected: str) -> None:
 )
 def test_mistakes_in_a_blend(given: list[str], told: str) -> None:
     with pytest.raises(XMCError) as error:
-        parse(BlendConfig, composed(*overrides_of("blend", ["run=r", *given]), name="blend"))
+        parse(BlendConfig, composed(*overrides_of(BlendConfig, ["run=r", *given]), name="blend"))
     assert told in str(error.value)

@@ -3,9 +3,9 @@ from typing import Any
 import pytest
 from test_config import composed
 
-from xmc.commands import settings
 from xmc.config import FixedFanInClassifier, TrainConfig, parse
 from xmc.recipe import Facts, is_given, recommended
+from xmc.workflow import settings
 
 
 def values(

@@ -10,10 +10,10 @@ from typing import Annotated
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from xmc.cli import COMMANDS
+from xmc.commands import COMMANDS, load
 from xmc.config import TrainConfig
 from xmc.config.compose import conf_folder
-from xmc.config.keys import SCHEMAS, fields_of, takes_data
+from xmc.config.keys import fields_of, takes_data
 
 PACKAGE = Path(__file__).parent.parent / "xmc"
 ANY = "\N{HORIZONTAL ELLIPSIS}"  # what a message fills in
@@ -21,10 +21,6 @@ KEY = r"[a-z_]+(?:[./][a-z_]+)*"
 SECTIONS = tuple(f"{name}." for name in TrainConfig.model_fields)
 
 Node = tuple[str, str]
-
-
-def config_name(command: str) -> str:
-    return "config" if command in ("prepare", "train", "flops") else command.replace("-", "_")
 
 
 @cache
@@ -83,7 +79,7 @@ def used(module: str, name: str) -> set[Node]:
     return found
 
 
-TRAINING = {command for command in COMMANDS if issubclass(SCHEMAS[config_name(command)], TrainConfig)}
+TRAINING = {command for command in COMMANDS if issubclass(load(command).schema, TrainConfig)}
 
 
 def reached(command: str) -> set[Node]:
@@ -91,8 +87,8 @@ def reached(command: str) -> set[Node]:
 
     What is wrong with the configuration of a run was told when that started.
     """
-    function = {"finetune": "_train"}.get(command, f"_{command.replace('-', '_')}")
-    waiting, seen = [("xmc.cli", function), ("xmc.endings", "one_line")], set()
+    own = f"xmc.commands.{command.replace('-', '_')}"
+    waiting, seen = [("xmc.launch", "launch"), (own, "COMMAND")], set()
     while waiting:
         node = waiting.pop()
         of_a_run = node[0] == "xmc.config.parts" or node[1] in ("TrainConfig", "FinetuneConfig")
@@ -157,11 +153,11 @@ def refused(command: str, key: str, value: str) -> str | None:
         return f"there is no command {command}"
     if not key:
         return None
-    name = config_name(command)
-    if (command in TRAINING or (key == "data" and takes_data(name))) and (group := conf_folder() / key).is_dir():
+    schema = load(command).schema
+    if (command in TRAINING or (key == "data" and takes_data(schema))) and (group := conf_folder() / key).is_dir():
         value = value.strip("[].").partition(",")[0]
         return None if not value or ANY in value or list(group.glob(f"{value}.yaml")) else f"no choice {key}={value}"
-    fields = fields_of(name, key)
+    fields = fields_of(schema, key)
     if not fields:
         return f"xmc {command} has no key {key}"
     if ANY in value or value.rstrip(".") == "" or "<" in value:
@@ -190,15 +186,15 @@ def collected() -> dict[tuple[str, str, str, str], str]:
 
 EXCEPTIONS = {
     ("xmc.config.arguments", "key"): "stands for any key",
+    ("xmc.config.compose", "key"): "likewise",
+    ("xmc.config.compose", "group"): "stands for any group",
     (
         "xmc.endings",
         "trainer.micro_batch_size",
     ): "or batch_size, which stands beside it",
-    ("xmc.config.commands", "runs"): "of xmc report; its schema stands beside all others where a recipe is composed",
-    ("xmc.config.commands", "neighbours"): "of xmc blend; likewise",
     ("xmc.config.saved", "replay"): "of a run that fine-tunes, as all that is said of replay",
-    ("xmc.commands.forgetting", "replay"): "likewise",
-    ("xmc.commands.forgetting", "replay_fraction"): "likewise",
+    ("xmc.workflow.forgetting", "replay"): "likewise",
+    ("xmc.workflow.forgetting", "replay_fraction"): "likewise",
     ("xmc.data.mix", "replay_fraction"): "likewise",
     ("xmc.model.encoder", "encoder.layers"): "of a new encoder; a saved one has what it was trained with",
     ("xmc.model.encoder", "encoder.max_length"): "likewise",

@@ -15,17 +15,18 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from xmc import build
-from xmc.commands.settings import with_recipe
-from xmc.commands.training import train_run
-from xmc.config import TrainConfig, near_miss, parse, to_yaml
+from xmc.config import TrainConfig, parse, to_yaml
 from xmc.config.arguments import as_override, overrides_of, parse_overrides
 from xmc.config.compose import compose
 from xmc.config.shell import shell_command
 from xmc.evaluate.metrics import ndcg_at_k, precision_at_k, recall_at_k
 from xmc.label_lists import Label, Labels, as_matrix, count, label_lists, plain
 from xmc.model import Prediction, XMCModel
+from xmc.spelling import near_miss
 from xmc.train.loop import Interrupted
 from xmc.types import XMCError
+from xmc.workflow.settings import with_recipe
+from xmc.workflow.training import train_run
 
 KEYS = {
     "encoder": "encoder",
@@ -174,7 +175,7 @@ class XMCClassifier:
         return parse(TrainConfig, compose("config", self._overrides(run)))
 
     def _given(self, run: str | Path) -> list[str]:
-        return [override.key_or_group for override in parse_overrides(overrides_of("config", self._overrides(run)))]
+        return [override.key_or_group for override in parse_overrides(overrides_of(TrainConfig, self._overrides(run)))]
 
     def _overrides(self, run: str | Path) -> list[str]:
         own: dict[str, object] = {"data": "jsonl", "data.root": str(run / Path("data")), "run": str(run)}

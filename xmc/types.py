@@ -16,18 +16,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import pyarrow as pa
 
 from xmc.errors import XMCError
+from xmc.values import LossName as LossName
 
 if TYPE_CHECKING:  # torch takes seconds to import, and `xmc --help` needs none
     import torch
     from torch import Tensor
-
-LossName = Literal["bce", "squared_hinge"]
 
 _LARGEST = float(np.finfo(np.float32).max)
 _CHUNK = 1 << 16  # strings

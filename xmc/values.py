@@ -1,7 +1,7 @@
 """Numbers and texts that are read, within bounds that the parts below can count and allocate by."""
 
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
@@ -18,6 +18,7 @@ Cutoff = Annotated[int, Field(ge=1, le=100_000)]  # of a list of labels
 Threads = Annotated[int, Field(ge=1, le=1024)]
 Seed = Annotated[int, Field(ge=0, lt=2**64)]  # what torch takes
 Text = Annotated[str, Field(min_length=1)]
+LossName = Literal["bce", "squared_hinge"]
 
 
 def _ascending(ks: tuple[int, ...]) -> tuple[int, ...]:

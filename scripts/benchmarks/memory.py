@@ -16,7 +16,8 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from xmc.config import EstimateConfig, parse
+from xmc.commands.estimate import EstimateConfig
+from xmc.config import parse
 from xmc.config.compose import compose
 from xmc.estimate import count, estimate
 
@@ -51,8 +52,8 @@ def main() -> None:
     for name, own in runs(options.transformer, options.eurlex57k).items():
         overrides = [*own, *SHORT, f"trainer.threads={options.threads}"]
         measured = peak_of(options.out / name, overrides)
-        config = parse(EstimateConfig, compose("estimate", overrides))
-        told = estimate(config, count(config))
+        config = parse(EstimateConfig, compose("estimate", overrides, EstimateConfig))
+        told = estimate(config, count(config, config.labels_a_document))
         shown = " ".join(o for o in own if "name=" not in o and "root=" not in o)
         rows.append(Row(name, shown, told.peak / MIB, measured, told.largest.name))
         write(options.out, rows)

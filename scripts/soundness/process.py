@@ -97,8 +97,8 @@ def warm_up() -> None:
     os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
     os.environ["XMC_CANARY_SECRET"] = SECRET
     import xmc.cli
-    import xmc.commands.training
-    import xmc.model.huggingface  # noqa: F401
+    import xmc.model.huggingface
+    import xmc.workflow.training  # noqa: F401
 
 
 def warm_run(*arguments: object) -> None:

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from xmc.config import EvaluateConfig, PredictConfig, ReportConfig, TrainConfig, parse
+from xmc.commands.evaluate import EvaluateConfig
+from xmc.commands.predict import PredictConfig
+from xmc.commands.report import ReportConfig
+from xmc.config import TrainConfig, parse
 from xmc.config.arguments import overrides_of
 from xmc.config.compose import compose
 from xmc.types import XMCError
@@ -21,33 +24,35 @@ def test_a_text_may_have_any_characters(first: int) -> None:
     some = ODD[first : first + 5]
     keys = ("run", "input", "output", "filter", "device")[: len(some)]
     given = [f"{key}={text}" for key, text in zip(keys, some, strict=True)]
-    values = compose("predict", [*PREDICT[len(some) :], *given])
+    values = compose("predict", [*PREDICT[len(some) :], *given], PredictConfig)
     assert [values[key] for key in keys] == some
 
 
 def test_what_is_quoted_null_or_an_interpolation_is_no_text() -> None:
-    values = compose("predict", ["run='a b'", "input=${run}/x", "filter=null", "output=\\${run}"])
+    values = compose("predict", ["run='a b'", "input=${run}/x", "filter=null", "output=\\${run}"], PredictConfig)
     assert (values["run"], values["input"], values["filter"], values["output"]) == ("a b", "a b/x", None, "${run}")
 
 
 def test_lists_of_texts() -> None:
-    values = compose("predict", [*PREDICT, "text_fields=[Título, a=1,b (2)]"])
+    values = compose("predict", [*PREDICT, "text_fields=[Título, a=1,b (2)]"], PredictConfig)
     assert values["text_fields"] == ["Título", "a=1", "b (2)"]
-    assert compose("predict", [*PREDICT, "text_fields=['a,b',c]"])["text_fields"] == ["a,b", "c"]
+    assert compose("predict", [*PREDICT, "text_fields=['a,b',c]"], PredictConfig)["text_fields"] == ["a,b", "c"]
 
 
 @pytest.mark.parametrize("given", ["body", "Título (a=1), b", "'body'", "[body]"])
 def test_one_text_is_a_list_of_one(given: str) -> None:
     text = given.strip("'[]")
-    assert parse(PredictConfig, compose("predict", [*PREDICT, f"text_fields={given}"])).text_fields == (text,)
-    assert parse(ReportConfig, compose("report", [f"runs={given}"])).runs == (text,)
+    assert parse(PredictConfig, compose("predict", [*PREDICT, f"text_fields={given}"], PredictConfig)).text_fields == (
+        text,
+    )
+    assert parse(ReportConfig, compose("report", [f"runs={given}"], ReportConfig)).runs == (text,)
     for_training = compose("config", ["data=csv", "data.root=r", f"data.text_fields={given}"])
     assert parse(TrainConfig, for_training).data.text_fields == (text,)
 
 
 def test_a_sweep_over_lists_of_one() -> None:
     swept = ["--multirun", "data=csv", "data.text_fields=title,text"]
-    assert overrides_of("config", swept) == swept
+    assert overrides_of(TrainConfig, swept) == swept
 
 
 @pytest.mark.parametrize("given", ["", "null"])
@@ -65,7 +70,7 @@ def test_cut_offs_ascend(given: str) -> None:
 
 @pytest.mark.parametrize("given", [r"\n", r'"\n"', r"'\n'"])
 def test_a_separator_may_be_escaped(given: str) -> None:
-    assert compose("predict", [*PREDICT, f"text_separator={given}"])["text_separator"] == "\n"
+    assert compose("predict", [*PREDICT, f"text_separator={given}"], PredictConfig)["text_separator"] == "\n"
 
 
 @pytest.mark.parametrize(
@@ -96,7 +101,7 @@ def test_a_separator_may_be_escaped(given: str) -> None:
 )
 def test_what_is_refused(argument: str, told: str) -> None:
     with pytest.raises(XMCError) as error:
-        compose("predict", [*PREDICT, argument])
+        compose("predict", [*PREDICT, argument], PredictConfig)
     assert told in str(error.value) and "\n" not in str(error.value)
 
 
@@ -131,7 +136,9 @@ def test_files_of_splits(given: str) -> None:
 
 
 def test_the_data_of_a_run_may_be_elsewhere() -> None:
-    config = parse(EvaluateConfig, compose("evaluate", ["run=r", "data.root=a b", "data.files.train=x"]))
+    config = parse(
+        EvaluateConfig, compose("evaluate", ["run=r", "data.root=a b", "data.files.train=x"], EvaluateConfig)
+    )
     assert config.data == {"root": "a b", "files": {"train": "x"}}
 
 
@@ -141,4 +148,4 @@ def test_without_a_home_directory(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Path, "expanduser", unknown)
     with pytest.raises(XMCError, match="~/x: there is no home directory; set HOME"):
-        compose("predict", ["run=~/x", "input=i"])
+        compose("predict", ["run=~/x", "input=i"], PredictConfig)

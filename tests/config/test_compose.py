@@ -10,13 +10,15 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.version import VersionBase
 
 import xmc.config.compose as module
+from xmc.commands.predict import PredictConfig
 from xmc.config.compose import compose
 from xmc.types import XMCError
 
 
 def test_from_many_threads() -> None:
     with ThreadPoolExecutor(4) as pool:
-        seeds = list(pool.map(lambda seed: compose("predict", ["run=r", "input=i", f"k={seed + 1}"])["k"], range(8)))
+        given = (["run=r", "input=i", f"k={seed}"] for seed in range(1, 9))
+        seeds = list(pool.map(lambda one: compose("predict", one, PredictConfig)["k"], given))
     assert seeds == list(range(1, 9))
 
 
@@ -24,7 +26,7 @@ def test_inside_an_application_of_hydra(tmp_path: Path) -> None:
     (tmp_path / "app.yaml").write_text("mine: 1\n")
     with initialize_config_dir(str(tmp_path), version_base="1.2"):
         before, base = GlobalHydra.instance(), VersionBase.instance().getbase()
-        assert compose("predict", ["run=r", "input=i"])["run"] == "r"
+        assert compose("predict", ["run=r", "input=i"], PredictConfig)["run"] == "r"
         assert GlobalHydra.instance() is before and VersionBase.instance().getbase() == base
         assert hydra_compose("app").mine == 1
 
@@ -37,5 +39,5 @@ def test_mistakes_in_a_yaml_of_ones_own(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "predict.yaml").write_text(text)
     monkeypatch.setattr(module, "conf_folder", lambda: tmp_path)
     with pytest.raises(XMCError, match=told) as error:
-        compose("predict", ["seed=3"])
+        compose("predict", ["k=3"], PredictConfig)
     assert "\n" not in str(error.value)

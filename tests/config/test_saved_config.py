@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from xmc.commands.predict import PredictConfig
 from xmc.config import FinetuneConfig, TrainConfig, load_run_config, parse, resumed_values, to_yaml, with_old_data
 from xmc.config.arguments import as_override
 from xmc.config.compose import compose
@@ -33,7 +34,8 @@ def test_every_text_comes_back_as_it_is(run: Path, config: TrainConfig, text: st
 
 
 def test_a_value_from_python_or_a_card_is_no_interpolation() -> None:
-    assert compose("predict", [as_override("run", "${oc.env:HOME}"), "input=i"])["run"] == "${oc.env:HOME}"
+    given = [as_override("run", "${oc.env:HOME}"), "input=i"]
+    assert compose("predict", given, PredictConfig)["run"] == "${oc.env:HOME}"
 
 
 def test_an_interpolation_is_not_resolved(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +99,7 @@ def test_a_run_goes_on_with_data_that_moved(run: Path) -> None:
 
 def test_the_counts_of_a_benchmark_are_not_asked_of_old_data(tmp_path: Path) -> None:
     given = ["data=eurlex-4k", "from=a", f"replay={tmp_path}", "run=r"]
-    config = parse(FinetuneConfig, compose("finetune", given))
+    config = parse(FinetuneConfig, compose("finetune", given, FinetuneConfig))
     (old,) = with_old_data(config).old_data
     assert config.data.benchmark is not None and old == config.data.model_copy(
         update={"root": str(tmp_path), "benchmark": None}

@@ -7,7 +7,8 @@ import torch
 from transformers import BertConfig, DistilBertConfig
 
 from xmc import build
-from xmc.config import EstimateConfig, parse
+from xmc.commands.estimate import EstimateConfig
+from xmc.config import parse
 from xmc.config.compose import compose
 from xmc.estimate import Estimate, count, estimate, memory_of, remedies, table, verdict
 from xmc.train.optim import InPlaceSGD
@@ -17,12 +18,12 @@ GIB = 2**30
 
 
 def configuration(*overrides: str) -> EstimateConfig:
-    return parse(EstimateConfig, compose("estimate", overrides))
+    return parse(EstimateConfig, compose("estimate", overrides, EstimateConfig))
 
 
 def estimated(*overrides: str) -> Estimate:
     config = configuration(*overrides)
-    return estimate(config, count(config))
+    return estimate(config, count(config, config.labels_a_document))
 
 
 def part(name: str, of: Estimate) -> int:
@@ -84,7 +85,7 @@ def test_weights_and_state_are_those_of_a_real_step(overrides: list[str], corpus
     classifier_of_8 = [] if "classifier=dense" in overrides else ["classifier.fan_in=8"]
     given = corpus[1:] if "data=bow" in overrides else corpus
     config = configuration("encoder.width=32", *classifier_of_8, *given, *overrides)
-    told = estimate(config, count(config))
+    told = estimate(config, count(config, config.labels_a_document))
     training = build.build_training(config, build.load_corpus(config), torch.device("cpu"))
     state = training.state
     classifier = [*state.model.classifier.state_dict().values()]
@@ -132,8 +133,8 @@ def test_each_remedy_saves_what_it_says(two_layers: str) -> None:
     encoder = ["encoder=transformer", f"encoder.name={two_layers}", "trainer.device=cuda"]
     run = ["data=amazon-3m", *encoder, "classifier.fan_in=64"]
     config = configuration(*run, "device_memory=4GiB")
-    counts = count(config)
-    own, memory = estimate(config, counts), memory_of(config)
+    counts = count(config, config.labels_a_document)
+    own, memory = estimate(config, counts), memory_of(config.trainer.device, config.device_memory)
     best, together = remedies(config, counts, memory)
     assert own.needed > memory and len(best) == 3
     assert all(r.saved == own.needed - r.needed > 0 for r in best)
@@ -167,6 +168,6 @@ def test_micro_batches_and_recomputed_activations_take_less(two_layers: str) -> 
 def test_a_device_that_is_not_here_has_no_memory_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(XMCError, match="give device_memory=16GiB"):
-        memory_of(configuration("trainer.device=cuda"))
-    assert memory_of(configuration("trainer.device=cuda", "device_memory=8GB")) == 8 * 10**9
-    assert memory_of(configuration("device_memory=1.5GiB")) == 3 * GIB // 2
+        memory_of("cuda", None)
+    assert memory_of("cuda", "8GB") == 8 * 10**9
+    assert memory_of("cpu", "1.5GiB") == 3 * GIB // 2

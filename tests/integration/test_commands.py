@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 from transformers import BertModel
 
 from xmc import XMCError, XMCModel
-from xmc.commands.serving import predict_run
-from xmc.config import PredictConfig, parse
+from xmc.commands import predict
+from xmc.commands.predict import PredictConfig
+from xmc.config import parse
 from xmc.config.compose import compose
 
 
@@ -108,10 +109,10 @@ def test_predict_through_pipes(trained: Path, xmc: Run) -> None:
 
 
 def test_a_standard_input_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = parse(PredictConfig, compose("predict", ["run=r", "input=-"]))
+    config = parse(PredictConfig, compose("predict", ["run=r", "input=-"], PredictConfig))
     monkeypatch.setattr("sys.stdin", None)
     with pytest.raises(XMCError, match="input=-: standard input is closed"):
-        predict_run(config, None)
+        predict.run(config, [])
 
 
 def test_ids_that_are_none_have_a_way_out(trained: Path, xmc: Run) -> None:

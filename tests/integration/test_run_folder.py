@@ -48,10 +48,10 @@ def test_one_writer_at_a_time(corpus: Path, trained: Path, tmp_path: Path, xmc: 
     ("command", "stage"),
     [
         ("train", "xmc.build.load_corpus"),
-        ("train", "xmc.commands.training.save_model"),
-        ("evaluate", "xmc.commands.measuring.rank"),
-        ("calibrate", "xmc.commands.measuring.calibrate"),
-        ("predict", "xmc.commands.serving.predict_documents"),
+        ("train", "xmc.workflow.training.save_model"),
+        ("evaluate", "xmc.workflow.predicting.rank"),
+        ("calibrate", "xmc.workflow.calibrating.calibrate"),
+        ("predict", "xmc.workflow.predicting.predict_documents"),
     ],
 )
 def test_a_signal_is_answered_at_any_moment(
@@ -112,7 +112,7 @@ def test_a_calibration_and_its_figures_are_of_one_kind(
         xmc("calibrate", f"run={run}", "precision=0.9", check=False)
     assert not (run / "calibration.json").exists() and (run / "model" / "xmc.json").read_bytes() == card
     with monkeypatch.context() as patch:
-        patch.setattr("xmc.commands.measuring.write_json", stop)
+        patch.setattr("xmc.workflow.run_folder.write_json", stop)
         xmc("calibrate", f"run={run}", "precision=0.9", check=False)
     assert not (run / "calibration.json").exists() and (run / "model" / "xmc.json").read_bytes() != card
     xmc("calibrate", f"run={run}", "precision=0.9")

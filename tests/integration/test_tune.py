@@ -14,17 +14,18 @@ from typing import Any
 import pytest
 from harness import Run, command, small
 
-from xmc.config import EstimateConfig, TrainConfig
+from xmc.commands.estimate import EstimateConfig
+from xmc.commands.tune.halving import Trial
+from xmc.config import TrainConfig
 from xmc.estimate import Counts, Estimate
 from xmc.estimate.memory import Part
 from xmc.train.loop import Diverged
 from xmc.train.tracking import LocalLog, Record
-from xmc.tune.halving import Trial
 
 pytest.importorskip("optuna")
 
-from xmc.tune import adjustment, session, sizes
-from xmc.tune.study import Study
+from xmc.commands.tune import adjustment, session, sizes
+from xmc.commands.tune.study import Study
 
 
 @pytest.fixture(scope="module")

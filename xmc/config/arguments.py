@@ -12,8 +12,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from xmc.config.keys import is_text, is_texts, names_freely, takes_data
+from xmc.config.parts import Section
+from xmc.errors import XMCError
 from xmc.storage import home_expanded
-from xmc.types import XMCError
 
 FLAGS = {"--help": "-h", "--multirun": "-m", "--cfg": "-c", "--resolve": "", "--package": "-p"}
 """Of Hydra's flags those that xmc takes, and their short forms."""
@@ -31,8 +32,8 @@ _ARGUMENT = re.compile(r"(?P<sign>\+{0,2})(?P<key>[^=+~-][^=]*)=(?P<value>.*)", 
 _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\"}
 
 
-def overrides_of(config_name: str, arguments: Sequence[str]) -> list[str]:
-    """The arguments of a command as Hydra reads them.
+def overrides_of(schema: type[Section], arguments: Sequence[str]) -> list[str]:
+    """The arguments of a command as Hydra reads them. schema: of the command's configuration.
 
     The value of a key that holds a text is that text, whatever characters it has, unless it is quoted, null or, under
     `--multirun`, a sweep; so is each of a list of texts, and one that stands for such a list. `\\n` and `\\t` in a
@@ -43,8 +44,8 @@ def overrides_of(config_name: str, arguments: Sequence[str]) -> list[str]:
     """
     flags, words = _split(arguments)
     resumes = any(re.fullmatch(r"\+*resume=true", word, re.IGNORECASE) for word in words)
-    data_anew = resumes or takes_data(config_name)
-    return [*flags, *(_read(config_name, word, "--multirun" in flags, data_anew) for word in words)]
+    data_anew = resumes or takes_data(schema)
+    return [*flags, *(_read(schema, word, "--multirun" in flags, data_anew) for word in words)]
 
 
 def parse_overrides(arguments: Iterable[str]) -> list[Override]:
@@ -87,7 +88,7 @@ def _check_together(flags: Sequence[str]) -> None:
         raise XMCError("--cfg shows one configuration, and --multirun runs several; leave one of them out")
 
 
-def _read(config_name: str, argument: str, sweeps: bool, data_anew: bool) -> str:
+def _read(schema: type[Section], argument: str, sweeps: bool, data_anew: bool) -> str:
     """data_anew: whether the data is that of a run, of any kind, and its keys need not be there."""
     found = _ARGUMENT.fullmatch(argument)
     if found is None and not argument.startswith("~"):
@@ -99,10 +100,10 @@ def _read(config_name: str, argument: str, sweeps: bool, data_anew: bool) -> str
         raise XMCError(f"{key}: no setting of xmc; of Hydra's own there are: {', '.join(HYDRA_KEYS)}")
     if re.match("~(/|$)", value):
         value = str(home_expanded(value))
-    if sign or (key.startswith("data.") and data_anew) or names_freely(config_name, key):
+    if sign or (key.startswith("data.") and data_anew) or names_freely(schema, key):
         sign = "++"  # as a key that may be there already or not
-    listed = is_texts(config_name, key)
-    if is_text(config_name, key) or (listed and not value.startswith("[")):
+    listed = is_texts(schema, key)
+    if is_text(schema, key) or (listed and not value.startswith("[")):
         value = _text(key, value, sweeps)
     elif listed and re.fullmatch(r"\[[^\]\['\"]+\]", value):
         value = f"[{','.join(_quoted(item.strip()) for item in value[1:-1].split(','))}]"

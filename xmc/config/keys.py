@@ -1,76 +1,54 @@
-"""What a key of a command holds, as its schema tells."""
+"""What a key of a command holds, as the schema of its configuration tells."""
 
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from xmc.config.commands import (
-    AddLabelsConfig,
-    BlendConfig,
-    CalibrateConfig,
-    CoordinateCheckConfig,
-    EstimateConfig,
-    EvaluateConfig,
-    FinetuneConfig,
-    PredictConfig,
-    ReportConfig,
-    TrainConfig,
-    TuneConfig,
-)
 from xmc.config.parse import sections
 from xmc.config.parts import Section
-
-SCHEMAS: dict[str, type[Section]] = {
-    "config": TrainConfig,
-    "finetune": FinetuneConfig,
-    "add_labels": AddLabelsConfig,
-    "evaluate": EvaluateConfig,
-    "calibrate": CalibrateConfig,
-    "blend": BlendConfig,
-    "report": ReportConfig,
-    "predict": PredictConfig,
-    "coordinate_check": CoordinateCheckConfig,
-    "estimate": EstimateConfig,
-    "tune": TuneConfig,
-}
-"""By the name of a command's YAML in `conf/`."""
+from xmc.config.run import TrainConfig
 
 
-def takes_data(config_name: str) -> bool:
+def takes_data(schema: type[Section]) -> bool:
     """Whether the command reads the data of a run, whose keys `data.*` may be given anew."""
-    field = SCHEMAS[config_name].model_fields.get("data")
+    field = schema.model_fields.get("data")
     return field is not None and get_origin(field.annotation) is dict
 
 
-def names_freely(config_name: str, key: str) -> bool:
+def names_freely(schema: type[Section], key: str) -> bool:
     """Whether a part of the key is a name of the user's own, such as that of scores in `scores.NAME.dev`."""
     first, _, rest = key.partition(".")
-    field = SCHEMAS[config_name].model_fields.get(first)
+    field = schema.model_fields.get(first)
     return bool(rest) and field is not None and _has_names(field)
 
 
-def data_keys() -> set[str]:
-    """The keys of every kind of data."""
-    kinds = sections(TrainConfig.model_fields["data"].annotation)
-    return {f"data.{name}" for kind in kinds for name in _names(kind)}
+def keys_of(schema: type[Section]) -> set[str]:
+    """All keys, under any choice of the groups; none below a name of the user's own."""
+    keys = set()
+    for name, field in _names(schema).items():
+        if name == "data" and takes_data(schema):
+            field = TrainConfig.model_fields[name]
+        below = [] if _has_names(field) else sections(field.annotation)
+        keys |= {name, *(f"{name}.{key}" for section in below for key in keys_of(section))}
+    return keys
 
 
-def is_text(config_name: str, key: str) -> bool:
+def is_text(schema: type[Section], key: str) -> bool:
     """Whether the key holds a text, such as a path."""
-    return any(_accepts(field, str) for field in fields_of(config_name, key))
+    return any(_accepts(field, str) for field in fields_of(schema, key))
 
 
-def is_texts(config_name: str, key: str) -> bool:
+def is_texts(schema: type[Section], key: str) -> bool:
     """Whether the key holds a list of texts."""
-    return any(_accepts(field, tuple[str, ...]) for field in fields_of(config_name, key))
+    return any(_accepts(field, tuple[str, ...]) for field in fields_of(schema, key))
 
 
-def fields_of(config_name: str, key: str) -> list[FieldInfo]:
+def fields_of(schema: type[Section], key: str) -> list[FieldInfo]:
     """The fields of a key, one for each choice of the groups above it; none where there is no such key."""
     first, *rest = key.split(".")
-    schema = TrainConfig if first == "data" and takes_data(config_name) else SCHEMAS[config_name]
-    found = [names[first] for names in (_names(schema),) if first in names]
+    names = _names(TrainConfig if first == "data" and takes_data(schema) else schema)
+    found = [names[first]] if first in names else []
     if any(map(_has_names, found)):
         rest = rest[1:]
     for part in rest:

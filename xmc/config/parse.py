@@ -7,8 +7,8 @@ from typing import Any, TypeVar, get_args
 from pydantic import ValidationError
 
 from xmc.config.parts import Section
-from xmc.hints import did_you_mean
-from xmc.types import XMCError
+from xmc.errors import XMCError
+from xmc.spelling import near_miss
 
 S = TypeVar("S", bound=Section)
 
@@ -29,11 +29,6 @@ def parse(schema: type[S], values: Mapping[str, Any], where: str = "") -> S:
             raise XMCError(f"{where}: {lines[0]}" if where else lines[0]) from None
         told = "".join(f"\n  {line}" for line in lines)
         raise XMCError(f"{where or 'the configuration'} has mistakes:{told}") from None
-
-
-def near_miss(given: str, known: list[str]) -> str:
-    """`; did you mean 'x'?` or, where nothing is near, the list of what exists."""
-    return "; " + (did_you_mean(given, known) or f"expected one of: {', '.join(sorted(known))}")
 
 
 def run_config_path(run: str | Path) -> Path:

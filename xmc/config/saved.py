@@ -7,11 +7,11 @@ from typing import Any
 
 import yaml
 
-from xmc.config.commands import FinetuneConfig, TrainConfig
 from xmc.config.parse import parse, run_config_path
 from xmc.config.parts import BenchmarkData, DataSection, FolderData, Section
+from xmc.config.run import FinetuneConfig, TrainConfig
+from xmc.errors import XMCError
 from xmc.storage import unreadable
-from xmc.types import XMCError
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,11 @@ def load_run_config(run: str | Path, data: Mapping[str, Any] | None = None) -> T
         run, config.model_dump(by_alias=True), now.model_dump(by_alias=True), [f"data.{key}" for key in data]
     )
     return now
+
+
+def load_config_if_run(folder: str | Path, data: Mapping[str, Any] | None = None) -> TrainConfig | None:
+    """As `load_run_config`; None where the folder holds a model alone."""
+    return load_run_config(folder, data) if run_config_path(folder).exists() else None
 
 
 def saved_values(run: str | Path) -> dict[str, Any]:

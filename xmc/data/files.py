@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, ParamSpec, TypeVar, cast
 
 import pyarrow as pa
 
-from xmc.hints import did_you_mean
+from xmc.spelling import did_you_mean
 from xmc.storage import home_expanded, parse_json
 from xmc.types import XMCError
 

@@ -12,9 +12,9 @@ from xmc import build
 from xmc.config import (
     BagEncoder,
     BenchmarkData,
-    EstimateConfig,
     Lexical,
     SparseFeaturesEncoder,
+    TrainConfig,
     TransformerEncoder,
 )
 from xmc.data import Corpus
@@ -70,29 +70,32 @@ class Counts:
     assumed: tuple[str, ...] = ()
 
 
-def count(config: EstimateConfig) -> Counts:
-    """Of a benchmark set what its YAML says, without a look at its files; any other set is read, from the cache."""
+def count(config: TrainConfig, labels_a_document: int) -> Counts:
+    """Of a benchmark set what its YAML says, without a look at its files; any other set is read, from the cache.
+
+    labels_a_document: on average, of a benchmark set.
+    """
     data = config.data
     if isinstance(data, BenchmarkData) and data.benchmark is not None:
-        return _of_benchmark(config)
+        return _of_benchmark(config, labels_a_document)
     return _of_corpus(config, build.load_corpus(config))
 
 
-def bag_section(config: EstimateConfig) -> BagEncoder | SparseFeaturesEncoder | Lexical | None:
+def bag_section(config: TrainConfig) -> BagEncoder | SparseFeaturesEncoder | Lexical | None:
     """Of the bag that is the encoder, or stands beside it."""
     if not isinstance(config.encoder, TransformerEncoder):
         return config.encoder
     return config.encoder.lexical if config.encoder.lexical.width else None
 
 
-def _of_benchmark(config: EstimateConfig) -> Counts:
+def _of_benchmark(config: TrainConfig, labels_a_document: int) -> Counts:
     assert isinstance(config.data, BenchmarkData) and config.data.benchmark is not None
     known, length = config.data.benchmark, config.encoder.max_length
     documents = known.train + known.test
     bag = bag_section(config)
     assert not isinstance(bag, SparseFeaturesEncoder)  # which no benchmark set is for
     assumed = [
-        f"{config.labels_a_document} labels a document (labels_a_document=...)",
+        f"{labels_a_document} labels a document (labels_a_document=...)",
         f"documents of encoder.max_length={length} tokens",
     ]
     if bag is not None:
@@ -100,7 +103,7 @@ def _of_benchmark(config: EstimateConfig) -> Counts:
     return Counts(
         documents=known.train,
         labels=known.labels,
-        pairs=config.labels_a_document * documents,
+        pairs=labels_a_document * documents,
         tokens=length * known.train,
         text_bytes=_CHARACTERS * length * documents,
         strings=_STRING * (documents + 2 * known.labels),
@@ -110,7 +113,7 @@ def _of_benchmark(config: EstimateConfig) -> Counts:
     )
 
 
-def _of_corpus(config: EstimateConfig, corpus: Corpus) -> Counts:
+def _of_corpus(config: TrainConfig, corpus: Corpus) -> Counts:
     if config.trainer.label_texts:
         corpus = corpus.with_label_texts()
     train, splits = corpus.split("train"), corpus.splits.values()
@@ -133,7 +136,7 @@ def _of_corpus(config: EstimateConfig, corpus: Corpus) -> Counts:
     )
 
 
-def _terms(config: EstimateConfig, corpus: Corpus) -> tuple[Terms, int]:
+def _terms(config: TrainConfig, corpus: Corpus) -> tuple[Terms, int]:
     """From the encoder itself, at width 1, which has no say in its terms; and the tokens of train."""
     encoder = build.build_encoder(_narrowest(config), corpus)
     (bag,) = (module for module in encoder.modules() if isinstance(module, EmbeddingBag))
@@ -155,7 +158,7 @@ def _entries(bag: EmbeddingBag, batch: Batch) -> tuple[Tensor, Tensor]:
     return documents, batch.input_ids[documents, places]
 
 
-def _most_words(config: EstimateConfig) -> int:
+def _most_words(config: TrainConfig) -> int:
     if isinstance(config.encoder, BagEncoder):
         return config.encoder.vocab_size
     assert isinstance(config.encoder, TransformerEncoder)
@@ -165,7 +168,7 @@ def _most_words(config: EstimateConfig) -> int:
     return int(meta_backbone(config.encoder.name).config.vocab_size)
 
 
-def _narrowest(config: EstimateConfig) -> EstimateConfig:
+def _narrowest(config: TrainConfig) -> TrainConfig:
     """The same run with a bag of width 1."""
     section = config.encoder
     if not isinstance(section, TransformerEncoder):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from xmc import build
-from xmc.config import BagEncoder, EstimateConfig, Lexical, TransformerEncoder
+from xmc.config import BagEncoder, Lexical, TrainConfig, TransformerEncoder
 from xmc.endings import undisturbed
 from xmc.estimate.counts import Counts, bag_section
 from xmc.estimate.live import CudaAutocast, LiveBytes
@@ -48,7 +48,7 @@ class Features:
     evaluation: int
 
 
-def estimate_features(config: EstimateConfig, counts: Counts, on_gpu: bool) -> Features:
+def estimate_features(config: TrainConfig, counts: Counts, on_gpu: bool) -> Features:
     """Sizes of the parts before the classifier, of a step with `trainer.batch_size` and of evaluation."""
     trainer = config.trainer
     autocast = on_gpu and trainer.precision != "float32"
@@ -85,7 +85,7 @@ class _Bag:
     saved: int = 0
 
 
-def _bag_bytes(config: EstimateConfig, counts: Counts, size: int, on_gpu: bool) -> _Bag:
+def _bag_bytes(config: TrainConfig, counts: Counts, size: int, on_gpu: bool) -> _Bag:
     section = bag_section(config)
     if section is None or counts.terms is None:
         return _Bag()
@@ -116,7 +116,7 @@ class _Step:
 class _Model:
     """Backbone and intermediate layer on the meta device; a bag is a leaf of its width."""
 
-    def __init__(self, config: EstimateConfig, on_gpu: bool, autocast: bool) -> None:
+    def __init__(self, config: TrainConfig, on_gpu: bool, autocast: bool) -> None:
         section = config.encoder
         self._types = functools.partial(_types, on_gpu, autocast)
         bag = bag_section(config)
@@ -193,7 +193,7 @@ def _types(on_gpu: bool, autocast: bool) -> contextlib.AbstractContextManager[ob
     return CudaAutocast(autocast) if on_gpu else contextlib.nullcontext()
 
 
-def _meta_encoder(config: EstimateConfig, section: TransformerEncoder, types: Types) -> Encoder:
+def _meta_encoder(config: TrainConfig, section: TransformerEncoder, types: Types) -> Encoder:
     with undisturbed():
         from xmc.model.huggingface import meta_backbone
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from xmc.config import ClustersAuxiliary, EstimateConfig, FixedFanInClassifier, TopKastSparsity, TreeLexical
+from xmc.config import ClustersAuxiliary, FixedFanInClassifier, TopKastSparsity, TrainConfig, TreeLexical
 from xmc.estimate.counts import Counts
 from xmc.estimate.features import estimate_features
 from xmc.estimate.output import auxiliary_output, estimate_output, slots_of
@@ -74,7 +74,7 @@ class Estimate:
         return self.peak - sum(part.bytes for part in self.always if part.reclaimable)
 
 
-def estimate(config: EstimateConfig, counts: Counts) -> Estimate:
+def estimate(config: TrainConfig, counts: Counts) -> Estimate:
     """Bytes of a run with this configuration on data of these counts."""
     on_gpu = is_gpu(config.trainer.device)
     features = estimate_features(config, counts, on_gpu)
@@ -140,21 +140,19 @@ def is_gpu(device: str) -> bool:
     return torch.cuda.is_available() if device == "auto" else device.startswith("cuda")
 
 
-def memory_of(config: EstimateConfig) -> int:
-    """Bytes that the device has: `device_memory`, or those of the one at hand.
+def memory_of(device: str, given: str | None) -> int:
+    """Bytes that the device has: as they are given, such as 8GiB, or those of the one at hand.
 
     Raises:
         XMCError: the device is not here and its memory was not given.
     """
-    if config.device_memory is not None:
-        number, prefix, binary = re.fullmatch(r"([0-9.]+) ?([MG])(i?)B", config.device_memory).groups()  # type: ignore[union-attr]
+    if given is not None:
+        number, prefix, binary = re.fullmatch(r"([0-9.]+) ?([MG])(i?)B", given).groups()  # type: ignore[union-attr]
         base = 1024 if binary else 1000
         return int(float(number) * base ** {"M": 2, "G": 3}[prefix])
-    if is_gpu(config.trainer.device):
+    if is_gpu(device):
         if not torch.cuda.is_available():
-            raise XMCError(
-                f"trainer.device={config.trainer.device}: there is no GPU here to ask; give device_memory=16GiB"
-            )
+            raise XMCError(f"trainer.device={device}: there is no GPU here to ask; give device_memory=16GiB")
         return int(torch.cuda.get_device_properties(0).total_memory)
     information = Path("/proc/meminfo")
     if not information.exists():
@@ -173,7 +171,7 @@ def _host(counts: Counts) -> list[Part]:
     return [texts, tokens, Part("ids, names and labels of the documents", counts.strings + 8 * counts.pairs)]
 
 
-def _preparing(config: EstimateConfig, counts: Counts) -> int:
+def _preparing(config: TrainConfig, counts: Counts) -> int:
     """What labels are clustered or grouped by; tokens and bigrams are counted before."""
     section = config.classifier
     grouped = isinstance(section, FixedFanInClassifier) and section.group_size > 1
@@ -184,7 +182,7 @@ def _preparing(config: EstimateConfig, counts: Counts) -> int:
     return max(bigrams, _TFIDF * counts.tokens + 2 * _TFIDF * entries)
 
 
-def _lexical_half(config: EstimateConfig, counts: Counts) -> Moment:
+def _lexical_half(config: TrainConfig, counts: Counts) -> Moment:
     """The training documents' rows of terms, and the mean documents of the labels, a block of these at a time."""
     if not isinstance(config.lexical, TreeLexical):
         return Moment("learning the lexical half", ())
@@ -199,7 +197,7 @@ def _before(preparing: Moment, model: list[Part]) -> Moment:
     return Moment(preparing.name, (*preparing.parts, Part("without the optimizers' state", -state)))
 
 
-def _unknown(config: EstimateConfig, counts: Counts, width: int) -> list[str]:
+def _unknown(config: TrainConfig, counts: Counts, width: int) -> list[str]:
     """What no formula here covers."""
     section, known = config.sparsity, []
     if config.sparse_ift.kind != "none":

@@ -8,12 +8,12 @@ import torch
 from xmc.config import (
     SGD,
     DenseClassifier,
-    EstimateConfig,
     FixedFanInClassifier,
     NoAuxiliary,
     RigLSparsity,
     StaticSparsity,
     TopKastSparsity,
+    TrainConfig,
 )
 from xmc.ops.fan_in import index_dtype, resolve_backend
 
@@ -47,7 +47,7 @@ class Output:
         return Output(**{name: getattr(self, name) + getattr(other, name) for name in names})
 
 
-def estimate_output(config: EstimateConfig, labels: int, width: int, on_gpu: bool) -> Output:
+def estimate_output(config: TrainConfig, labels: int, width: int, on_gpu: bool) -> Output:
     """Of the classifier of so many labels over features of this width."""
     section = config.classifier
     adjusted = _FLOAT * labels * (config.trainer.logit_adjustment > 0)
@@ -62,7 +62,7 @@ def estimate_output(config: EstimateConfig, labels: int, width: int, on_gpu: boo
     return _dense(config, section.optimizer.kind, _momentum(config), head, width, on_gpu) + tail + order
 
 
-def auxiliary_output(config: EstimateConfig, labels: int, width: int, on_gpu: bool) -> Output | None:
+def auxiliary_output(config: TrainConfig, labels: int, width: int, on_gpu: bool) -> Output | None:
     """Of the auxiliary head, whose clusters are halves of halves of the labels."""
     if isinstance(config.auxiliary, NoAuxiliary):
         return None
@@ -71,7 +71,7 @@ def auxiliary_output(config: EstimateConfig, labels: int, width: int, on_gpu: bo
     return head + Output(_LONG * labels, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
-def _dense(config: EstimateConfig, optimizer: str, momentum: float, labels: int, width: int, on_gpu: bool) -> Output:
+def _dense(config: TrainConfig, optimizer: str, momentum: float, labels: int, width: int, on_gpu: bool) -> Output:
     """A dense layer: its op holds a block of logits three times, its optimizer a copy of the weight or two."""
     weight, bias = _FLOAT * labels * width, _FLOAT * labels
     moments = 2 * (weight + bias) if optimizer == "adamw" else (weight + bias) * (momentum > 0)
@@ -91,9 +91,7 @@ def _dense(config: EstimateConfig, optimizer: str, momentum: float, labels: int,
     )
 
 
-def _fixed_fan_in(
-    config: EstimateConfig, section: FixedFanInClassifier, labels: int, width: int, on_gpu: bool
-) -> Output:
+def _fixed_fan_in(config: TrainConfig, section: FixedFanInClassifier, labels: int, width: int, on_gpu: bool) -> Output:
     learning = slots_of(config, section, width)
     slots = labels * learning
     dtype = getattr(torch, section.weight_dtype)
@@ -122,12 +120,12 @@ def _fixed_fan_in(
     )
 
 
-def evaluated(config: EstimateConfig) -> int:
+def evaluated(config: TrainConfig) -> int:
     """Documents of a batch of dev."""
     return 4 * (config.trainer.micro_batch_size or config.trainer.batch_size)
 
 
-def slots_of(config: EstimateConfig, section: FixedFanInClassifier, width: int) -> int:
+def slots_of(config: TrainConfig, section: FixedFanInClassifier, width: int) -> int:
     """Of a label: its fan-in, and under Top-KAST what only learns."""
     if isinstance(config.sparsity, TopKastSparsity):
         return min(width, round(config.sparsity.backward * section.fan_in))
@@ -159,7 +157,7 @@ def _ranking_bytes(backend: str, batch: int, width: int, labels: int, k: int) ->
     return features + 4 * _FLOAT * min(labels, _DENSE_BLOCK) * batch
 
 
-def _rewiring_bytes(config: EstimateConfig, labels: int, groups: int, slots: int, width: int) -> int:
+def _rewiring_bytes(config: TrainConfig, labels: int, groups: int, slots: int, width: int) -> int:
     """Of choosing what to drop and to grow."""
     section = config.sparsity
     if isinstance(section, StaticSparsity):
@@ -174,6 +172,6 @@ def _rewiring_bytes(config: EstimateConfig, labels: int, groups: int, slots: int
     return own
 
 
-def _momentum(config: EstimateConfig) -> float:
+def _momentum(config: TrainConfig) -> float:
     optimizer = config.classifier.optimizer
     return optimizer.momentum if isinstance(optimizer, SGD) else 0.0

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from xmc.config import EstimateConfig, parse
+from xmc.config import TrainConfig, parse
 from xmc.estimate.counts import Counts
 from xmc.estimate.memory import estimate
 from xmc.types import XMCError
@@ -22,7 +22,7 @@ class Remedy:
     saved: int
 
 
-def remedies(config: EstimateConfig, counts: Counts, memory: int, most: int = 3) -> tuple[list[Remedy], Remedy | None]:
+def remedies(config: TrainConfig, counts: Counts, memory: int, most: int = 3) -> tuple[list[Remedy], Remedy | None]:
     """The settings that save most, and those, most saving first, with which together the run fits; None: none do."""
     needed = estimate(config, counts).needed
     tried = []
@@ -35,7 +35,7 @@ def remedies(config: EstimateConfig, counts: Counts, memory: int, most: int = 3)
 
 
 def _together(
-    config: EstimateConfig, counts: Counts, memory: int, needed: int, tried: list[tuple[Remedy, Values]]
+    config: TrainConfig, counts: Counts, memory: int, needed: int, tried: list[tuple[Remedy, Values]]
 ) -> Remedy | None:
     texts: list[str] = []
     best = needed
@@ -50,7 +50,7 @@ def _together(
     return None
 
 
-def _candidates(config: EstimateConfig) -> Iterator[tuple[str, Values]]:
+def _candidates(config: TrainConfig) -> Iterator[tuple[str, Values]]:
     """Overrides that may save memory, as text and as values."""
     trainer, encoder, classifier = config.trainer, config.encoder, config.classifier
     size = trainer.micro_batch_size or trainer.batch_size
@@ -84,7 +84,7 @@ def _candidates(config: EstimateConfig) -> Iterator[tuple[str, Values]]:
         yield "encoder.frozen=true", {"encoder.frozen": True}
 
 
-def _changed(config: EstimateConfig, values: Values) -> EstimateConfig | None:
+def _changed(config: TrainConfig, values: Values) -> TrainConfig | None:
     """The configuration with these values; None where they do not go together."""
     dumped = config.model_dump()
     for key, value in values.items():
@@ -94,6 +94,6 @@ def _changed(config: EstimateConfig, values: Values) -> EstimateConfig | None:
             section = section[name]
         section[last] = value
     try:
-        return parse(EstimateConfig, dumped)
+        return parse(type(config), dumped)
     except XMCError:
         return None

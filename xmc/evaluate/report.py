@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from xmc.evaluate import metrics
 from xmc.evaluate.propensity import inverse_propensity
 from xmc.evaluate.terms import BINS, CSR, Labels, Values, families, ratio_of_sums
-from xmc.hints import did_you_mean
+from xmc.spelling import did_you_mean
 from xmc.types import XMCError
 
 FAMILIES = (

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 
 def home_expanded(path: str | Path) -> Path:

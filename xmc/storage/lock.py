@@ -12,8 +12,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from xmc.errors import XMCError
 from xmc.terminal import without_passwords
-from xmc.types import XMCError
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import xxhash
 
-from xmc.types import XMCError
+from xmc.errors import XMCError
 
 _DEEPEST = 100
 _AGAIN = "is it complete? Copy it again, or make it anew"

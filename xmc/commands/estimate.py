@@ -1,0 +1,35 @@
+"""`xmc estimate`: the memory that a run would take, part by part."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from xmc.commands.command import Command, Given
+from xmc.config import TrainConfig
+from xmc.endings import undisturbed
+from xmc.values import Count
+
+
+class EstimateConfig(TrainConfig):
+    """device_memory: such as 8GiB; null: that of the device at hand."""
+
+    device_memory: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)? ?[MG]i?B$")] | None
+    labels_a_document: Count
+
+
+def run(config: EstimateConfig, given: Given) -> None:
+    """Print what a run would take, whether the device has it and, if not, what would make it fit."""
+    with undisturbed():
+        from xmc import estimate
+        from xmc.workflow.settings import with_recipe
+
+    config = with_recipe(config, given)
+    memory = estimate.memory_of(config.trainer.device, config.device_memory)
+    counts = estimate.count(config, config.labels_a_document)
+    own = estimate.estimate(config, counts)
+    print(estimate.table(own))
+    ways = estimate.remedies(config, counts, memory) if own.needed > memory else ([], None)
+    print(estimate.verdict(own, memory, *ways))
+
+
+COMMAND = Command(EstimateConfig, run)

@@ -1,0 +1,60 @@
+"""`xmc evaluate`: what a run's model is worth on a split."""
+
+from pathlib import Path
+
+from xmc.commands.command import Command, Given
+from xmc.config import RunData, Section, Split, load_run_config
+from xmc.endings import undisturbed
+from xmc.values import Count, Text, Threads
+
+
+class EvaluateConfig(Section):
+    run: Text
+    data: RunData
+    split: Split
+    batch_size: Count
+    device: str
+    threads: Threads | None
+
+
+def run(config: EvaluateConfig, _: Given) -> None:
+    """Measure a run's model on a split: a table on the terminal and `<run>/metrics-<split>.json`.
+
+    Of a calibrated model also `<run>/decisions-<split>.json`: what its thresholds give, and calibration errors.
+    """
+    trained = load_run_config(config.run, config.data)
+    with undisturbed():
+        from xmc import build
+        from xmc.model import Blend
+        from xmc.workflow.calibrating import Lists, decide
+        from xmc.workflow.measuring import report_of, scores_of
+        from xmc.workflow.predicting import rank, rank_by_blend
+        from xmc.workflow.run_folder import corpus_of, half_for, held_if_writable, load_model_or_blend, write_json
+
+    folder = Path(config.run)
+    build.model_folder(folder)
+    device = build.prepare_machine(config.device, config.threads)
+    with held_if_writable(folder):
+        model = load_model_or_blend(folder, device)
+        corpus = corpus_of(model, trained)
+        ks, split, decisions = trained.metrics.ks, corpus.split(config.split), None
+        if isinstance(model, Blend):
+            given = scores_of(model, split, config.split, max(ks))
+            with half_for(config.split, model, folder):
+                top = rank_by_blend(model, split.texts, max(ks), split.filter, given, config.batch_size)
+        else:
+            batches = build.build_batches(trained, corpus, config.split, model.encoder, config.batch_size)
+            k = max(*ks, model.calibration.k if model.calibration else 0)
+            with half_for(config.split, model, folder):
+                top = rank(model, batches.by_length(), k, split.filter)
+            decisions = None if model.calibration is None else decide(Lists.of(top, split), model, ks)
+        report = report_of(top, corpus, config.split, trained.metrics)
+        try:
+            write_json(folder / f"metrics-{config.split}.json", report.to_dict())
+            if decisions is not None:
+                write_json(folder / f"decisions-{config.split}.json", decisions.to_dict())
+        finally:  # what was measured is shown, whether it can be kept or not
+            print(report.table(), *([] if decisions is None else [decisions.table()]), sep="\n")
+
+
+COMMAND = Command(EvaluateConfig, run)

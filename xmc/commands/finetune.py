@@ -1,0 +1,39 @@
+"""`xmc finetune`: a run that goes on from a trained model, on other data, with other labels."""
+
+from collections.abc import Sequence
+
+from xmc.commands import train
+from xmc.commands.command import Command
+from xmc.config import FinetuneConfig
+from xmc.config.arguments import as_override, parse_overrides
+from xmc.config.compose import check_names
+from xmc.endings import undisturbed
+from xmc.errors import XMCError
+
+
+def inherited(arguments: Sequence[str]) -> list[str]:
+    """Overrides for all that the model a run starts from decides, but for those that the user repeats.
+
+    Raises:
+        XMCError: an override contradicts them, or is mistyped.
+    """
+    given = {override.key_or_group: override for override in parse_overrides(arguments)}
+    if "from" not in given or ("resume" in given and given["resume"].value() is True):
+        return []
+    check_names(arguments, FinetuneConfig)
+    with undisturbed():
+        from xmc import build
+
+    settings = build.inherited_settings(str(given["from"].value()))
+    values = {key: override.value() for key, override in given.items() if key in settings}
+    if wrong := [key for key, value in values.items() if value != settings[key]]:
+        lines = [f"  {key}: the model has {settings[key]!r}, now given {values[key]!r}" for key in wrong]
+        raise XMCError(
+            f"{given['from'].value()} decides these settings:\n"
+            + "\n".join(lines)
+            + "\nfine-tune without these overrides, or train anew with: xmc train"
+        )
+    return [as_override(key, value) for key, value in settings.items() if key not in given]
+
+
+COMMAND = Command(FinetuneConfig, train.run, begins_run=True, inherited=inherited)

@@ -1,0 +1,20 @@
+"""`xmc flops`: the multiply-adds and bytes of every layer, beside those of the dense twin."""
+
+from xmc.commands.command import Command, Given
+from xmc.config import TrainConfig
+from xmc.endings import undisturbed
+
+
+def run(config: TrainConfig, given: Given) -> None:
+    """Print a table of the layers."""
+    with undisturbed():
+        from xmc import build
+        from xmc.estimate import flops
+        from xmc.workflow.settings import with_recipe
+
+    config = with_recipe(config, given)
+    build.prepare_machine("cpu", config.trainer.threads)
+    print(flops.table(flops.count(config, build.load_corpus(config))))
+
+
+COMMAND = Command(TrainConfig, run)

@@ -1,0 +1,25 @@
+"""`xmc train`: a run, from raw text to a saved model."""
+
+from xmc.commands.command import Command, Given
+from xmc.config import FinetuneConfig, TrainConfig, to_yaml, with_old_data
+from xmc.endings import Stopped, undisturbed
+
+
+def run(config: TrainConfig, given: Given) -> None:
+    """Train to `<run>/model`, from raw text or from a trained model, or go on where the run was interrupted."""
+    if isinstance(config, FinetuneConfig) and not config.resume:
+        config = with_old_data(config)
+    with undisturbed():
+        from xmc.train.loop import Interrupted
+        from xmc.workflow.settings import with_recipe
+        from xmc.workflow.training import train_run
+
+    if not config.resume:
+        config = with_recipe(config, given)
+    try:
+        train_run(config, to_yaml(config))
+    except Interrupted as stop:
+        raise Stopped(stop.signal_number) from None
+
+
+COMMAND = Command(TrainConfig, run, begins_run=True)

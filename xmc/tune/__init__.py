@@ -1,1 +1,0 @@
-"""`xmc tune`: a record (`study`) and a loop (`session`) around `xmc train`."""

@@ -1,0 +1,41 @@
+"""What a model is worth on a split."""
+
+from xmc.config import Metrics
+from xmc.data import Batches, Corpus, Split, read_scores
+from xmc.evaluate import Report, evaluate
+from xmc.model import DEPTH, Blend, ScoreFiles, XMCModel
+from xmc.types import TopK, XMCError
+from xmc.workflow.predicting import most_left_out, rank
+
+
+def measure(model: XMCModel, batches: Batches, corpus: Corpus, split: str, metrics: Metrics) -> Report:
+    """Every metric of a model on a split, without the pairs that the split's filter leaves out."""
+    top = rank(model, batches.by_length(), max(metrics.ks), corpus.split(split).filter)
+    return report_of(top, corpus, split, metrics)
+
+
+def report_of(top: TopK, corpus: Corpus, split: str, metrics: Metrics) -> Report:
+    documents = corpus.split(split)
+    return evaluate(
+        top.labels.numpy(),
+        documents.labels,
+        train_counts=corpus.label_counts("train"),
+        num_train=len(corpus.split("train")),
+        ks=metrics.ks,
+        A=metrics.propensity_a,
+        B=metrics.propensity_b,
+        filter=documents.filter_pairs,
+    )
+
+
+def scores_of(blend: Blend, documents: Split, name: str, k: int) -> dict[str, TopK]:
+    """What other tools have ranked for a blend, of the documents of that split."""
+    depth = max(k, DEPTH) + most_left_out(documents.filter)
+    given = {}
+    for member, of_tool in ((m.name, m.ranker) for m in blend.members if isinstance(m.ranker, ScoreFiles)):
+        if name not in of_tool.files:
+            raise XMCError(
+                f"the blend has no scores of {member} for {name}; blend anew with scores.{member}.{name}=..."
+            )
+        given[member] = of_tool.scaled(read_scores(of_tool.files[name], documents.ids, blend.label_ids, depth))
+    return given

@@ -1,0 +1,196 @@
+"""A run, from raw text or from a trained model to its folder."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from xmc import build
+from xmc.config import FinetuneConfig, TrainConfig, load_run_config, run_config_path
+from xmc.config.shell import shell_command
+from xmc.data import Corpus
+from xmc.evaluate import check_metric_name
+from xmc.model import XMCModel
+from xmc.model.lexical import LexicalHalf
+from xmc.model.quantised import round_tables_
+from xmc.model.tensor_file import fill
+from xmc.storage import whole_file, whole_folder
+from xmc.train.checkpoint import Checkpoints
+from xmc.train.loop import Attend, Validate, train
+from xmc.train.state import TrainState
+from xmc.workflow.forgetting import tell_change
+from xmc.workflow.measuring import measure
+from xmc.workflow.run_folder import (
+    WITHOUT_DEV,
+    check_run_folder,
+    corpus_of,
+    held,
+    is_finished,
+    save_model,
+    write_json,
+)
+
+logger = logging.getLogger(__name__)
+
+FEW = 20  # dev documents: fewer are told
+
+
+def train_run(
+    config: TrainConfig, config_yaml: str, attend: Attend | None = None, half: LexicalHalf | None = None
+) -> None:
+    """Train from raw text, or from a trained model, to `<run>/model`, or go on where the run was interrupted.
+
+    config_yaml: the resolved configuration, to be kept in the run folder. attend: may let the run pause with a
+    checkpoint, to be resumed; a paused run has no model yet, but figures on dev of what it would save now, if they are
+    wanted. half: the lexical half, where it was learned before; it does not learn from dev.
+    """
+    run = Path(config.run)
+    if config.resume and is_finished(run):
+        measure_it = shell_command("evaluate", run=config.run, split="test")
+        logger.info("%s is finished, nothing to do; measure it with: %s", run, measure_it)
+        return
+    check_metric_name(config.trainer.metric, config.metrics.ks)
+    build.check_tracking(config)
+    device = build.prepare_machine(config.trainer.device, config.trainer.threads)
+    with held(run):
+        if not config.resume:
+            check_run_folder(run, "go on with it by resume=true")
+        _train(config, config_yaml, device, attend, half)
+
+
+def _train(
+    config: TrainConfig, config_yaml: str, device: torch.device, attend: Attend | None, half: LexicalHalf | None
+) -> None:
+    run = Path(config.run)
+    corpus = build.load_corpus(config)
+    source, keeps = None, False
+    if isinstance(config, FinetuneConfig):
+        source, keeps = build.load_source(config.source), config.keep_labels
+    learned = build.learned_part(corpus, source) if source is not None and keeps else corpus
+    config_hash = build.run_fingerprint(_as_it_began(config), corpus)
+    checkpoints = Checkpoints(run / "checkpoints", config_hash=config_hash, keep_last=config.trainer.keep_last)
+    checkpoints.sweep()
+    saved = checkpoints.load_last() if config.resume and checkpoints.steps() else None
+    setup = build.build_training(config, learned, device, source=source, resumed=saved is not None)
+    if (idle := build.why_nothing_rewires(config.sparsity, setup.state.sparse, setup.plan.total_steps)) is not None:
+        logger.warning(idle)
+    if "dev" in corpus.splits and (few := len(corpus.split("dev"))) < FEW:
+        logger.warning(
+            f"dev has {few} documents, so that chance chooses the best model; raise data.dev_fraction or give a larger "
+            "dev file, or learn from all and keep the last model with data.dev_fraction=0"
+        )
+    if saved is not None:
+        setup.state.load(*saved)
+        logger.info("resuming after step %d", setup.state.progress.step)
+        _tell_threads(saved[1].get("threads"), device)
+    elif config.resume:
+        logger.info("no checkpoint yet; starting with step 1")
+    wandb = build.start_wandb(config)
+    if not config.resume:
+        with whole_file(run_config_path(run)) as out:
+            out.write(config_yaml)
+    tracker = build.build_tracker(config, setup.state.progress.step, wandb)
+    try:
+        train(
+            setup.state,
+            setup.batches,
+            setup.plan,
+            validate=_validation(setup, learned, config),
+            checkpoints=checkpoints,
+            tracker=tracker,
+            attend=attend,
+        )
+    finally:
+        tracker.close()
+    finished = setup.state.progress.finished
+    if not finished and (attend is None or not attend.ended):
+        return
+    _take_best(setup.state, checkpoints)
+    model = setup.state.model
+    first = half or build.build_lexical_half(config, model.encoder, learned)
+    dev = learned.splits.get("dev")
+    build.stack_(model, first, setup.dev_batches, config.seed, None if dev is None else dev.filter)
+    if not finished:
+        _write_figures(setup, model, config)
+        return
+    if source is not None and keeps:
+        model = build.with_kept_labels(model, source)
+    _finish(setup, model, config, learned if half is None else None)
+
+
+def _as_it_began(config: TrainConfig) -> TrainConfig:
+    """The configuration, where it is resumed with the number of threads that the run was started with."""
+    if not config.resume:
+        return config
+    threads = load_run_config(config.run).trainer.threads
+    return config.model_copy(update={"trainer": config.trainer.model_copy(update={"threads": threads})})
+
+
+def _tell_threads(before: int | None, device: torch.device) -> None:
+    """Say where the number of threads is no longer that of the checkpoint; None: older checkpoints do not tell."""
+    if device.type == "cpu" and before not in (None, now := torch.get_num_threads()):
+        logger.warning(
+            "threads: %d until here, %d from now on; the model may differ in its last bits from that of an "
+            "uninterrupted run",
+            *(before, now),
+        )
+
+
+def _validation(setup: build.Training, corpus: Corpus, config: TrainConfig) -> Validate | None:
+    dev_batches = setup.dev_batches
+    if dev_batches is None:
+        return None
+    shown = [f"P@{k}" for k in config.metrics.ks] + [f"PSP@{max(config.metrics.ks)}", config.trainer.metric]
+
+    def validate() -> tuple[float, dict[str, float]]:
+        report = measure(setup.state.model, dev_batches, corpus, "dev", config.metrics)
+        return report[config.trainer.metric], {name: report[name] for name in shown}
+
+    return validate
+
+
+def _take_best(state: TrainState, checkpoints: Checkpoints) -> None:
+    """Go back to the best model on dev; without dev data, stay with the last."""
+    if state.progress.best_step is not None:
+        tensors, _ = checkpoints.load_best(state.progress.best_step)
+        fill(state.model.state_dict(), tensors["model"])
+
+
+def _finish(setup: build.Training, model: XMCModel, config: TrainConfig, corpus: Corpus | None) -> None:
+    """The run's figures on dev, where there is dev data, and last its model, with which it is finished.
+
+    Its tables are rounded first, as they are saved: the figures are those of the saved model, but for what its lexical
+    half then learns from dev. corpus: what it learns from; None: nothing more.
+    """
+    run, step = Path(config.run), setup.state.progress.best_step
+    round_tables_(model)
+    _write_figures(setup, model, config)
+    if isinstance(config, FinetuneConfig):
+        tell_change(config, model)
+    if corpus is not None and corpus.dev_was_cut:
+        _learn_from_dev(model, corpus, config)
+    save_model(model, run / "model")
+    which = "last model" if step is None else f"best model (step {step})"
+    logger.info("%s -> %s", which, run / "model")
+
+
+def _learn_from_dev(model: XMCModel, corpus: Corpus, config: TrainConfig) -> None:
+    """Learn the lexical half anew from train and what was cut from it, by which nothing is chosen any more.
+
+    The half before stays in the run's folder: whatever is measured on dev is measured with that.
+    """
+    if (half := model.lexical) is None:
+        return
+    with whole_folder(Path(config.run) / WITHOUT_DEV) as folder:
+        half.save_apart(folder)
+    logger.info("lexical half: learning again, from the %d dev documents too", len(corpus.split("dev")))
+    again = build.build_lexical_half(config, model.encoder, corpus.with_cut_dev_in_train())
+    assert again is not None
+    model.lexical = replace(again, coefficients=half.coefficients, saw_dev=True)
+
+
+def _write_figures(setup: build.Training, model: XMCModel, config: TrainConfig) -> None:
+    if setup.dev_batches is not None:
+        report = measure(model, setup.dev_batches, corpus_of(model, config), "dev", config.metrics)
+        write_json(Path(config.run) / "metrics-dev.json", report.to_dict())
