@@ -24,8 +24,8 @@ MAY_IMPORT = {
     "model": {"types", "strings", "sparse_rows", "values", "storage", "ops", "endings"},
     "sparsity": {"ops", "model"},
     "train": {"types", "values", "storage", "ops", "model", "sparsity"},
-    "data": {"types", "strings", "sparse_rows", "values", "storage", "terminal", "endings"},
-    "evaluate": {"types"},
+    "data": {"types", "strings", "sparse_rows", "values", "spelling", "storage", "terminal", "endings"},
+    "evaluate": {"types", "spelling"},
     "config": {"values", "spelling", "storage"},
     "factory": {
         *("types", "threads", "storage", "config", "ops", "model", "parametrization", "sparsity", "train", "data"),

@@ -204,7 +204,6 @@ EXCEPTIONS = {
     ("xmc.model.sparse_ift", "sparse_ift.layers"): "likewise",
     ("xmc.model.sparse_ift", "sparse_ift.sparsity"): "likewise",
     ("xmc.model.hub", "k"): "Python, on the page of a model",
-    ("xmc.run_report.markup", "width"): "of HTML",
 }
 """Module and key of what is no remedy for a command that can reach it, and why."""
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from huggingface_hub import RepoUrl
 from huggingface_hub.errors import OfflineModeIsEnabled
 from test_model import TEXTS, make_model
@@ -69,8 +70,12 @@ def test_there_and_back(loopback: Hub) -> None:
 def test_the_page(loopback: Hub) -> None:
     make_model().push_to_hub("owner/model")
     page = (loopback.folder / "README.md").read_text()
-    front, body = page.removeprefix("---\n").split("\n---\n")
-    assert "library_name: xmc" in front and "pipeline_tag: text-classification" in front
+    _, front, body = page.split("---\n", 2)
+    assert yaml.safe_load(front) == {
+        "library_name": "xmc",
+        "pipeline_tag": "text-classification",
+        "tags": ["multi-label-classification", "extreme-multi-label-classification", "sparse"],
+    }
     assert body.startswith("# model\n")
     assert "| labels | 7 |" in body and "| threshold" not in body
     assert 'XMCModel.from_pretrained("owner/model")' in body

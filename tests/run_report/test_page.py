@@ -79,6 +79,13 @@ def test_what_is_missing_is_said() -> None:
         assert sentence in told
 
 
+def test_curves_are_drawn_and_those_that_lack_are_said() -> None:
+    log = [{"step": step, "loss": 1 / step, "lr/classifier": 0.1} for step in range(1, 40)]
+    read = Reader(render([replace(facts("a", Missing("no dev")), history=history(log))]))
+    assert read.tags.count("svg") == read.tags.count("polyline") == 2  # loss and rate
+    assert "sum over labels, mean over documents" in read.told and "The log has no such figures." in read.told
+
+
 def test_differences_of_several_runs_are_paired(one: Measured) -> None:
     other = measured([[0, 1], [1, 2]])
     told = Reader(render([facts("a", one), facts("b", other), facts("c", Missing("unfinished"))])).told

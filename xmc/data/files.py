@@ -10,7 +10,6 @@ import os
 import zlib
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32_LE
 from collections.abc import Callable, Collection, Iterable, Iterator
-from difflib import get_close_matches
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any, BinaryIO, ParamSpec, TypeVar, cast
 import pyarrow as pa
 
 from xmc.errors import XMCError
+from xmc.spelling import did_you_mean
 from xmc.storage import home_expanded, parse_json
 
 A = TypeVar("A")
@@ -34,10 +34,8 @@ DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 
 def near_misses(given: str, known: Collection[str]) -> str:
-    """` (did you mean 'a' or 'b'?)`, or nothing where no known name is near; upper case is near lower case."""
-    plain = {name.strip().lower(): name for name in known}
-    close = [plain[name] for name in get_close_matches(given.strip().lower(), plain, n=3, cutoff=0.6)]
-    return f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
+    """` (did you mean 'a' or 'b'?)`, or nothing where no known name is near."""
+    return f" ({told})" if (told := did_you_mean(given, known, most=3)) else ""
 
 
 def listing(names: Iterable[str], limit: int = 12) -> str:

@@ -1,6 +1,5 @@
 """All metrics of one set of predictions, looked up by name: to print, to store and to choose the best model by."""
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from xmc.errors import XMCError
 from xmc.evaluate import metrics
 from xmc.evaluate.propensity import inverse_propensity
 from xmc.evaluate.terms import BINS, CSR, Labels, Values, families, ratio_of_sums
+from xmc.spelling import did_you_mean
 
 FAMILIES = (
     *("P", "R", "nDCG", "PSP", "PSnDCG", "micro-F1", "macro-F1", "coverage"),
@@ -69,10 +69,8 @@ def check_metric_name(name: str, ks: Sequence[int] = DEFAULT_KS) -> None:
     names = metric_names(ks)
     if name in names:
         return
-    by_lower = {n.lower(): n for n in names}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.0)[0]
     raise XMCError(
-        f"unknown metric {name!r}: did you mean {by_lower[near]!r}? "
+        f"unknown metric {name!r}: {did_you_mean(name, names, cutoff=0.0)} "
         f"Expected one of {', '.join(FAMILIES)}, followed by @ and one of {', '.join(map(str, ks))}"
     )
 

@@ -74,8 +74,7 @@ def stack_(
     chosen = np.sort(np.random.default_rng(seed).permutation(len(dev.lengths))[:_FITTED])
     features, hits, rankings, truths, left_out = [], [], [], [], []
     for batch in dev.by_length(among=chosen):
-        moved = batch.to(model.device)
-        network = model.network_ranking(model.features(moved.input_ids, moved.attention_mask, moved.values), CANDIDATES)
+        network = model.network_ranking(model.features_of(batch), CANDIDATES)
         ranking = [network, *half.rank(batch.input_ids, batch.attention_mask, batch.values, CANDIDATES)]
         labels, scores = candidates(ranking)
         counts = half.counts_of(labels)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi, ModelCard, ModelCardData, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
 from xmc.errors import XMCError, said
@@ -42,26 +42,29 @@ def download(repository: str, revision: str | None, files: tuple[str, ...]) -> P
 
 
 def push(
-    save: Callable[[Path], None], page: str, repo_id: str, *, private: bool, message: str, token: str | None
+    save: Callable[[Path], None], page: ModelCard, repo_id: str, *, private: bool, message: str, token: str | None
 ) -> str:
     """Upload what `save` writes into a folder, and README.md, to a repository, made where it lacks; its address."""
     api = HfApi(token=token)
     address = api.create_repo(repo_id, private=private, exist_ok=True)
     with TemporaryDirectory() as folder:
         save(Path(folder))
-        Path(folder, "README.md").write_text(page, encoding="utf-8")
+        page.save(Path(folder, "README.md"))
         api.upload_folder(repo_id=address.repo_id, folder_path=folder, commit_message=message)
     return str(address)
 
 
-def model_page(repo_id: str, facts: dict[str, str]) -> str:
+def model_page(repo_id: str, facts: dict[str, str]) -> ModelCard:
     """A model card in Markdown, with the metadata that the Hub reads."""
+    metadata = ModelCardData(
+        library_name="xmc",
+        pipeline_tag="text-classification",
+        tags=["multi-label-classification", "extreme-multi-label-classification", "sparse"],
+    )
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
-    return f"""\
+    return ModelCard(f"""\
 ---
-library_name: xmc
-pipeline_tag: text-classification
-tags: [multi-label-classification, extreme-multi-label-classification, sparse]
+{metadata}
 ---
 # {repo_id.rpartition("/")[2]}
 
@@ -75,4 +78,4 @@ Text in, ranked labels out: an encoder and a classifier, trained together with `
 
     model = XMCModel.from_pretrained("{repo_id}")
     model.predict(["a text"], k=5)
-"""
+""")

@@ -38,7 +38,7 @@ from xmc.model.saved import (
 from xmc.model.seal import seal_checked, sealed
 from xmc.model.tensor_file import ANEW, TensorFile, fill
 from xmc.storage import whole_file
-from xmc.types import TopK
+from xmc.types import Batch, TopK
 from xmc.values import LossName
 
 DEFAULT_K = 5
@@ -130,6 +130,11 @@ class XMCModel(nn.Module):
     def features(self, input_ids_BT: Tensor, attention_mask_BT: Tensor, values_BT: Tensor | None = None) -> Tensor:
         """What the classifier sees, [B, D] in float32. values_BT: as in `Batch`."""
         return self.intermediate(self.encoder(input_ids_BT, attention_mask_BT, values_BT)).float()
+
+    def features_of(self, batch: Batch) -> Tensor:
+        """`features` of a batch on any device, [B, D] on the model's."""
+        batch = batch.to(self.device)
+        return self.features(batch.input_ids, batch.attention_mask, batch.values)
 
     @torch.no_grad()
     def topk(self, input_ids_BT: Tensor, attention_mask_BT: Tensor, k: int, values_BT: Tensor | None = None) -> TopK:

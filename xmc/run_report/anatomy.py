@@ -1,42 +1,38 @@
 """The sections on how a model came to be: learning curves, connections, topology, time and memory, configuration."""
 
 from collections.abc import Sequence
-from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from xmc.run_report.charts import Line, Ticks, line_chart, sign_picture
+from xmc.run_report.blocks import ABSENT, Cell, Code, Figures, Folded, Note, Number, Paragraph, Section, Table
+from xmc.run_report.charts import Line, SignPicture, Ticks, line_chart, sign_picture
 from xmc.run_report.connections import Connections
 from xmc.run_report.facts import Missing, RunFacts
 from xmc.run_report.figures import learning_figures, topology_figures, topology_layers
-from xmc.run_report.markup import ABSENT, Cell, Number, element, missing, note, section, table
 
 MIB = 2**20
 
 
-def learning(runs: Sequence[RunFacts]) -> Element:
+def learning(runs: Sequence[RunFacts]) -> Section:
     """The curves of the log."""
     title = "Learning curves"
     if not any(run.history.curves for run in runs):
-        return section(title, missing("The run folder has no log."))
-    return section(
-        title,
-        element("div", *learning_figures(runs), class_="figures"),
-        note("From the log of training, a point a log line or the mean of several. Memory is the peak so far."),
-    )
+        return Section(title, [Missing("The run folder has no log.")])
+    note = Note("From the log of training, a point a log line or the mean of several. Memory is the peak so far.")
+    return Section(title, [learning_figures(runs), note])
 
 
-def connection_map(runs: Sequence[RunFacts]) -> Element:
+def connection_map(runs: Sequence[RunFacts]) -> Section:
     """Which features the labels use; of one run, by label frequency and with a block of the index as a picture."""
     title = "Connections"
     there = [(run.name, run.connections) for run in runs if isinstance(run.connections, Connections)]
     reasons = [
-        missing(run.connections.reason if len(runs) == 1 else f"{run.name}: {run.connections.reason}")
+        run.connections if len(runs) == 1 else Missing(f"{run.name}: {run.connections.reason}")
         for run in runs
         if isinstance(run.connections, Missing)
     ]
     if not there:
-        return section(title, *reasons)
+        return Section(title, reasons)
     if len(there) == 1:
         lines = [_usage(name, values) for name, values in there[0][1].usage.items()]
     else:
@@ -49,36 +45,29 @@ def connection_map(runs: Sequence[RunFacts]) -> Element:
         x_label="features by falling use of all labels, percent",
         y_label="labels a feature serves, over the mean of all features",
     )
-    figures, notes = [use], []
-    if len(runs) == 1:
-        figures.append(_picture(there[0][1]))
-        notes.append(note("A bin of few labels scatters more than all of them, whatever its labels have learned."))
-    return section(title, *map(_in_words, there), element("div", *figures, class_="figures"), *notes, *reasons)
+    words = map(_in_words, there)
+    if len(runs) > 1:
+        return Section(title, [*words, Figures([use]), *reasons])
+    note = Note("A bin of few labels scatters more than all of them, whatever its labels have learned.")
+    return Section(title, [*words, Figures([use, _picture(there[0][1])]), note])
 
 
-def topology(runs: Sequence[RunFacts]) -> Element:
+def topology(runs: Sequence[RunFacts]) -> Section:
     """The health of the topologies from rewiring to rewiring."""
     title, layers = "Topology over time", list(dict.fromkeys(layer for run in runs for layer in topology_layers(run)))
     if not layers:
-        return section(
-            title, missing("The log follows no topology: it never changed, or the run is of an older version.")
-        )
+        reason = "The log follows no topology: it never changed, or the run is of an older version."
+        return Section(title, [Missing(reason)])
     first, *inner = layers
-    content = [element("div", *topology_figures(runs, first), class_="figures")]
-    for layer in inner:
-        figures = element("div", *topology_figures(runs, layer), class_="figures")
-        content.append(element("details", element("summary", layer), figures))
-    return section(
-        title,
-        *content,
-        note(
-            "After each rewiring. Turnover, ages and the gap are those of 256 rows spread over the index; the gap is "
-            "set beside that of a Ramanujan graph of the same mean degrees, the best expander."
-        ),
+    folded = [Folded(layer, topology_figures(runs, layer)) for layer in inner]
+    note = Note(
+        "After each rewiring. Turnover, ages and the gap are those of 256 rows spread over the index; the gap is "
+        "set beside that of a Ramanujan graph of the same mean degrees, the best expander."
     )
+    return Section(title, [topology_figures(runs, first), *folded, note])
 
 
-def cost(runs: Sequence[RunFacts]) -> Element:
+def cost(runs: Sequence[RunFacts]) -> Section:
     """Time, speed and bytes."""
     rows: list[tuple[str, list[Cell]]] = [
         ("training, without evaluation", [_duration(run) for run in runs]),
@@ -89,28 +78,25 @@ def cost(runs: Sequence[RunFacts]) -> Element:
     for part in dict.fromkeys(part for run in runs for part in run.sizes):
         rows.append((f"{part}, MiB", [_size(run, part) for run in runs]))
     head = ["", *(run.name for run in runs)]
-    return section(
-        "Memory and time",
-        table("Training, and the files of the saved model", head, [[name, *cells] for name, cells in rows]),
-        note("Peak memory is that of the process on a CPU, and of the device's allocations on a GPU."),
-    )
+    table = Table("Training, and the files of the saved model", head, [[name, *cells] for name, cells in rows])
+    note = Note("Peak memory is that of the process on a CPU, and of the device's allocations on a GPU.")
+    return Section("Memory and time", [table, note])
 
 
-def configuration(runs: Sequence[RunFacts]) -> Element:
+def configuration(runs: Sequence[RunFacts]) -> Section:
     """All of a run's configuration; of several, where they differ."""
     title = "Configuration"
     if len(runs) == 1:
-        rows = [[element("code", key), element("code", value)] for key, value in runs[0].config.items()]
-        body = table("As the run was trained", ["key", "value"], rows, texts=2)
-        return section(title, element("details", element("summary", f"{len(rows)} keys"), body))
+        rows = [[Code(key), Code(value)] for key, value in runs[0].config.items()]
+        table = Table("As the run was trained", ["key", "value"], rows, texts=2)
+        return Section(title, [Folded(f"{len(rows)} keys", table)])
     keys = dict.fromkeys(key for run in runs for key in run.config)
     differ = [key for key in keys if len({run.config.get(key) for run in runs}) > 1 and key != "run"]
     if not differ:
-        return section(title, note("The runs were trained under the same configuration."))
-    rows = [[element("code", key), *(element("code", run.config.get(key, ABSENT)) for run in runs)] for key in differ]
-    return section(
-        title, table("Where the runs differ", ["key", *(run.name for run in runs)], rows, texts=len(runs) + 1)
-    )
+        return Section(title, [Note("The runs were trained under the same configuration.")])
+    rows = [[Code(key), *(Code(run.config.get(key, ABSENT)) for run in runs)] for key in differ]
+    head = ["key", *(run.name for run in runs)]
+    return Section(title, [Table("Where the runs differ", head, rows, texts=len(head))])
 
 
 def duration(seconds: float) -> str:
@@ -126,20 +112,19 @@ def _usage(name: str, values: np.ndarray, dashed: bool = False) -> Line:
     return Line(name, x.tolist(), values.tolist(), dashed)
 
 
-def _in_words(named: tuple[str, Connections]) -> Element:
+def _in_words(named: tuple[str, Connections]) -> Paragraph:
     name, topology = named
     shared = "" if topology.groups == topology.labels else f", in {topology.groups:,} groups that share theirs"
     spread = ", ".join(f"{value:.3f} ({of})" for of, value in topology.gini.items())
-    return element(
-        "p",
-        element("b", f"{name}: "),
+    return Paragraph(
+        name,
         f"{topology.labels:,} labels with {topology.fan_in:,} of {topology.features:,} features each{shared}; "
         f"{topology.labels * topology.fan_in:,} weights where a dense layer has "
         f"{topology.labels * topology.features:,}. Gini coefficient of the features' use: {spread}.",
     )
 
 
-def _picture(topology: Connections) -> Element:
+def _picture(topology: Connections) -> SignPicture:
     counts = topology.block_counts
     marked = np.linspace(0, len(counts) - 1, 5).astype(int)
     ticks: Ticks = [(float(row), f"{counts[row]:,}") for row in marked]

@@ -1,14 +1,11 @@
-"""Charts as SVG: lines over an axis, and a picture of signs. Colours come from the page's style, by number."""
+"""Where the parts of a chart lie: lines over an axis, and a picture of signs. `templates/charts.html` draws them."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from xml.etree.ElementTree import Element
 
 import numpy as np
 from numpy.typing import NDArray
-
-from xmc.run_report.markup import element
 
 WIDTH, HEIGHT = 400, 240
 TOP, BOTTOM, LEFT = 26, 40, 48  # of the frame; the right margin is as wide as the names of the lines
@@ -28,6 +25,52 @@ class Line:
     x: Sequence[float]
     y: Sequence[float]
     dashed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnLine:
+    """A line on the page. style: its classes. points: x and y, and the value there. end: y of its name."""
+
+    name: str
+    style: str
+    points: Sequence[tuple[float, float, float]]
+    end: float
+
+    @property
+    def short_name(self) -> str:
+        return _short(self.name)
+
+    @property
+    def marks(self) -> Sequence[tuple[float, float, float]]:
+        """The points that are drawn one by one."""
+        return self.points if len(self.points) <= MARKED else ()
+
+
+@dataclass(frozen=True, slots=True)
+class LineChart:
+    """Lines in a frame that ends at `right`, and ticks at places of the page; without lines, nothing was logged."""
+
+    title: str
+    x_label: str
+    y_label: str
+    x_ticks: Ticks = ()
+    y_ticks: Ticks = ()
+    lines: Sequence[DrawnLine] = ()
+    right: float = WIDTH
+
+
+@dataclass(frozen=True, slots=True)
+class SignPicture:
+    """Cells of `cell` units: row and column of those above and below 0. bottom: where the last row ends."""
+
+    title: str
+    x_label: str
+    y_label: str
+    y_ticks: Ticks
+    positive: Sequence[Sequence[int]]
+    negative: Sequence[Sequence[int]]
+    cell: float
+    bottom: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +97,7 @@ def line_chart(
     x_ticks: Ticks | None = None,
     zero: bool = False,
     logarithmic: bool = False,
-) -> Element:
+) -> LineChart:
     """Lines with their names, if they have any, at their ends.
 
     x_ticks: places and texts, where the numbers themselves are not to be shown. zero: the vertical axis begins at 0.
@@ -63,92 +106,42 @@ def line_chart(
     lines = [_drawable(line, logarithmic) for line in lines]
     shown = [line for line in lines if len(line.x)]
     if not shown:
-        return _figure(title, element("p", "The log has no such figures.", class_="missing"))
+        return LineChart(title, x_label, y_label)
     right = WIDTH - 12 - CHARACTER * max(len(_short(line.name)) for line in shown)
     places = [v for line in shown for v in line.x] + [v for v, _ in x_ticks or ()]
     x = _Scale(*_range(places, 0.0), LEFT, right)
     low, high = _range([v for line in shown for v in line.y], 0.0 if logarithmic else 0.04)
     y = _Scale(0.0 if zero else low, high, HEIGHT - BOTTOM, TOP, logarithmic)
-    drawn = [
-        element("text", y_label, x=0, y=10, class_="label"),
-        element("text", x_label, x=(LEFT + right) / 2, y=HEIGHT - 4, class_="label middle"),
-        *_vertical_axis(y, right),
-        *_horizontal_axis(x, x_ticks or [(v, _number(v)) for v in _ticks(x.low, x.high, 5)]),
-    ]
     ends = _spread([y(line.y[-1]) for line in shown])
-    for i, (line, end) in enumerate(zip(shown, ends, strict=True)):
-        drawn += _line(line, x, y, f"c{i % COLOURS}{' dashed' if line.dashed else ''}", end, right)
-    return _figure(title, _drawing(title, *drawn))
+    return LineChart(
+        title,
+        x_label,
+        y_label,
+        x_ticks=[(x(v), text) for v, text in x_ticks or [(v, _number(v)) for v in _ticks(x.low, x.high, 5)]],
+        y_ticks=[(y(v), _number(v)) for v in (_decades(y.low, y.high) if logarithmic else _ticks(y.low, y.high, 5))],
+        lines=[
+            DrawnLine(
+                line.name,
+                f"c{i % COLOURS}{' dashed' if line.dashed else ''}",
+                [(x(a), y(b), b) for a, b in zip(line.x, line.y, strict=True)],
+                end,
+            )
+            for i, (line, end) in enumerate(zip(shown, ends, strict=True))
+        ],
+        right=right,
+    )
 
 
-def sign_picture(title: str, signs: NDArray[np.int8], rows: Ticks, *, x_label: str, y_label: str) -> Element:
+def sign_picture(title: str, signs: NDArray[np.int8], rows: Ticks, *, x_label: str, y_label: str) -> SignPicture:
     """A cell for each non-zero entry of `signs` [rows, columns], in one colour where positive, another where negative.
 
     rows: places of the vertical axis that have a text.
     """
     height, width = signs.shape
     cell = (WIDTH - LEFT) / width
-    bottom = TOP + height * cell
-    cells = [
-        element(
-            "path", d="".join(f"M{column} {row}h1v1h-1z" for row, column in np.argwhere(signs == sign)), class_=name
-        )
-        for sign, name in ((1, "positive"), (-1, "negative"))
-    ]
-    drawn = [
-        element("text", y_label, x=0, y=10, class_="label"),
-        element("text", x_label, x=LEFT + (WIDTH - LEFT) / 2, y=bottom + 16, class_="label middle"),
-        *(element("text", text, x=LEFT - 6, y=TOP + (row + 0.5) * cell + 3.5, class_="tick end") for row, text in rows),
-        element("g", *cells, transform=f"translate({LEFT} {TOP}) scale({cell:.4f})"),
-        element("rect", x=LEFT, y=TOP, width=WIDTH - LEFT, height=round(height * cell, 1), class_="frame"),
-    ]
-    return _figure(title, _drawing(title, *drawn, height=math.ceil(bottom) + 22))
-
-
-def _figure(title: str, content: Element) -> Element:
-    return element("figure", element("figcaption", title), content)
-
-
-def _drawing(title: str, *content: Element, height: int = HEIGHT) -> Element:
-    return element("svg", *content, viewBox=f"0 0 {WIDTH} {height}", role="img", aria_label=title)
-
-
-def _vertical_axis(y: _Scale, right: float) -> list[Element]:
-    ticks = _decades(y.low, y.high) if y.logarithmic else _ticks(y.low, y.high, 5)
-    drawn = []
-    for value in ticks:
-        drawn.append(element("line", x1=LEFT, x2=round(right, 1), y1=y(value), y2=y(value), class_="grid"))
-        drawn.append(element("text", _number(value), x=LEFT - 6, y=y(value) + 3.5, class_="tick end"))
-    return drawn
-
-
-def _horizontal_axis(x: _Scale, ticks: Ticks) -> list[Element]:
-    floor = HEIGHT - BOTTOM
-    drawn = [element("line", x1=LEFT, x2=round(x.end, 1), y1=floor, y2=floor, class_="axis")]
-    for value, text in ticks:
-        drawn.append(element("line", x1=x(value), x2=x(value), y1=floor, y2=floor + 4, class_="axis"))
-        drawn.append(element("text", text, x=x(value), y=floor + 15, class_="tick middle"))
-    return drawn
-
-
-def _line(line: Line, x: _Scale, y: _Scale, style: str, end: float, right: float) -> list[Element]:
-    points = [f"{x(a)},{y(b)}" for a, b in zip(line.x, line.y, strict=True)]
-    leader = {"x1": x(line.x[-1]), "y1": y(line.y[-1]), "x2": round(right, 1), "y2": end}
-    drawn = [] if not line.name else [element("line", **leader, class_=f"leader {style}")]
-    drawn += [
-        element("polyline", points=" ".join(points), class_=f"line {style}"),
-        element(
-            "text", _short(line.name), element("title", line.name), x=right + 6, y=end + 3.5, class_=f"name {style}"
-        ),
-    ]
-    if len(points) <= MARKED:
-        drawn += [
-            element(
-                "circle", element("title", f"{line.name}: {b:.4g}"), cx=x(a), cy=y(b), r=2.4, class_=f"point {style}"
-            )
-            for a, b in zip(line.x, line.y, strict=True)
-        ]
-    return drawn
+    positive, negative = (np.argwhere(signs == sign).tolist() for sign in (1, -1))
+    ticks = [(TOP + (row + 0.5) * cell, text) for row, text in rows]
+    return SignPicture(title, x_label, y_label, ticks, positive, negative, cell, bottom=TOP + height * cell)
 
 
 def _drawable(line: Line, logarithmic: bool) -> Line:

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from xml.etree.ElementTree import Element
 
-from xmc.run_report.charts import Line, line_chart
+from xmc.run_report.blocks import Figures
+from xmc.run_report.charts import Line, LineChart, line_chart
 from xmc.run_report.curves import Curve
 from xmc.run_report.facts import RunFacts
 
@@ -41,14 +41,14 @@ TOPOLOGY = (
 )
 
 
-def learning_figures(runs: Sequence[RunFacts]) -> list[Element]:
-    return [_draw(figure, runs, "") for figure in LEARNING]
+def learning_figures(runs: Sequence[RunFacts]) -> Figures:
+    return Figures([_draw(figure, runs, "") for figure in LEARNING])
 
 
-def topology_figures(runs: Sequence[RunFacts], layer: str) -> list[Element]:
+def topology_figures(runs: Sequence[RunFacts], layer: str) -> Figures:
     """layer: as the log's keys name it, empty for the classifier."""
     prefix = f"topology/{layer}/" if layer else "topology/"
-    return [_draw(figure, runs, prefix) for figure in TOPOLOGY]
+    return Figures([_draw(figure, runs, prefix) for figure in TOPOLOGY])
 
 
 def topology_layers(run: RunFacts) -> list[str]:
@@ -57,7 +57,7 @@ def topology_layers(run: RunFacts) -> list[str]:
     return list(dict.fromkeys(key.rpartition("/")[0] for key in keys))
 
 
-def _draw(figure: Figure, runs: Sequence[RunFacts], prefix: str) -> Element:
+def _draw(figure: Figure, runs: Sequence[RunFacts], prefix: str) -> LineChart:
     lines, title = [], figure.title
     if len(runs) == 1:
         curves = runs[0].history.curves

@@ -1,15 +1,21 @@
 """The page as a whole."""
 
 from collections.abc import Sequence
-from importlib.resources import files
-from xml.etree.ElementTree import Element
 
-from xmc.run_report import anatomy, quality
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from xmc.run_report import anatomy, charts, quality
+from xmc.run_report.blocks import Section
 from xmc.run_report.connections import Connections
 from xmc.run_report.facts import Measured, RunFacts
-from xmc.run_report.markup import document, element
 
 PARTS = ("data", "encoder", "classifier", "sparsity")
+
+_templates = Environment(
+    loader=PackageLoader("xmc.run_report"), autoescape=True, trim_blocks=True, undefined=StrictUndefined
+)
+_templates.filters["kind"] = lambda block: type(block).__name__
+_templates.globals |= {name: getattr(charts, name) for name in ("WIDTH", "HEIGHT", "TOP", "BOTTOM", "LEFT")}
 
 
 def render(runs: Sequence[RunFacts]) -> str:
@@ -17,16 +23,16 @@ def render(runs: Sequence[RunFacts]) -> str:
     if len(runs) == 1:
         (run,) = runs
         title = f"Report on {run.name}"
-        opening, sections = [_glance(run)], _of_one(run)
+        glance, sections = _glance(run), _of_one(run)
     else:
         title = f"{len(runs)} runs side by side"
-        opening, sections = [], _of_several(runs)
-    contents = element("nav", *(_link(section) for section in sections), aria_label="Contents")
-    header = element("header", element("h1", title), element("p", _subtitle(runs), class_="subtitle"), contents)
-    return document(title, _asset("page.css"), _asset("page.js"), header, *opening, *sections)
+        glance, sections = None, _of_several(runs)
+    page = _templates.get_template("page.html")
+    text = page.render(title=title, subtitle=_subtitle(runs), glance=glance, sections=sections)
+    return text.encode("utf-8", "replace").decode()
 
 
-def _of_one(run: RunFacts) -> list[Element]:
+def _of_one(run: RunFacts) -> list[Section]:
     return [
         quality.metrics_of_one(run),
         anatomy.learning([run]),
@@ -40,7 +46,7 @@ def _of_one(run: RunFacts) -> list[Element]:
     ]
 
 
-def _of_several(runs: Sequence[RunFacts]) -> list[Element]:
+def _of_several(runs: Sequence[RunFacts]) -> list[Section]:
     return [
         quality.metrics_of_several(runs),
         anatomy.learning(runs),
@@ -52,26 +58,22 @@ def _of_several(runs: Sequence[RunFacts]) -> list[Element]:
     ]
 
 
-def _glance(run: RunFacts) -> Element:
-    """The few figures that a reader looks for first."""
+def _glance(run: RunFacts) -> list[tuple[str, str, str]]:
+    """The few figures that a reader looks for first: name, value, detail."""
     entries = []
     if isinstance(measured := run.measured, Measured):
         for name in (f"P@{measured.report.ks[0]}", f"nDCG@{measured.report.ks[-1]}"):
             spread = quality.interval(measured.bootstrap.interval(name))
-            entries.append(_entry(f"{name} on {measured.split}", f"{100 * measured.report[name]:.2f}", spread))
-        entries.append(_entry("labels", f"{measured.report.labels:,}", f"{measured.report.documents:,} documents"))
+            entries.append((f"{name} on {measured.split}", f"{100 * measured.report[name]:.2f}", spread))
+        entries.append(("labels", f"{measured.report.labels:,}", f"{measured.report.documents:,} documents"))
     if isinstance(topology := run.connections, Connections):
-        entries.append(_entry("connections a label", f"{topology.fan_in:,}", f"of {topology.features:,} features"))
+        entries.append(("connections a label", f"{topology.fan_in:,}", f"of {topology.features:,} features"))
     if run.history.steps:
         steps = f"{run.history.steps:,} steps"
-        entries.append(_entry("training", anatomy.duration(run.history.seconds), steps))
+        entries.append(("training", anatomy.duration(run.history.seconds), steps))
     if (memory := run.history.peak_memory_mib) is not None:
-        entries.append(_entry("peak memory", f"{memory:,.0f} MiB", "while training"))
-    return element("dl", *entries, class_="glance")
-
-
-def _entry(name: str, value: str, detail: str) -> Element:
-    return element("div", element("dt", name), element("dd", value, element("small", detail)))
+        entries.append(("peak memory", f"{memory:,.0f} MiB", "while training"))
+    return entries
 
 
 def _subtitle(runs: Sequence[RunFacts]) -> str:
@@ -80,11 +82,3 @@ def _subtitle(runs: Sequence[RunFacts]) -> str:
     if len(runs) == 1:
         return told[0]
     return "; ".join(f"{run.name}: {of}" for run, of in zip(runs, told, strict=True))
-
-
-def _link(section: Element) -> Element:
-    return element("a", section[0].text or "", href=f"#{section.get('id')}")
-
-
-def _asset(name: str) -> str:
-    return files("xmc.run_report").joinpath(name).read_text(encoding="utf-8")

@@ -1,20 +1,19 @@
 """The sections on what a model does: its metrics, its mistakes, its best and its worst documents."""
 
 from collections.abc import Callable, Sequence
-from xml.etree.ElementTree import Element
 
 from xmc.evaluate import FAMILIES, Interval, Octave
+from xmc.run_report.blocks import ABSENT, MINUS, Cell, Figures, Heading, Note, Number, Section, Table
 from xmc.run_report.charts import Line, Ticks, line_chart
-from xmc.run_report.facts import Example, Measured, Missing, RunFacts, Suggestion
-from xmc.run_report.markup import ABSENT, MINUS, Cell, Number, element, missing, note, section, table
+from xmc.run_report.facts import Measured, Missing, RunFacts
 
 TRUE_MINUS = str.maketrans("-", MINUS)
 
 
-def metrics_of_one(run: RunFacts) -> Element:
+def metrics_of_one(run: RunFacts) -> Section:
     """Every metric of the split with its interval, and beside it what the run folder has recorded of other splits."""
     if isinstance(measured := run.measured, Missing):
-        return section("Metrics", missing(measured.reason), *_recorded_alone(run))
+        return Section("Metrics", [measured, *_recorded_alone(run)])
     report, ks = measured.report, measured.report.ks
     rows = [
         [family, *(_metric(measured, f"{family}@{k}") for k in ks), *_recorded(run, [f"{family}@{k}" for k in ks])]
@@ -23,29 +22,27 @@ def metrics_of_one(run: RunFacts) -> Element:
     head = ["", *(f"@{k}" for k in ks), *(f"{split} @{k}" for split in run.recorded for k in ks)]
     bins = ", ".join(f"{count:,} {name}" for name, count in report.bin_labels.items())
     unlabelled = f" ({report.unlabelled:,} without labels)" if report.unlabelled else ""
-    return section(
-        "Metrics",
-        table(f"{measured.split}: {report.documents:,} documents{unlabelled}, in percent", head, rows),
-        note(
-            _intervals(measured) + "Macro-F1 and coverage are means over labels and have none. Head, torso and tail "
-            f"take a third of the training assignments each ({bins}). "
-            f"Propensities: A = {report.A:g}, B = {report.B:g}. "
-            + ("" if run.recorded else "The run folder has no figures of another split to set beside these. ")
-            + ("" if measured.split == "test" else "Test figures are shown under split=test alone.")
-        ),
+    table = Table(f"{measured.split}: {report.documents:,} documents{unlabelled}, in percent", head, rows)
+    note = Note(
+        _intervals(measured) + "Macro-F1 and coverage are means over labels and have none. Head, torso and tail "
+        f"take a third of the training assignments each ({bins}). "
+        f"Propensities: A = {report.A:g}, B = {report.B:g}. "
+        + ("" if run.recorded else "The run folder has no figures of another split to set beside these. ")
+        + ("" if measured.split == "test" else "Test figures are shown under split=test alone.")
     )
+    return Section("Metrics", [table, note])
 
 
-def metrics_of_several(runs: Sequence[RunFacts]) -> Element:
+def metrics_of_several(runs: Sequence[RunFacts]) -> Section:
     """The metrics of each run, and how far it differs from the first, document by document."""
-    notes = [note(f"{run.name}: {run.measured.reason}") for run in runs if isinstance(run.measured, Missing)]
+    notes = [Note(f"{run.name}: {run.measured.reason}") for run in runs if isinstance(run.measured, Missing)]
     measured = [(run.name, run.measured) for run in runs if isinstance(run.measured, Measured)]
     if not measured:
-        return section("Metrics", *notes)
+        return Section("Metrics", notes)
     (first_name, first), *others = measured
     same = [(name, other) for name, other in others if other.documents == first.documents]
     notes += [
-        note(f"{name} was measured on other documents than {first_name}: their differences cannot be paired.")
+        Note(f"{name} was measured on other documents than {first_name}: their differences cannot be paired.")
         for name, other in others
         if other.documents != first.documents
     ]
@@ -58,20 +55,16 @@ def metrics_of_several(runs: Sequence[RunFacts]) -> Element:
     paired = (
         "Differences are paired: both runs saw the same resampled documents; coloured where the interval leaves out 0."
     )
-    return section(
-        "Metrics",
-        table(f"{first.split}, in percent", head, rows),
-        note(_intervals(first) + paired),
-        *notes,
-    )
+    table = Table(f"{first.split}, in percent", head, rows)
+    return Section("Metrics", [table, Note(_intervals(first) + paired), *notes])
 
 
-def frequency(runs: Sequence[RunFacts]) -> Element:
+def frequency(runs: Sequence[RunFacts]) -> Section:
     """Recall and precision of rare and of frequent labels."""
     measured = [(run.name, run.measured) for run in runs if isinstance(run.measured, Measured)]
     title = "Rare and frequent labels"
     if not measured:
-        return section(title, *(missing(run.measured.reason) for run in runs if isinstance(run.measured, Missing)))
+        return Section(title, [run.measured for run in runs if isinstance(run.measured, Missing)])
     first = measured[0][1]
     if len(measured) == 1:
         lines = [(f"@{cut}", first.octaves, cut) for cut in first.report.ks]
@@ -90,55 +83,42 @@ def frequency(runs: Sequence[RunFacts]) -> Element:
         )
         for figure, value in (("Recall", _recall), ("Precision", _precision))
     ]
-    return section(
-        title,
-        element("div", *charts, class_="figures"),
-        *([_octave_table(first)] if len(runs) == 1 else []),
-        note(
-            "Labels are taken together by octaves of their training documents. Recall (R): share of their true "
-            "assignments that stand among the first labels of a list; precision (P): share of their predictions there "
-            f"that are right. Documents of {first.split}."
-        ),
+    note = Note(
+        "Labels are taken together by octaves of their training documents. Recall (R): share of their true "
+        "assignments that stand among the first labels of a list; precision (P): share of their predictions there "
+        f"that are right. Documents of {first.split}."
     )
+    return Section(title, [Figures(charts), *([_octave_table(first)] if len(runs) == 1 else []), note])
 
 
-def confused(run: RunFacts) -> Element:
+def confused(run: RunFacts) -> Section:
     """Labels predicted instead of others."""
     title = "Confused labels"
     if isinstance(measured := run.measured, Missing):
-        return section(title, missing(measured.reason))
+        return Section(title, [measured])
     names = measured.label_names
     rows: list[list[Cell]] = [
         [names[pair.true], names[pair.predicted], _count(pair.documents), _percent(pair.documents / pair.missed)]
         for pair in measured.confusions
     ]
     if not rows:
-        return section(title, missing("No label was predicted instead of another."))
+        return Section(title, [Missing("No label was predicted instead of another.")])
     head = ["missed label", "predicted instead", "documents", "of its misses, %"]
-    return section(
-        title,
-        table("The most frequent pairs", head, rows, texts=2),
-        note(
-            "A list counts as far as it could be all right: as many labels as the document has, at most "
-            f"{max(measured.report.ks)}. A document with several wrong labels counts for each of them."
-        ),
+    note = Note(
+        "A list counts as far as it could be all right: as many labels as the document has, at most "
+        f"{max(measured.report.ks)}. A document with several wrong labels counts for each of them."
     )
+    return Section(title, [Table("The most frequent pairs", head, rows, texts=2), note])
 
 
-def documents(run: RunFacts) -> Element:
+def documents(run: RunFacts) -> Section:
     """The best and the worst documents, to read."""
     title = "Documents"
     if isinstance(measured := run.measured, Missing):
-        return section(title, missing(measured.reason))
+        return Section(title, [measured])
     k = max(measured.report.ks)
-    return section(
-        title,
-        note(f"By nDCG@{k}; of equals, the best have the most labels, the worst those the model was surest of."),
-        element("h3", "Worst"),
-        *map(_article, measured.worst),
-        element("h3", "Best"),
-        *map(_article, measured.best),
-    )
+    note = Note(f"By nDCG@{k}; of equals, the best have the most labels, the worst those the model was surest of.")
+    return Section(title, [note, Heading("Worst"), *measured.worst, Heading("Best"), *measured.best])
 
 
 def interval(of: Interval | None) -> str:
@@ -166,13 +146,13 @@ def _intervals(measured: Measured) -> str:
     return f"Small figures are 95% intervals of the bootstrap over documents, {replicates:,} replicates. "
 
 
-def _recorded_alone(run: RunFacts) -> list[Element]:
+def _recorded_alone(run: RunFacts) -> list[Table]:
     """The figures of the run folder, where there are none to stand beside."""
     if not run.recorded:
         return []
     names = dict.fromkeys(name for figures in run.recorded.values() for name in figures)
     rows = [[name, *_recorded(run, [name])] for name in names]
-    return [table("As the run folder has them, in percent", ["", *run.recorded], rows)]
+    return [Table("As the run folder has them, in percent", ["", *run.recorded], rows)]
 
 
 def _recorded(run: RunFacts, names: Sequence[str]) -> list[Cell]:
@@ -208,7 +188,7 @@ def _octave_ticks(octaves: Sequence[Octave]) -> Ticks:
     return [(place, text) for i, (place, text) in enumerate(sorted(texts.items())) if i % step == 0]
 
 
-def _octave_table(measured: Measured) -> Element:
+def _octave_table(measured: Measured) -> Table:
     ks = measured.report.ks
     rows = []
     for octave in measured.octaves:
@@ -219,24 +199,7 @@ def _octave_table(measured: Measured) -> Element:
         rows.append(cells)
     head = ["training documents", "labels", f"assignments in {measured.split}"]
     head += [f"{name}@{k}" for name in "RP" for k in ks]
-    return table("By octave, in percent", head, rows, texts=0)
-
-
-def _article(example: Example) -> Element:
-    true = "; ".join(example.truth) + (f"; and {example.more:,} more" if example.more else "")
-    return element(
-        "article",
-        element("p", element("code", example.id)),
-        element("p", example.text),
-        element("p", element("b", "True: "), true),
-        element("ul", *map(_suggestion, example.suggestions), class_="labels"),
-    )
-
-
-def _suggestion(suggestion: Suggestion) -> Element:
-    mark, style = ("✓", "right") if suggestion.right else ("✗", "wrong")
-    share = element("span", f"{100 * suggestion.probability:.1f}%")
-    return element("li", share, element("b", mark, class_=style), element("span", suggestion.name))
+    return Table("By octave, in percent", head, rows, texts=0)
 
 
 def _percent(share: float) -> Number:

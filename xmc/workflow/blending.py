@@ -99,8 +99,7 @@ def nearest_documents(
     neighbours = Neighbours.empty(labels.shape[0], width, offsets, carried, nearest)
     batches = factory.build_batches(trained, corpus, "train", model.encoder, batch_size)
     for batch in batches.by_length():
-        moved = batch.to(model.device)
-        neighbours.put_(batch.rows, model.features(moved.input_ids, moved.attention_mask, moved.values))
+        neighbours.put_(batch.rows, model.features_of(batch))
     return NearestDocuments(model, neighbours)
 
 

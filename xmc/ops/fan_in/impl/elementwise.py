@@ -1,4 +1,4 @@
-"""Microkernels of the numba back end over rows: losses, updates, sums and a comparison. See `microkernels.py`."""
+"""Microkernels of the numba back end over rows: losses, updates and sums. See `microkernels.py`."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -102,27 +102,6 @@ def row_sum(typing, rows, row, width):
         return e.sum(*loop(builder, _I64(0), builder.sdiv(values[2], _I64(e.lanes)), [e.zero], vector))
 
     return types.float32(*arguments), emit
-
-
-@intrinsic
-def any_above(typing, rows, row, width, thresholds):
-    """Whether one row is above the thresholds [W] in any lane; NaN is above nothing."""
-    arguments = (rows, row, width, thresholds)
-
-    def emit(context: Any, builder: Any, signature: Any, values: Any) -> Value:
-        e = Emitter(context, builder, 8)
-        start = e.element(e.array(rows, values[0]), builder.mul(values[1], values[2]))
-        limits, bits = e.array(thresholds, values[3]), ir.IntType(e.lanes)
-
-        def vector(i: Value, found: list[Value]) -> list[Value]:
-            lane = builder.mul(i, _I64(e.lanes))
-            above = builder.fcmp_ordered(">", e.load(e.element(start, lane)), e.load(e.element(limits, lane)))
-            return [builder.or_(found[0], builder.bitcast(above, bits))]
-
-        (found,) = loop(builder, _I64(0), builder.sdiv(values[2], _I64(e.lanes)), [bits(0)], vector)
-        return builder.icmp_unsigned("!=", found, bits(0))
-
-    return types.boolean(*arguments), emit
 
 
 def _over_a_row(

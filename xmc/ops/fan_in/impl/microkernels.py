@@ -1,8 +1,8 @@
 """Microkernels of the numba back end in explicit float32 vectors: the products of features and connections.
 
-numba's loops keep sums in memory and never vectorise `exp`. These few functions are emitted as LLVM IR instead: sums
-stay in registers, and the order of every sum is written down, so it depends on no optimiser and no thread count. LLVM
-splits a vector of 16 where the machine's registers are narrower.
+numba's loops keep sums in memory and form `exp` number by number. These few functions are emitted as LLVM IR instead:
+sums stay in registers, and the order of every sum is written down, so it depends on no optimiser and no thread count.
+LLVM splits a vector of 16 where the machine's registers are narrower. `scripts/benchmarks/microkernels.py` measures it.
 
 Arrays, all C-contiguous: table [D, W], the features transposed, each column of the batch padded to W lanes; index
 [G, K] int16 or int32; weight [L, K]; rows of logits or gradients [n, W]. numba counts the references to an array

@@ -116,6 +116,15 @@ def _read(table, index, group, weight, bias, row, labels, size, active, logits, 
         microkernels.forward(table, index, group, weight, bias, row, labels, fan_in, active, logits, into)
 
 
+@register_jitable(inline="always")
+def _any_above(scores, thresholds):
+    """Whether one of the scores [W] is above its threshold; NaN is above nothing."""
+    found = False
+    for lane in range(len(scores)):
+        found |= scores[lane] > thresholds[lane]  # a branch would keep this loop from vectors
+    return found
+
+
 @_kernel
 def topk_range(table, rows, index, weight, bias, size, active, first, last, best_scores, best_labels):
     """The best labels of [first, last) for each document, in descending order; equal scores by ascending label."""
@@ -129,7 +138,7 @@ def topk_range(table, rows, index, weight, bias, size, active, first, last, best
         _read(table, index, start // size, weight, bias, start, labels, size, active, rows, 0)
         for j in range(labels):
             seen = start + j - first
-            if seen >= k and width > 1 and not elementwise.any_above(rows, j, width, thresholds):
+            if seen >= k and width > 1 and not _any_above(rows[j], thresholds):
                 continue
             for b in range(batch):
                 score = rows[j, b]
