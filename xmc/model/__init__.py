@@ -1,8 +1,9 @@
 """The network: encoder, intermediate layer, classifier, auxiliary head, and their composition."""
 
 from xmc.model.blend import DEPTH, Blend, Member, NearestDocuments, ScoreFiles
-from xmc.model.model import Prediction, Threshold, XMCModel
+from xmc.model.model import XMCModel
 from xmc.model.neighbours import Neighbours
+from xmc.model.prediction import Prediction, Threshold
 
 __all__ = [
     "DEPTH",

@@ -12,8 +12,9 @@ import torch
 from xmc.errors import XMCError
 from xmc.model.card import BlendCard, ModelCard, NeighboursCard, ScoresCard
 from xmc.model.encoder import Encoder
-from xmc.model.model import DEFAULT_K, Prediction, Threshold, XMCModel, check_texts, predictions
+from xmc.model.model import XMCModel
 from xmc.model.neighbours import Neighbours
+from xmc.model.prediction import DEFAULT_K, Prediction, Threshold, check_texts, predictions
 from xmc.model.rankings import blended
 from xmc.model.saved import CARD, FORMAT_VERSION, LABELS, read_blend_card, read_labels, write_labels
 from xmc.model.seal import seal_checked, sealed

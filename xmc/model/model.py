@@ -5,9 +5,8 @@ import math
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -21,6 +20,7 @@ from xmc.model.classifier import Classifier
 from xmc.model.encoder import Encoder
 from xmc.model.intermediate import Identity, Linear, intermediate_config
 from xmc.model.lexical import CANDIDATES, LexicalHalf
+from xmc.model.prediction import DEFAULT_K, Prediction, Threshold, check_texts, predictions
 from xmc.model.saved import (
     CARD,
     FORMAT_VERSION,
@@ -40,52 +40,6 @@ from xmc.model.tensor_file import ANEW, TensorFile, fill
 from xmc.storage import whole_file
 from xmc.types import Batch, TopK
 from xmc.values import LossName
-
-DEFAULT_K = 5
-
-Threshold = float | Literal["auto"] | None
-"""Probability from which on a label is suggested; auto: the label's own or the model's; None: all are."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """One suggested label. score: its probability. logit: what it is ranked by, where probabilities are 0 or 1 too.
-
-    Of a calibrated model the logit is the log-odds of the score.
-    """
-
-    label: str
-    name: str
-    score: float
-    logit: float
-
-
-class Named(Protocol):
-    """What has a list of labels."""
-
-    label_ids: Sequence[str]
-    label_names: Sequence[str]
-
-
-def predictions(
-    model: Named, labels: Tensor, probabilities: Tensor, logits: Tensor, suggested: Tensor
-) -> Iterator[list[Prediction]]:
-    """The suggested ones of each document's ranked labels, all [B, k]."""
-    for row in zip(*(part.tolist() for part in (labels, probabilities, logits, suggested)), strict=True):
-        yield [
-            Prediction(model.label_ids[label], model.label_names[label], score, logit)
-            for label, score, logit, suggest in zip(*row, strict=True)
-            if suggest
-        ]
-
-
-def check_texts(texts: Sequence[str], reads_text: bool) -> None:
-    """Raise XMCError where one is no string, or is empty, which a row of sparse features may be."""
-    if isinstance(texts, str):
-        raise XMCError("expected a list of texts; wrap a single one: [text]")
-    for i, text in enumerate(texts):
-        if not isinstance(text, str) or not (text.strip() or not reads_text):
-            raise XMCError(f"text {i} is {text!r}; expected a string with at least one word")
 
 
 class XMCModel(nn.Module):
