@@ -91,7 +91,7 @@ class TritonBackend(Backend):
         if len(features) > _MOST_DOCUMENTS:
             raise ValueError(
                 f"features: the back end triton updates in place with at most {_MOST_DOCUMENTS} documents, got "
-                f"{len(features)}; take a smaller batch, or backend=torch"
+                f"{len(features)}; take a smaller batch, or the back end torch"
             )
         sums = _FixedPoint(features, layer, _largest_gradient(features, layer, loss) / len(features))
         targets = _Targets(positives, layer, 0, len(features))
