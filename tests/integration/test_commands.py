@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -106,6 +109,21 @@ def test_predict_through_pipes(trained: Path, xmc: Run) -> None:
     (prediction,) = map(json.loads, done.stdout.splitlines())
     assert prediction["id"] == "1"
     assert prediction["labels"][0]["label"] == "topic3"
+
+
+def test_each_line_is_answered_before_the_next_is_written(trained: Path) -> None:
+    command = [sys.executable, "-m", "xmc", "predict", f"run={trained}", "input=-", "k=1"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None
+        rescue = threading.Timer(300, process.kill)  # where a line is never answered
+        rescue.start()
+        for topic in (3, 1, 4):
+            process.stdin.write(json.dumps({"text": f"word{topic}a word{topic}b"}) + "\n")
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline())["labels"][0]["label"] == f"topic{topic}"
+        process.stdin.close()
+        assert process.wait() == 0 and not process.stdout.read()
+        rescue.cancel()
 
 
 def test_a_standard_input_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:

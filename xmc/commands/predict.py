@@ -4,7 +4,7 @@ import logging
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -55,13 +55,14 @@ def run(config: PredictConfig, _: Given) -> None:
     check_output(config.output, config.format, config.input, config.filter)
     with undisturbed():
         from xmc import factory
-        from xmc.data import StreamFilter
+        from xmc.data import Arriving, StreamFilter, standard_input
         from xmc.workflow.predicting import predict_documents, write_predictions
         from xmc.workflow.run_folder import load_model_or_blend
 
     device = factory.prepare_machine(config.device, config.threads)
     model = load_model_or_blend(Path(config.run), device)
-    documents, left_out = _documents(config, trained, model), None
+    source = standard_input() if config.input == "-" else config.input
+    documents, left_out = _documents(config, source, trained, model), None
     if config.filter is not None:
         filter = StreamFilter(Path(config.filter), len(model.label_ids))
         documents, left_out = filter.checked(documents), filter.left_out
@@ -71,6 +72,7 @@ def run(config: PredictConfig, _: Given) -> None:
         batch_size=config.batch_size,
         threshold=config.threshold,
         left_out=left_out,
+        ready=source.ready if isinstance(source, Arriving) else None,
     )
     count = write_predictions(ranked, config.output, config.format, model.label_ids)
     logger.info("%d documents -> %s", count, "standard output" if config.output == "-" else config.output)
@@ -110,13 +112,12 @@ def _same_file(read: str, written: Path) -> bool:
 
 
 def _documents(
-    config: PredictConfig, trained: TrainConfig | None, model: "XMCModel | Blend"
+    config: PredictConfig, source: str | Iterable[bytes], trained: TrainConfig | None, model: "XMCModel | Blend"
 ) -> Iterator[tuple[str, str] | XMCError]:
     """Id and text of each document, or its sparse features where the model was trained on these; or its error."""
     from xmc import factory
     from xmc.data import read_documents, read_rows
 
-    source = sys.stdin.buffer if config.input == "-" else config.input
     if not model.encoder.reads_text:
         if config.text_fields:
             raise XMCError(f"text_fields: {config.run} was trained on sparse features, which have none; leave it out")

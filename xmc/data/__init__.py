@@ -1,6 +1,7 @@
 """Raw files to corpora, corpora to tokens, tokens to batches."""
 
 from xmc.data.annif import read_annif
+from xmc.data.arriving import Arriving, standard_input
 from xmc.data.batches import Batches
 from xmc.data.bow import read_bow, read_rows
 from xmc.data.cache import cached
@@ -23,6 +24,7 @@ __all__ = [
     "PECOS",
     "REPOSITORY",
     "TABLE",
+    "Arriving",
     "Batches",
     "Corpus",
     "Layout",
@@ -45,5 +47,6 @@ __all__ = [
     "read_scores",
     "read_synthetic",
     "read_table",
+    "standard_input",
     "tokenize",
 ]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from xmc.model import Blend, Prediction, Threshold, XMCModel
 from xmc.storage import whole_file
 from xmc.types import Batch, TopK
 
+T = TypeVar("T")
 Ranked = tuple[str, list[Prediction]]
 """Id and suggested labels of a document, best first."""
 
@@ -91,16 +92,18 @@ def predict_documents(
     batch_size: int,
     threshold: Threshold = None,
     left_out: Mapping[int, Sequence[int]] | None = None,
+    ready: Callable[[], bool] | None = None,
 ) -> Iterator[Ranked | XMCError]:
     """The id and the k best labels of each document, in order; see `XMCModel.predict`.
 
     documents: (id, text) pairs, and in the place of a document that cannot be used its error, which stays there; only
     one batch of them is held at a time. left_out: places of labels that the list of a document, named by its place,
-    leaves out: the others move up.
+    leaves out: the others move up. ready: whether the next document is there; a batch does not wait for those that are
+    still to come. None: they all are there.
     """
-    stream, left_out = enumerate(documents), left_out or {}
+    left_out = left_out or {}
     most = min(model.default_k(threshold) if k is None else k, len(model.label_ids))
-    while batch := list(islice(stream, batch_size)):
+    for batch in _batches(enumerate(documents), batch_size, ready):
         usable = [(place, document) for place, document in batch if not isinstance(document, XMCError)]
         hidden = [{model.label_ids[label] for label in left_out.get(place, ())} for place, _ in usable]
         texts = [text for _, (_, text) in usable]
@@ -112,6 +115,16 @@ def predict_documents(
         )
         for _, document in batch:
             yield document if isinstance(document, XMCError) else next(ranked)
+
+
+def _batches(stream: Iterator[T], size: int, ready: Callable[[], bool] | None) -> Iterator[list[T]]:
+    for first in stream:
+        batch = [first]
+        while len(batch) < size and (ready is None or ready()):
+            if not (more := list(islice(stream, 1))):
+                break
+            batch += more
+        yield batch
 
 
 def write_predictions(
@@ -149,6 +162,8 @@ def _write_lines(out: IO[str], ranked: Iterable[Ranked | XMCError], line: Callab
         if not isinstance(document, XMCError):
             out.write(line(document) + "\n")
             count += 1
+            if out is sys.stdout:  # where somebody may wait for each line
+                out.flush()
     return count
 
 
