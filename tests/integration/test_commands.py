@@ -18,6 +18,7 @@ from xmc.commands import predict
 from xmc.commands.predict import PredictConfig
 from xmc.config import parse
 from xmc.config.compose import compose
+from xmc.workflow import run_folder
 
 
 def lines(path: Path) -> list[dict]:
@@ -124,6 +125,13 @@ def test_each_line_is_answered_before_the_next_is_written(trained: Path) -> None
         process.stdin.close()
         assert process.wait() == 0 and not process.stdout.read()
         rescue.cancel()
+
+
+def test_inputs_are_looked_at_before_a_model(trained: Path, xmc: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_folder, "load_model_or_blend", lambda *of_it: pytest.fail("loaded"))
+    assert "no file nowhere.jsonl" in xmc("predict", f"run={trained}", "input=nowhere.jsonl", check=False).stderr
+    given = ("predict", f"run={trained}", f"input={trained / 'log.jsonl'}", "filter=nowhere.txt")
+    assert "no file nowhere.txt" in xmc(*given, check=False).stderr
 
 
 def test_a_standard_input_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:

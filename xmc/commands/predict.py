@@ -56,9 +56,13 @@ def run(config: PredictConfig, _: Given) -> None:
     with undisturbed():
         from xmc import factory
         from xmc.data import Arriving, StreamFilter, standard_input
+        from xmc.data.files import file
         from xmc.workflow.predicting import predict_documents, write_predictions
         from xmc.workflow.run_folder import load_model_or_blend
 
+    for name in (config.input, config.filter):  # before a model is loaded, which may take long
+        if name not in ("-", None):
+            file(name)
     device = factory.prepare_machine(config.device, config.threads)
     model = load_model_or_blend(Path(config.run), device)
     source = standard_input() if config.input == "-" else config.input
