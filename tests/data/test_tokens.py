@@ -117,3 +117,13 @@ def test_an_interrupted_write_leaves_nothing(split: Split, tmp_path: Path, monke
 def test_no_room_for_text(split: Split, tmp_path: Path) -> None:
     with pytest.raises(XMCError, match="max_length 2 has no room for text beside 2 special tokens; raise it"):
         tokenize(split, make_tokenizer(), 2, tmp_path)
+
+
+def test_parts_that_were_joined_are_read_once(split: Split, tmp_path: Path) -> None:
+    tokenizer, more, nothing = make_tokenizer(), make_split(["a", "b c"]), make_split([])
+    alone = tokenize(split, tokenizer, 8, tmp_path)
+    joined = split.followed_by(nothing).followed_by(more)
+    together = tokenize(joined, tokenizer, 8, tmp_path)
+    assert together[:] == {"input_ids": alone[:]["input_ids"] + tokenize(more, tokenizer, 8, tmp_path)[:]["input_ids"]}
+    assert together[:] == tokenize(Split(joined.ids, joined.texts, joined.labels), tokenizer, 8, tmp_path / "whole")[:]
+    assert len(listed(tmp_path)) == 3, "the two parts, and the folder of the whole"

@@ -57,13 +57,15 @@ class ArrowTexts(Sequence[str]):
 class Split:
     """N documents. ids: unique. texts: a list or read from disk when asked for. labels: float32 CSR [N, L] of ones.
 
-    filter: CSR [N, L] of ones, the labels that evaluation leaves out of a document's truth and prediction.
+    filter: CSR [N, L] of ones, the labels that evaluation leaves out of a document's truth and prediction. parts: whose
+    documents these are, one after another; none where it was not joined.
     """
 
     ids: Sequence[str]
     texts: Sequence[str]
     labels: csr_matrix
     filter: csr_matrix | None = None
+    parts: tuple["Split", ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -103,7 +105,8 @@ class Split:
             left_out.eliminate_zeros()
         labels, texts = vstack([self.labels, others.labels], format="csr"), self.texts
         both = texts.followed_by(others.texts) if isinstance(texts, ArrowTexts) else [*texts, *others.texts]
-        return Split(Strings(chain(self.ids, others.ids)), both, labels, left_out)
+        parts = (*(self.parts or (self,)), *(others.parts or (others,)))
+        return Split(Strings(chain(self.ids, others.ids)), both, labels, left_out, parts)
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
 
 from xmc.data.cache import arrow_rows, cached
 from xmc.data.corpus import ArrowTexts, Split
 from xmc.endings import undisturbed
 from xmc.errors import XMCError
+from xmc.strings import Strings
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -29,8 +31,14 @@ def tokenize(
 
     A tokenizer of sparse features gives their `values` besides, float32 lists. Special tokens are those of the
     tokenizer. The cache lies in `cache_dir` under a hash of the split, the tokenizer's content and `max_length`. One
-    process uses all cores where the tokenizer is a fast one; more processes serve the others.
+    process uses all cores where the tokenizer is a fast one; more processes serve the others. Parts that were joined
+    have each their own, so that none is read twice.
     """
+    if parts := [part for part in split.parts if len(part)]:
+        with undisturbed():
+            from datasets import concatenate_datasets
+
+        return concatenate_datasets([tokenize(part, tokenizer, max_length, cache_dir, processes) for part in parts])
     special = tokenizer.num_special_tokens_to_add()
     if max_length <= special:
         raise XMCError(f"max_length {max_length} has no room for text beside {special} special tokens; raise it")
@@ -63,7 +71,9 @@ def _write(split: Split, tokenizer: PreTrainedTokenizerBase, max_length: int, fo
         from datasets import Dataset, Features, Sequence, Value
 
     texts = (
-        split.texts.dataset if isinstance(split.texts, ArrowTexts) else Dataset.from_dict({"text": list(split.texts)})
+        split.texts.dataset
+        if isinstance(split.texts, ArrowTexts)
+        else Dataset(pa.table({"text": Strings(split.texts).column}))
     )
     columns = [name for name in _TYPES if name in tokenizer.model_input_names]
     with _quiet_forks(processes):
