@@ -36,6 +36,11 @@ def test_a_label_sees_one_in_eight_of_what_an_intermediate_layer_makes() -> None
     assert values(features=1024)["classifier.fan_in"] == 128 and values()["encoder.width"] == 512
 
 
+def test_words_that_stand_once_are_read_where_labels_are_rare() -> None:
+    assert "lexical.words" not in values(41_333, 26_983) and "lexical.words" not in values(411_673, 78_636)
+    assert values(45_000, 4_271)["lexical.words"] == values(23_785, 597)["lexical.words"] == 0
+
+
 def test_where_a_pass_is_long_labels_see_less() -> None:
     assert values(117_350, 58_825)["classifier.fan_in"] == 16 and values(45_000, 4_271)["classifier.fan_in"] == 64
 
@@ -64,7 +69,7 @@ def test_what_an_intermediate_layer_makes_is_chosen_from(monkeypatch: pytest.Mon
     """Under AdamW, the default without a recipe, an intermediate layer fades to nothing where labels are many."""
     monkeypatch.setattr(settings, "_facts", lambda config: Facts(40_000, 1000))
     keys = ["intermediate", "intermediate.width"]
-    config = parse(TrainConfig, composed("intermediate=linear", "intermediate.width=1024"))
+    config = parse(TrainConfig, composed("intermediate=linear", "intermediate.width=1024", "lexical=none"))
     chosen = settings.with_recipe(config, keys)
     assert isinstance(chosen.classifier, FixedFanInClassifier) and chosen.classifier.fan_in == 128
     assert chosen.classifier.optimizer.kind == "sgd" and chosen.recipe == "none"

@@ -17,6 +17,7 @@ _WIDTH = 512
 _SHARE, _SMALL_SHARE = 8, 32  # features to a connection, and where a pass is long
 _MANY_LABELS = 650_000  # whose weights in float32 would be the most that a run holds
 _MANY_DOCUMENTS = 200_000
+_RARE = 8  # documents to a label, below which words that stand once are what tells many labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,9 @@ def recommended(facts: Facts, width: int | None, features: int | None = None) ->
     width: of the encoder, where it is set. features: of the classifier, where an intermediate layer makes them.
     """
     most = facts.labels > _MANY_LABELS
+    each = facts.documents / max(1, facts.labels)
+    if each >= _RARE:
+        yield Choice("lexical.words", 0, f"{each:.0f} documents a label: the words that the encoder knows are enough")
     if width is None:
         width = _WIDTH // 2 if most else _WIDTH
         reason = (
