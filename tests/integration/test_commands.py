@@ -55,7 +55,8 @@ def test_the_words_are_learned_once(
     file = "model/encoder/tokenizer.json"
     assert (run / file).read_bytes() == (trained / file).read_bytes()
     with pytest.raises(AssertionError, match="learned anew"):
-        xmc("train", *small(corpus, f"run={tmp_path / 'other'}", "trainer.max_steps=1", "encoder.vocab_size=20"))
+        other = [f"run={tmp_path / 'other'}", "trainer.max_steps=1", "lexical.words=0", "encoder.vocab_size=20"]
+        xmc("train", *small(corpus, *other))
 
 
 def test_without_dev_data_the_last_model_is_kept(corpus: Path, tmp_path: Path, xmc: Run) -> None:
