@@ -65,3 +65,14 @@ def test_a_lexical_half_reads_words_without_an_embedding(tmp_path: Path) -> None
     assert words() == (every, {"common"})
     assert words("trainer.label_texts=true") == (every, {"common", "rare"})
     assert words("lexical=none") == words("lexical.words=0") == ({"common"}, {"common"})
+
+
+def test_without_rarer_words_every_word_has_an_embedding(tmp_path: Path) -> None:
+    """As in runs from before there were any, also a word that stands behind what is read of a text."""
+    rows = ({"id": str(i), "text": f"near{i} yonder", "labels": ["x"]} for i in range(2))
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    folders = (f"data.root={tmp_path}", f"data.cache_dir={tmp_path / 'cache'}", "data.dev_fraction=0")
+    config = parse(TrainConfig, composed("data=jsonl", *folders, "lexical.words=0", "encoder.max_length=1"))
+    encoder = factory.build_encoder(config, factory.load_corpus(config))
+    assert "yonder" in encoder.tokenizer.get_vocab()
+    assert encoder.backbone.config.word_rows == len(encoder.tokenizer)

@@ -126,14 +126,19 @@ def _build_bag(config: c.TrainConfig, section: c.BagEncoder, corpus: Corpus) -> 
     A lexical half reads what an embedding cannot use: words that stand once, or in the labels' names alone.
     """
     words, frequency, read = section.vocab_size, section.min_frequency, corpus
-    if isinstance(config.lexical, c.TreeLexical) and config.lexical.words:
-        words, frequency = max(words, config.lexical.words), 1
+    if more := _words_of_half(config):
+        words, frequency = max(words, more), 1
         read = corpus if config.trainer.label_texts else corpus.with_label_texts()
     tokenizer = _word_tokenizer(read.split("train"), words, frequency, cache_folder(config.data))
     scripts = ", ".join(f"{script} {words:,}" for script, words in scripts_of(tokenizer.get_vocab()).most_common(8))
     logger.info("%d words, by script: %s", len(tokenizer) - NUM_SPECIAL, scripts)
     model = _bag_of(config, section, tokenizer, corpus, section.max_length, mlp_width=section.mlp_width)
     return Encoder(model, tokenizer, pooling="none", max_length=section.max_length, dropout=section.dropout)
+
+
+def _words_of_half(config: c.TrainConfig) -> int:
+    """How many words a lexical half reads at most, embedded or not; 0: those that have an embedding."""
+    return config.lexical.words if isinstance(config.lexical, c.TreeLexical) else 0
 
 
 def _build_sparse_features(section: c.SparseFeaturesEncoder, corpus: Corpus) -> Encoder:
@@ -173,7 +178,7 @@ def _bag_of(
     batches = Batches(tokens, train.labels, pad_id(tokenizer), config.trainer.batch_size)
     ids, offsets = batches.flat_tokens()
     words = len(tokenizer)
-    if isinstance(terms, c.BagEncoder):
+    if isinstance(terms, c.BagEncoder) and _words_of_half(config):
         words = frequent_words(ids, min(words, terms.vocab_size), terms.min_frequency)
         ids = np.where(ids < words, ids, UNKNOWN)
     bigrams = frequent_bigrams(ids, offsets, words, terms.bigrams, terms.min_documents)

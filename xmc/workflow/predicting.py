@@ -8,7 +8,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import IO, Literal, TypeVar
 
@@ -118,12 +117,13 @@ def predict_documents(
 
 
 def _batches(stream: Iterator[T], size: int, ready: Callable[[], bool] | None) -> Iterator[list[T]]:
-    for first in stream:
-        batch = [first]
-        while len(batch) < size and (ready is None or ready()):
-            if not (more := list(islice(stream, 1))):
-                break
-            batch += more
+    batch: list[T] = []
+    for one in stream:
+        batch.append(one)
+        if len(batch) == size or not (ready is None or ready()):
+            yield batch
+            batch = []
+    if batch:
         yield batch
 
 

@@ -12,7 +12,6 @@ from xmc.config import (
     BenchmarkData,
     FixedFanInClassifier,
     LinearIntermediate,
-    NoLexical,
     TopKastSparsity,
     TrainConfig,
     parse,
@@ -42,13 +41,13 @@ def with_recipe(config: C, given: Collection[str]) -> C:
         return config.model_copy(update={"recipe": "none"})
     width = config.encoder.width if is_given("encoder.width", keys) else None
     features = config.intermediate.width if isinstance(config.intermediate, LinearIntermediate) else None
-    if isinstance(config.lexical, NoLexical):
-        keys.append("lexical.words")
     chosen = [choice for choice in recommended(_facts(config), width, features) if not is_given(choice.key, keys)]
     values = config.model_dump(by_alias=True) | {"recipe": "none"}
     for choice in chosen:
         *above, last = choice.key.split(".")
         section = functools.reduce(operator.getitem, above, values)
+        if last not in section:  # of another choice of its group
+            continue
         section[last] = choice.value
         shown = choice.value["kind"] if isinstance(choice.value, dict) else choice.value
         logger.info("recipe: %s=%s (%s)", choice.key, shown, choice.reason)
