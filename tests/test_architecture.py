@@ -15,6 +15,8 @@ MAY_IMPORT = {
     "terminal": set(),
     "threads": set(),
     "spelling": set(),
+    "section": set(),
+    "registry": {"section"},
     "parametrization": set(),
     "recipe": set(),
     "endings": {"terminal"},
@@ -26,7 +28,7 @@ MAY_IMPORT = {
     "train": {"types", "values", "storage", "ops", "model", "sparsity"},
     "data": {"types", "strings", "sparse_rows", "values", "spelling", "storage", "terminal", "endings"},
     "evaluate": {"types", "spelling"},
-    "config": {"values", "spelling", "storage"},
+    "config": {"section", "registry", "values", "spelling", "storage"},
     "factory": {
         *("types", "threads", "storage", "config", "ops", "model", "parametrization", "sparsity", "train", "data"),
         *("evaluate", "endings"),
@@ -45,7 +47,7 @@ MAY_IMPORT = {
     "estimator": {
         *("spelling", "config", "factory", "workflow", "evaluate", "label_lists", "model", "train"),
     },
-    "launch": {"config", "commands", "endings"},
+    "launch": {"section", "config", "commands", "endings"},
     "cli": {"terminal", "spelling", "commands", "launch", "endings"},
     "__init__": {"threads", "model", "estimator"},
     "__main__": {"cli", "endings", "terminal"},

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from xmc.commands import COMMANDS, load
 from xmc.config import TrainConfig
-from xmc.config.compose import conf_folder
+from xmc.config.compose import options_of
 from xmc.config.keys import fields_of, takes_data
 
 PACKAGE = Path(__file__).parent.parent / "xmc"
@@ -154,9 +154,9 @@ def refused(command: str, key: str, value: str) -> str | None:
     if not key:
         return None
     schema = load(command).schema
-    if (command in TRAINING or (key == "data" and takes_data(schema))) and (group := conf_folder() / key).is_dir():
+    if (command in TRAINING or (key == "data" and takes_data(schema))) and (options := options_of(key)):
         value = value.strip("[].").partition(",")[0]
-        return None if not value or ANY in value or list(group.glob(f"{value}.yaml")) else f"no choice {key}={value}"
+        return None if not value or ANY in value or value in options else f"no choice {key}={value}"
     fields = fields_of(schema, key)
     if not fields:
         return f"xmc {command} has no key {key}"

@@ -172,7 +172,7 @@ class XMCClassifier:
 
         What nobody has set, the recipe chooses when the data is known.
         """
-        return parse(TrainConfig, compose("config", self._overrides(run)))
+        return parse(TrainConfig, compose(self._overrides(run)))
 
     def _given(self, run: str | Path) -> list[str]:
         return [override.key_or_group for override in parse_overrides(overrides_of(TrainConfig, self._overrides(run)))]

@@ -12,21 +12,22 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from xmc.commands.command import Command
-from xmc.config import Section, TrainConfig, parse, parse_run, resumed_values, run_config_path
+from xmc.config import parse, parse_run, resumed_values, run_config_path
 from xmc.config.arguments import overrides_of, parse_overrides
 from xmc.config.compose import check_keys, conf_folder, container, help_text, one_clear_error, values_of
+from xmc.config.nodes import ROOT, registered
 from xmc.config.shell import shell_command
 from xmc.endings import AGAIN, one_line
+from xmc.section import Section
 
 
 def launch(name: str, about: str, command: Command[Any], arguments: Sequence[str]) -> None:
     """Run a command of xmc on what was typed behind its name. about: what its help tells of it."""
-    conf = "config" if command.schema is TrainConfig else name.replace("-", "_")
     overrides = overrides_of(command.schema, arguments)
     overrides = [*command.inherited(overrides), *overrides]
-    check_keys(conf, overrides, command.schema)
+    check_keys(overrides, command.schema)
     if "--help" in overrides:
-        print(help_text(f"xmc {name}: {about}", conf, overrides, command.schema))
+        print(help_text(f"xmc {name}: {about}", overrides, command.schema))
         return
     sys.argv = [f"xmc {name}", *overrides]
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # hand errors through instead of wrapping them
@@ -36,18 +37,16 @@ def launch(name: str, about: str, command: Command[Any], arguments: Sequence[str
             given = [override.key_or_group for override in parse_overrides(HydraConfig.get().overrides.task)]
             command.run(_checked(command, cfg, given), given)
 
-    with one_clear_error():
-        hydra.main(config_path=str(conf_folder()), config_name=conf, version_base="1.3")(task)()
+    with one_clear_error(), registered(command.schema):
+        hydra.main(config_path=str(conf_folder()), config_name=ROOT, version_base="1.3")(task)()
 
 
 def _checked(command: Command[Any], cfg: DictConfig, given: Sequence[str]) -> Section:
     """The configuration of a command; of a run that goes on, as it was saved."""
-    if not command.begins_run:
-        return parse(command.schema, container(cfg))
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
+    if command.begins_run and HydraConfig.get().mode == RunMode.MULTIRUN:
         cfg.run = HydraConfig.get().runtime.output_dir
-    if not cfg.resume:
-        return parse_run(container(cfg))
+    if not (command.begins_run and cfg.resume):
+        return parse(command.schema, container(cfg))
     return parse_run(resumed_values(values_of(cfg), [key.replace("/", ".") for key in given]))
 
 

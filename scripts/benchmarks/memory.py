@@ -52,7 +52,7 @@ def main() -> None:
     for name, own in runs(options.transformer, options.eurlex57k).items():
         overrides = [*own, *SHORT, f"trainer.threads={options.threads}"]
         measured = peak_of(options.out / name, overrides)
-        config = parse(EstimateConfig, compose("estimate", overrides, EstimateConfig))
+        config = parse(EstimateConfig, compose(overrides, EstimateConfig))
         told = estimate(config, count(config, config.labels_a_document))
         shown = " ".join(o for o in own if "name=" not in o and "root=" not in o)
         rows.append(Row(name, shown, told.peak / MIB, measured, told.largest.name))

@@ -174,7 +174,7 @@ def main() -> None:
     options = parser.parse_intermixed_args()
     if options.serve:
         overrides = [*options.overrides, f"trainer.threads={options.threads[0]}"]
-        serve(parse(TrainConfig, compose("config", overrides)), options.steps, sys.stdin, sys.stdout)
+        serve(parse(TrainConfig, compose(overrides)), options.steps, sys.stdin, sys.stdout)
         return
     options.out.parent.mkdir(parents=True, exist_ok=True)
     rows = [Row(n, spins) for n in options.threads for spins in (options.spins if n > 1 else [None])]

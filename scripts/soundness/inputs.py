@@ -88,7 +88,7 @@ def _and_tell(main: Callable[[], None], data: list[str]) -> None:
     from xmc.config import TrainConfig, parse
     from xmc.config.compose import compose
 
-    corpus = factory.read_corpus(parse(TrainConfig, compose("config", data)).data)
+    corpus = factory.read_corpus(parse(TrainConfig, compose(data)).data)
     for split, documents in corpus.splits.items():
         labels = documents.labels.tocsr()
         values = [list(documents.ids), list(documents.texts), labels.indptr.tolist(), labels.indices.tolist()]

@@ -24,29 +24,27 @@ def test_a_text_may_have_any_characters(first: int) -> None:
     some = ODD[first : first + 5]
     keys = ("run", "input", "output", "filter", "device")[: len(some)]
     given = [f"{key}={text}" for key, text in zip(keys, some, strict=True)]
-    values = compose("predict", [*PREDICT[len(some) :], *given], PredictConfig)
+    values = compose([*PREDICT[len(some) :], *given], PredictConfig)
     assert [values[key] for key in keys] == some
 
 
 def test_what_is_quoted_null_or_an_interpolation_is_no_text() -> None:
-    values = compose("predict", ["run='a b'", "input=${run}/x", "filter=null", "output=\\${run}"], PredictConfig)
+    values = compose(["run='a b'", "input=${run}/x", "filter=null", "output=\\${run}"], PredictConfig)
     assert (values["run"], values["input"], values["filter"], values["output"]) == ("a b", "a b/x", None, "${run}")
 
 
 def test_lists_of_texts() -> None:
-    values = compose("predict", [*PREDICT, "text_fields=[Título, a=1,b (2)]"], PredictConfig)
+    values = compose([*PREDICT, "text_fields=[Título, a=1,b (2)]"], PredictConfig)
     assert values["text_fields"] == ["Título", "a=1", "b (2)"]
-    assert compose("predict", [*PREDICT, "text_fields=['a,b',c]"], PredictConfig)["text_fields"] == ["a,b", "c"]
+    assert compose([*PREDICT, "text_fields=['a,b',c]"], PredictConfig)["text_fields"] == ["a,b", "c"]
 
 
 @pytest.mark.parametrize("given", ["body", "Título (a=1), b", "'body'", "[body]"])
 def test_one_text_is_a_list_of_one(given: str) -> None:
     text = given.strip("'[]")
-    assert parse(PredictConfig, compose("predict", [*PREDICT, f"text_fields={given}"], PredictConfig)).text_fields == (
-        text,
-    )
-    assert parse(ReportConfig, compose("report", [f"runs={given}"], ReportConfig)).runs == (text,)
-    for_training = compose("config", ["data=csv", "data.root=r", f"data.text_fields={given}"])
+    assert parse(PredictConfig, compose([*PREDICT, f"text_fields={given}"], PredictConfig)).text_fields == (text,)
+    assert parse(ReportConfig, compose([f"runs={given}"], ReportConfig)).runs == (text,)
+    for_training = compose(["data=csv", "data.root=r", f"data.text_fields={given}"])
     assert parse(TrainConfig, for_training).data.text_fields == (text,)
 
 
@@ -58,19 +56,19 @@ def test_a_sweep_over_lists_of_one() -> None:
 @pytest.mark.parametrize("given", ["", "null"])
 def test_what_is_no_list_is_refused(given: str) -> None:
     with pytest.raises(XMCError, match=r"^data.packages: got .*; expected a list: data.packages=\[...\]$"):
-        parse(TrainConfig, compose("config", [f"data.packages={given}"]))
+        parse(TrainConfig, compose([f"data.packages={given}"]))
 
 
 @pytest.mark.parametrize("given", ["[5,1]", "[1,1]", "[1,3,2]"])
 def test_cut_offs_ascend(given: str) -> None:
     with pytest.raises(XMCError, match=r"^metrics.ks: got \[.*\]; cut-offs should ascend, each standing once$"):
-        parse(TrainConfig, compose("config", [f"metrics.ks={given}"]))
-    assert parse(TrainConfig, compose("config", ["metrics.ks=5"])).metrics.ks == (5,)
+        parse(TrainConfig, compose([f"metrics.ks={given}"]))
+    assert parse(TrainConfig, compose(["metrics.ks=5"])).metrics.ks == (5,)
 
 
 @pytest.mark.parametrize("given", [r"\n", r'"\n"', r"'\n'"])
 def test_a_separator_may_be_escaped(given: str) -> None:
-    assert compose("predict", [*PREDICT, f"text_separator={given}"], PredictConfig)["text_separator"] == "\n"
+    assert compose([*PREDICT, f"text_separator={given}"], PredictConfig)["text_separator"] == "\n"
 
 
 @pytest.mark.parametrize(
@@ -101,7 +99,7 @@ def test_a_separator_may_be_escaped(given: str) -> None:
 )
 def test_what_is_refused(argument: str, told: str) -> None:
     with pytest.raises(XMCError) as error:
-        compose("predict", [*PREDICT, argument], PredictConfig)
+        compose([*PREDICT, argument], PredictConfig)
     assert told in str(error.value) and "\n" not in str(error.value)
 
 
@@ -122,23 +120,21 @@ def test_what_is_refused(argument: str, told: str) -> None:
 )
 def test_numbers_are_bounded_at_the_door(given: str) -> None:
     with pytest.raises(XMCError, match=rf"^{given.partition('=')[0]}[.0-9]*: got"):
-        parse(TrainConfig, compose("config", [given]))
+        parse(TrainConfig, compose([given]))
 
 
 def test_the_largest_seed() -> None:
-    assert parse(TrainConfig, compose("config", [f"seed={2**64 - 1}"])).seed == 2**64 - 1
+    assert parse(TrainConfig, compose([f"seed={2**64 - 1}"])).seed == 2**64 - 1
 
 
 @pytest.mark.parametrize("given", ["data.files.train=a,b.jsonl", "+data.files.train='a,b.jsonl'"])
 def test_files_of_splits(given: str) -> None:
-    config = parse(TrainConfig, compose("config", ["data=jsonl", "data.root=r", given]))
+    config = parse(TrainConfig, compose(["data=jsonl", "data.root=r", given]))
     assert config.data.files.given() == {"train": "a,b.jsonl"}
 
 
 def test_the_data_of_a_run_may_be_elsewhere() -> None:
-    config = parse(
-        EvaluateConfig, compose("evaluate", ["run=r", "data.root=a b", "data.files.train=x"], EvaluateConfig)
-    )
+    config = parse(EvaluateConfig, compose(["run=r", "data.root=a b", "data.files.train=x"], EvaluateConfig))
     assert config.data == {"root": "a b", "files": {"train": "x"}}
 
 
@@ -148,4 +144,4 @@ def test_without_a_home_directory(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Path, "expanduser", unknown)
     with pytest.raises(XMCError, match="~/x: there is no home directory; set HOME"):
-        compose("predict", ["run=~/x", "input=i"], PredictConfig)
+        compose(["run=~/x", "input=i"], PredictConfig)

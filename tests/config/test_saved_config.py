@@ -14,7 +14,7 @@ from xmc.errors import XMCError
 
 @pytest.fixture(scope="module")
 def config() -> TrainConfig:
-    return parse(TrainConfig, compose("config", ["data=jsonl", "data.root=r", "run=here"]))
+    return parse(TrainConfig, compose(["data=jsonl", "data.root=r", "run=here"]))
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_every_text_comes_back_as_it_is(run: Path, config: TrainConfig, text: st
 
 def test_a_value_from_python_or_a_card_is_no_interpolation() -> None:
     given = [as_override("run", "${oc.env:HOME}"), "input=i"]
-    assert compose("predict", given, PredictConfig)["run"] == "${oc.env:HOME}"
+    assert compose(given, PredictConfig)["run"] == "${oc.env:HOME}"
 
 
 def test_an_interpolation_is_not_resolved(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +88,7 @@ def test_data_that_moved(run: Path) -> None:
 
 
 def test_a_run_goes_on_with_data_that_moved(run: Path) -> None:
-    now = compose("config", [f"run={run}", "data=jsonl", "data.root=there", "data.files.dev=d.jsonl"])
+    now = compose([f"run={run}", "data=jsonl", "data.root=there", "data.files.dev=d.jsonl"])
     values = resumed_values(now, ["run", "data", "data.root", "data.files.dev"])
     assert values["data"]["root"] == "there" and values["data"]["files"]["dev"] == "d.jsonl" and values["resume"]
     with pytest.raises(XMCError, match="seed: the run has 0, now given 1"):
@@ -99,7 +99,7 @@ def test_a_run_goes_on_with_data_that_moved(run: Path) -> None:
 
 def test_the_counts_of_a_benchmark_are_not_asked_of_old_data(tmp_path: Path) -> None:
     given = ["data=eurlex-4k", "from=a", f"replay={tmp_path}", "run=r"]
-    config = parse(FinetuneConfig, compose("finetune", given, FinetuneConfig))
+    config = parse(FinetuneConfig, compose(given, FinetuneConfig))
     (old,) = with_old_data(config).old_data
     assert config.data.benchmark is not None and old == config.data.model_copy(
         update={"root": str(tmp_path), "benchmark": None}
@@ -107,7 +107,7 @@ def test_the_counts_of_a_benchmark_are_not_asked_of_old_data(tmp_path: Path) -> 
 
 
 def test_a_run_goes_on_with_other_threads(run: Path) -> None:
-    now = compose("config", [f"run={run}", "trainer.threads=3", "trainer.batch_size=3"])
+    now = compose([f"run={run}", "trainer.threads=3", "trainer.batch_size=3"])
     assert resumed_values(now, ["trainer.threads"])["trainer"]["threads"] == 3
     assert resumed_values(now, ["run"])["trainer"]["threads"] is None
     with pytest.raises(XMCError, match=r"trainer.batch_size: the run has 64, now given 3"):

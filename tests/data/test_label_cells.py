@@ -124,7 +124,7 @@ def test_another_separator_is_proposed_where_it_fits_far_better(
         return
     assert told is not None
     (override,) = [word for word in shlex.split(told.replace("'s ", "s ")) if word.startswith("data.label_separator")]
-    assert compose("config", ["data=csv", "data.root=x", override])["data"]["label_separator"] == better
+    assert compose(["data=csv", "data.root=x", override])["data"]["label_separator"] == better
 
 
 def test_lists_without_quotes_are_told() -> None:

@@ -18,7 +18,7 @@ GIB = 2**30
 
 
 def configuration(*overrides: str) -> EstimateConfig:
-    return parse(EstimateConfig, compose("estimate", overrides, EstimateConfig))
+    return parse(EstimateConfig, compose(overrides, EstimateConfig))
 
 
 def estimated(*overrides: str) -> Estimate:

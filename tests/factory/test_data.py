@@ -19,7 +19,7 @@ from xmc.factory.data import Fields, fields_of
     ],
 )
 def test_fields_are_those_of_the_run(overrides: list[str], fields: Fields) -> None:
-    values = compose("config", [*overrides, *([] if overrides == ["data=pydoc"] else ["data.root=here"])])
+    values = compose([*overrides, *([] if overrides == ["data=pydoc"] else ["data.root=here"])])
     assert fields_of(c.parse(c.TrainConfig, values)) == fields
 
 

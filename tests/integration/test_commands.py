@@ -136,7 +136,7 @@ def test_inputs_are_looked_at_before_a_model(trained: Path, xmc: Run, monkeypatc
 
 
 def test_a_standard_input_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = parse(PredictConfig, compose("predict", ["run=r", "input=-"], PredictConfig))
+    config = parse(PredictConfig, compose(["run=r", "input=-"], PredictConfig))
     monkeypatch.setattr("sys.stdin", None)
     with pytest.raises(XMCError, match="input=-: standard input is closed"):
         predict.run(config, [])

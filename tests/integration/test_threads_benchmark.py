@@ -36,7 +36,7 @@ def arguments(monkeypatch: pytest.MonkeyPatch, *given: object) -> None:
 
 def test_a_process_answers_as_often_as_it_is_asked(script: ModuleType, corpus: Path) -> None:
     answers = io.StringIO()
-    script.serve(parse(TrainConfig, compose("config", overrides(corpus))), 3, io.StringIO("\n\n"), answers)
+    script.serve(parse(TrainConfig, compose(overrides(corpus))), 3, io.StringIO("\n\n"), answers)
     speeds = [script.Speed(**json.loads(line)) for line in answers.getvalue().splitlines()]
     assert len(speeds) == 2 and all(speed.documents > 0 and speed.processor > 0 for speed in speeds)
 

@@ -3,6 +3,8 @@
 import logging
 from pathlib import Path
 
+from pydantic import Field
+
 from xmc.commands.command import Command, Given
 from xmc.config import OnError, RunData, Section, load_config_if_run
 from xmc.endings import undisturbed
@@ -14,26 +16,37 @@ logger = logging.getLogger(__name__)
 
 
 class AddLabelsConfig(Section):
-    """names: file of the new labels' names; null: each is called by its id. negatives: of the run's training data."""
+    """New labels from a few examples of each; the encoder and all old labels stay as they are."""
 
     run: Text
+    """folder of a run, or of a saved model; the run's training documents make good negatives"""
     input: Text
+    """examples: .jsonl, .csv, .tsv or .parquet, plain or compressed"""
     output: Text
-    names: Text | None
-    text_fields: Texts | None
-    text_separator: str | None
-    label_field: str | None
-    label_separator: Text | None
-    on_error: OnError
-    data: RunData
-    negatives: Size
-    steps: Count
-    batch_size: Count
-    lr: Positive
-    weight_decay: NonNegative
-    seed: Seed
-    device: str
-    threads: Threads | None
+    """folder of the new model"""
+    names: Text | None = None
+    """names of the new labels: a file with the header id<TAB>name; null: each is called by its id"""
+    text_fields: Texts | None = None
+    """fields to join; null: as in training"""
+    text_separator: str | None = None
+    """between them; null: as in training"""
+    label_field: str | None = None
+    """a list, or a text: a list as JSON or Python write it, else split at label_separator; null: as in training"""
+    label_separator: Text | None = None
+    on_error: OnError = "error"
+    """skip: leave out examples that cannot be used, and list them"""
+    data: RunData = Field(default_factory=dict)
+    """any key of the run's data that is another now: data.root=... where it has moved"""
+    negatives: Size = 5000
+    """training documents of the run that count as negatives: more are more careful suggestions"""
+    steps: Count = 200
+    batch_size: Count = 1024
+    lr: Positive = 1e-2
+    weight_decay: NonNegative = 3.0
+    """decoupled, of the new rows"""
+    seed: Seed = 0
+    device: str = "auto"
+    threads: Threads | None = None
 
 
 def run(config: AddLabelsConfig, _: Given) -> None:

@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from xmc.commands.command import Command, Given
 from xmc.config import RunData, Section, load_run_config, run_config_path, to_yaml
@@ -30,17 +30,24 @@ class ScoresOf(Section):
 
 
 class BlendConfig(Section):
-    """scores: by a name of the user's. neighbours: the run in whose features training documents are near."""
+    """One model of several rankings of the same labels, each with the weight that serves dev best (nDCG@5)."""
 
     run: Text
-    runs: Texts
-    scores: dict[str, ScoresOf]
-    neighbours: Text | None
-    nearest: Count
-    data: RunData
-    batch_size: Count
-    device: str
-    threads: Threads | None
+    runs: Texts = ()
+    """folders of finished runs: the same data, the same labels"""
+    scores: dict[str, ScoresOf] = Field(default_factory=dict)
+    """of other tools: scores.NAME.dev=FILE scores.NAME.test=FILE, a document a line, in the order of the split; what
+    xmc predict or annif index writes, [["label", score], ...], or the repository's sparse text. Scores are finite
+    numbers from 0 on; logits become such by 1 / (1 + exp(-logit))"""
+    neighbours: Text | None = None
+    """folder of a run: the labels of the training documents nearest in the features of its model"""
+    nearest: Count = 20
+    """of them; fewer where labels are rare"""
+    data: RunData = Field(default_factory=dict)
+    """any key of the runs' data that is another now: data.root=... where it has moved"""
+    batch_size: Count = 256
+    device: str = "auto"
+    threads: Threads | None = None
 
     @property
     def folders(self) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from pydantic import Field
+
 from xmc.commands.command import Command, Given
 from xmc.config import RunData, Section, load_run_config
 from xmc.endings import undisturbed
@@ -10,15 +12,22 @@ from xmc.values import Count, Cutoff, Fraction, Text, Threads
 
 
 class CalibrateConfig(Section):
+    """Probabilities and thresholds of a run's model, fitted to its dev split and saved with it."""
+
     run: Text
-    data: RunData
-    k: Cutoff
-    precision: Fraction | None
-    per_label: bool
-    min_positives: Count
-    batch_size: Count
-    device: str
-    threads: Threads | None
+    data: RunData = Field(default_factory=dict)
+    """any key of the run's data that is another now: data.root=... where it has moved"""
+    k: Cutoff = 20
+    """best labels of a document that are fitted to, and that can be assigned"""
+    precision: Fraction | None = None
+    """share of assigned labels that must be right, 0.9 for example; null: the best micro-F1"""
+    per_label: bool = False
+    """a threshold for each label (best F1, or that precision) instead of one for all"""
+    min_positives: Count = 10
+    """dev documents that a label needs for a threshold of its own; the others take that for all"""
+    batch_size: Count = 256
+    device: str = "auto"
+    threads: Threads | None = None
 
 
 def run(config: CalibrateConfig, _: Given) -> None:

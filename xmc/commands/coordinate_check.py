@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from xmc.commands.command import Command, Given
-from xmc.config import Section, TrainConfig
+from xmc.config import PARAMETRIZATION, Section, StandardParametrization, SuParParametrization, TrainConfig, Trainer
 from xmc.endings import undisturbed
 from xmc.storage import whole_file
 from xmc.values import Count, OneOrMore, Seed, Text
@@ -18,15 +18,26 @@ logger = logging.getLogger(__name__)
 
 
 class CoordinateCheck(Section):
-    fan_ins: Annotated[tuple[Count, ...], Field(min_length=2)]
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1), OneOrMore]
-    steps: Count
-    labels: Count
-    output: Text
+    """How far a few steps move the logits at several fan-ins."""
+
+    fan_ins: Annotated[tuple[Count, ...], Field(min_length=2)] = (16, 32, 64, 128, 256)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1), OneOrMore] = (0, 1, 2, 3, 4)
+    steps: Count = 10
+    labels: Count = 1024
+    """whose logits are looked at"""
+    output: Text = "runs/coordinate-check"
+    """.json and, where matplotlib is installed, .png"""
 
 
 class CoordinateCheckConfig(TrainConfig):
-    check: CoordinateCheck
+    """How far a few steps move the logits at several fan-ins, with and without SmuPar."""
+
+    trainer: Trainer = Trainer(batch_size=16)
+    """what a large batch agrees on is little, and would hide how updates add up over connections"""
+    parametrization: Annotated[StandardParametrization | SuParParametrization, PARAMETRIZATION] = (
+        PARAMETRIZATION.default("supar")
+    )
+    check: CoordinateCheck = CoordinateCheck()
 
 
 def run(config: CoordinateCheckConfig, given: Given) -> None:

@@ -11,10 +11,12 @@ from xmc.values import Count
 
 
 class EstimateConfig(TrainConfig):
-    """device_memory: such as 8GiB; null: that of the device at hand."""
+    """The memory that a run would take, part by part, before it is started."""
 
-    device_memory: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)? ?[MG]i?B$")] | None
-    labels_a_document: Count
+    device_memory: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)? ?[MG]i?B$")] | None = None
+    """such as 8GiB; null: that of the device at hand. With trainer.device=cuda no GPU need be there"""
+    labels_a_document: Count = 5
+    """on average, where a benchmark set is estimated without being read"""
 
 
 def run(config: EstimateConfig, given: Given) -> None:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from pydantic import Field
+
 from xmc.commands.command import Command, Given
 from xmc.config import RunData, Section, Split, load_run_config
 from xmc.endings import undisturbed
@@ -9,12 +11,15 @@ from xmc.values import Count, Text, Threads
 
 
 class EvaluateConfig(Section):
+    """The metrics of a run's model on one split."""
+
     run: Text
-    data: RunData
-    split: Split
-    batch_size: Count
-    device: str
-    threads: Threads | None
+    data: RunData = Field(default_factory=dict)
+    """any key of the run's data that is another now: data.root=... where it has moved"""
+    split: Split = "test"
+    batch_size: Count = 256
+    device: str = "auto"
+    threads: Threads | None = None
 
 
 def run(config: EvaluateConfig, _: Given) -> None:

@@ -31,20 +31,34 @@ def _threshold(value: object) -> object:
 
 
 class PredictConfig(Section):
+    """The best labels of new documents."""
+
     run: Text
     input: Text
-    output: str
-    format: Literal["jsonl", "scores", "annif"]
-    k: Count | None
-    threshold: Annotated[float | Literal["auto"] | None, BeforeValidator(_threshold)]
-    filter: Text | None
-    on_error: OnError
-    batch_size: Count
-    device: str
-    threads: Threads | None
-    text_fields: Texts | None
-    text_separator: str | None
-    id_field: str | None
+    """.jsonl, .csv, .tsv or .parquet, plain or compressed, or - for JSON lines on standard input; of a model of sparse
+    features, rows as in data=bow"""
+    output: str = "-"
+    """a file, or - for standard output"""
+    format: Literal["jsonl", "scores", "annif"] = "jsonl"
+    """scores: sparse text, `rows columns`, then `label:score ...` a row | annif: as `annif index`"""
+    k: Count | None = None
+    """labels of a document, at most; null: 5, or with threshold=auto the k of `xmc calibrate`"""
+    threshold: Annotated[float | Literal["auto"] | None, BeforeValidator(_threshold)] = None
+    """probability that a label needs: a number | auto: as `xmc calibrate` chose; null: none"""
+    filter: Text | None = None
+    """`document label` a line, both from 0: what a document's list leaves out"""
+    on_error: OnError = "error"
+    """skip: leave out documents that cannot be used and list them; of scores, their rows are empty"""
+    batch_size: Count = 64
+    device: str = "auto"
+    threads: Threads | None = None
+    text_fields: Texts | None = None
+    """fields to join; null: as in training"""
+    text_separator: str | None = None
+    """between them; null: as in training"""
+    id_field: str | None = None
+    """null: as in training, or id where that numbered the documents; where a document lacks it, the line number is its
+    id. Empty (id_field=): always the line number"""
 
 
 def run(config: PredictConfig, _: Given) -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from xmc.commands.command import Command, Given
 from xmc.config import RunData, Section, Split, load_run_config
@@ -13,17 +13,26 @@ from xmc.values import Count, Seed, Text, Texts, Threads
 
 
 class ReportConfig(Section):
-    run: Text | None
-    runs: Texts
-    data: RunData
-    split: Split
-    output: Text | None
-    replicates: Count
-    seed: Seed
-    examples: Count
-    batch_size: Count
-    device: str
-    threads: Threads | None
+    """One run, or several side by side, as one HTML file."""
+
+    run: Text | None = None
+    """folder of a run"""
+    runs: Texts = ()
+    """or several of them; differences are to the first"""
+    data: RunData = Field(default_factory=dict)
+    """any key of the runs' data that is another now: data.root=... where it has moved"""
+    split: Split = "dev"
+    output: Text | None = None
+    """null: report-<split>.html in the folder of the run, or comparison-<split>.html in that of the first"""
+    replicates: Count = 1000
+    """of the bootstrap over documents"""
+    seed: Seed = 0
+    """of the bootstrap"""
+    examples: Count = 5
+    """best and worst documents to show"""
+    batch_size: Count = 256
+    device: str = "auto"
+    threads: Threads | None = None
 
     @property
     def folders(self) -> tuple[str, ...]:

@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from xmc.config.keys import is_text, is_texts, names_freely, takes_data
-from xmc.config.parts import Section
 from xmc.errors import XMCError
+from xmc.section import Section
 from xmc.storage import home_expanded
 
 FLAGS = {"--help": "-h", "--multirun": "-m", "--cfg": "-c", "--resolve": "", "--package": "-p"}

@@ -1,10 +1,10 @@
-"""From `conf/` and overrides to plain values: the door that the command line and Python share."""
+"""From parts, presets and overrides to plain values: the door that the command line and Python share."""
 
 from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hydra
 import yaml
@@ -16,10 +16,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from xmc.config.arguments import HYDRA_KEYS, overrides_of, parse_overrides, reading
+from xmc.config.explained import explained
 from xmc.config.keys import keys_of
-from xmc.config.parts import Section
+from xmc.config.nodes import ROOT, registered, registries
 from xmc.config.run import TrainConfig
 from xmc.errors import XMCError
+from xmc.section import Section
 from xmc.spelling import near_miss
 
 HELP = """\
@@ -41,24 +43,23 @@ PATH_KEYS = ("from", "replay", "data.root", "encoder.name")
 
 
 def conf_folder() -> Path:
-    """The YAML files: inside an installed package, beside it in a checkout."""
+    """The presets, as YAML: inside an installed package, beside it in a checkout."""
     package = Path(__file__).parents[1]
     return installed if (installed := package / "conf").is_dir() else package.parent / "conf"
 
 
-def compose(config_name: str, arguments: Sequence[str], schema: type[Section] = TrainConfig) -> dict[str, Any]:
-    """The values of `conf/<config_name>.yaml` under these arguments, as a command of xmc would see them.
+def compose(arguments: Sequence[str], schema: type[Section] = TrainConfig) -> dict[str, Any]:
+    """The values of a command's configuration under these arguments, as the command would see them.
 
-    schema: what they are to be checked against; it tells which keys hold texts. It may be called from any thread, and
-    inside an application of Hydra.
+    schema: of the command. It may be called from any thread, and inside an application of Hydra.
 
     Raises:
         XMCError: an argument is malformed or no such key exists, or a value is missing.
     """
     overrides = overrides_of(schema, arguments)
-    check_keys(config_name, overrides, schema)
+    check_keys(overrides, schema)
     with one_clear_error():
-        return container(_composed(config_name, overrides))
+        return container(_composed(schema, overrides))
 
 
 @contextmanager
@@ -88,7 +89,7 @@ def check_names(overrides: Sequence[str], schema: type[Section]) -> None:
     _check_known(given, keys_of(schema))
 
 
-def check_keys(config_name: str, overrides: Sequence[str], schema: type[Section]) -> None:
+def check_keys(overrides: Sequence[str], schema: type[Section]) -> None:
     """Name the near miss of a mistyped key or choice before Hydra refuses it."""
     given = parse_overrides(overrides)
     choices = [override for override in given if _is_choice(override)]
@@ -96,15 +97,19 @@ def check_keys(config_name: str, overrides: Sequence[str], schema: type[Section]
         check_names(overrides, schema)
         return
     _check_choices(choices)
-    with one_clear_error():
-        cfg = _composed(config_name, [o.input_line for o in choices if o.input_line is not None])
-    _check_known(given, _keys(cfg) | _groups())
+    parts = {registry.group: registry.names() for registry in registries()}
+    chosen = {override.key_or_group: str(override.value()) for override in choices}
+    if all(name in parts.get(group, ()) for group, name in chosen.items()):
+        known = keys_of(schema, chosen)
+    else:  # presets choose parts
+        with one_clear_error():
+            known = _keys(_composed(schema, [o.input_line for o in choices if o.input_line is not None]))
+    _check_known(given, known | _groups())
 
 
 def _check_choices(choices: Iterable[Override]) -> None:
     for override in choices:
-        group, value = conf_folder() / override.key_or_group, override.value()
-        options = [str(path.relative_to(group).with_suffix("")) for path in group.rglob("*.yaml")]
+        options, value = options_of(override.key_or_group), override.value()
         for chosen in value if isinstance(value, list) else [value]:
             if str(chosen) not in options:
                 raise XMCError(f"{override.key_or_group}: got {chosen!r}{near_miss(str(chosen), options)}")
@@ -118,25 +123,29 @@ def _check_known(given: Sequence[Override], known: Set[str]) -> None:
 
 
 def _groups() -> set[str]:
-    return {str(path.relative_to(conf_folder())) for path in conf_folder().rglob("*") if path.is_dir()}
+    return {"experiment", *(registry.group for registry in registries())}
 
 
-def help_text(title: str, config_name: str, overrides: Sequence[str], schema: type[Section]) -> str:
-    """The keys of a command under these overrides and, of a run, the choices. Hydra's own help takes two seconds."""
+def options_of(group: str) -> list[str]:
+    """What can be chosen of a group: parts, and the presets of `conf/`."""
+    folder = conf_folder() / group
+    presets = [path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")]
+    parts = [name for registry in registries() if registry.group == group for name in registry.names()]
+    return sorted({*parts, *presets})
+
+
+def help_text(title: str, overrides: Sequence[str], schema: type[Section]) -> str:
+    """The keys of a command under these overrides, with what they mean and, of a run, the choices."""
     with one_clear_error():
-        cfg = _composed(config_name, [override for override in overrides if not override.startswith("-")])
-        config = OmegaConf.to_yaml(cfg, resolve="--resolve" in overrides)
+        cfg = _composed(schema, [override for override in overrides if not override.startswith("-")])
+        values = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve="--resolve" in overrides))
     choices = CHOICES.format(groups=_choices()) if issubclass(schema, TrainConfig) else ""
-    return HELP.format(title=title, choices=choices, config=config)
+    return HELP.format(title=title, choices=choices, config=explained(schema, values))
 
 
 def _choices() -> str:
-    """A line for each group of `conf/`, with what may be chosen."""
-    lines = []
-    for group in sorted(_groups()):
-        if names := sorted(path.stem for path in (conf_folder() / group).glob("*.yaml")):
-            lines.append(f"{group}: {', '.join(names)}")
-    return "\n".join(lines)
+    """A line for each group, with what may be chosen."""
+    return "\n".join(f"{group}: {', '.join(options_of(group))}" for group in sorted(_groups()))
 
 
 def container(cfg: DictConfig) -> dict[str, Any]:
@@ -166,15 +175,15 @@ def absolute(path: str) -> str:
     return str(Path(path).absolute()) if Path(path).exists() else path
 
 
-def _composed(config_name: str, overrides: Sequence[str]) -> DictConfig:
+def _composed(schema: type[Section], overrides: Sequence[str]) -> DictConfig:
     """Without a trace in Hydra's state, which may be that of the caller's own application."""
-    with reading:
+    with reading, registered(schema):
         outer, base = GlobalHydra.instance(), VersionBase.instance()
         GlobalHydra.set_instance(type.__call__(GlobalHydra))  # a new one, where calling it gives the one there is
         VersionBase.set_instance(type.__call__(VersionBase))
         try:
             with hydra.initialize_config_dir(str(conf_folder().absolute()), version_base="1.3"):
-                return hydra.compose(config_name, overrides=list(overrides))
+                return hydra.compose(ROOT, overrides=list(overrides))
         finally:
             GlobalHydra.set_instance(outer)
             VersionBase.set_instance(base)
@@ -182,7 +191,7 @@ def _composed(config_name: str, overrides: Sequence[str]) -> DictConfig:
 
 def _is_choice(override: Override) -> bool:
     """A choice of a group (not a sweep over several), which decides what keys there are."""
-    return (conf_folder() / override.key_or_group).is_dir() and not override.is_sweep_override()
+    return override.key_or_group in _groups() and not override.is_sweep_override()
 
 
 def _keys(cfg: DictConfig, prefix: str = "") -> set[str]:

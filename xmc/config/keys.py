@@ -1,13 +1,14 @@
 """What a key of a command holds, as the schema of its configuration tells."""
 
+from collections.abc import Mapping
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from xmc.config.parse import sections
-from xmc.config.parts import Section
 from xmc.config.run import TrainConfig
+from xmc.registry import registry_of, sections
+from xmc.section import Section, named
 
 
 def takes_data(schema: type[Section]) -> bool:
@@ -23,14 +24,20 @@ def names_freely(schema: type[Section], key: str) -> bool:
     return bool(rest) and field is not None and _has_names(field)
 
 
-def keys_of(schema: type[Section]) -> set[str]:
-    """All keys, under any choice of the groups; none below a name of the user's own."""
+def keys_of(schema: type[Section], chosen: Mapping[str, str] | None = None) -> set[str]:
+    """All keys; none below a name of the user's own.
+
+    chosen: parts by their group, others are the default; None: under any choice.
+    """
     keys = set()
-    for name, field in _names(schema).items():
+    for name, field in named(schema).items():
         if name == "data" and takes_data(schema):
             field = TrainConfig.model_fields[name]
-        below = [] if _has_names(field) else sections(field.annotation)
-        keys |= {name, *(f"{name}.{key}" for section in below for key in keys_of(section))}
+        below = [] if _has_names(field) else sections(field)
+        if chosen is not None and (registry := registry_of(field)) is not None:
+            default = field.get_default(call_default_factory=True)
+            below = [registry[chosen[registry.group]] if registry.group in chosen else type(default)]
+        keys |= {name, *(f"{name}.{key}" for section in below for key in keys_of(section, chosen))}
     return keys
 
 
@@ -47,23 +54,19 @@ def is_texts(schema: type[Section], key: str) -> bool:
 def fields_of(schema: type[Section], key: str) -> list[FieldInfo]:
     """The fields of a key, one for each choice of the groups above it; none where there is no such key."""
     first, *rest = key.split(".")
-    names = _names(TrainConfig if first == "data" and takes_data(schema) else schema)
+    names = named(TrainConfig if first == "data" and takes_data(schema) else schema)
     found = [names[first]] if first in names else []
     if any(map(_has_names, found)):
         rest = rest[1:]
     for part in rest:
-        inner = [_names(section) for field in found for section in sections(field.annotation)]
+        inner = [named(section) for field in found for section in sections(field)]
         found = [names[part] for names in inner if part in names]
     return found
 
 
-def _names(section: type[Section]) -> dict[str, FieldInfo]:
-    return {field.alias or name: field for name, field in section.model_fields.items()}
-
-
 def _has_names(field: FieldInfo) -> bool:
     """Whether it holds sections by names of the user's own."""
-    return get_origin(field.annotation) is dict and bool(sections(field.annotation))
+    return get_origin(field.annotation) is dict and bool(sections(field))
 
 
 def _accepts(field: FieldInfo, wanted: Any) -> bool:

@@ -6,25 +6,26 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
-from xmc.config.parts import Section
 from xmc.errors import XMCError
+from xmc.registry import sections
+from xmc.section import SAVED, Section, named
 from xmc.spelling import near_miss
 
 S = TypeVar("S", bound=Section)
 
 
-def parse(schema: type[S], values: Mapping[str, Any], where: str = "") -> S:
-    """Check composed values against a schema. where: the file that they were read from.
+def parse(schema: type[S], values: Mapping[str, Any], where: str = "", saved: bool = False) -> S:
+    """Check values against a schema. where: the file that they were read from. saved: they are those of a run.
 
     Raises:
         XMCError: tells the mistake, or lists them, a line each, with the nearest valid key where one was mistyped.
     """
     try:
-        return schema.model_validate(values)
+        return schema.model_validate(values, context=SAVED if saved else None)
     except ValidationError as error:
         found = error.errors(include_url=False)
         within = {e["loc"][:length] for e in found for length in range(len(e["loc"]))}
-        lines = [_explain(schema, dict(e)) for e in found if e["loc"] not in within]
+        lines = [_explain(schema, values, dict(e)) for e in found if e["loc"] not in within]
         if len(lines) == 1:
             raise XMCError(f"{where}: {lines[0]}" if where else lines[0]) from None
         told = "".join(f"\n  {line}" for line in lines)
@@ -36,13 +37,14 @@ def run_config_path(run: str | Path) -> Path:
     return Path(run) / "config.yaml"
 
 
-def _explain(schema: type[Section], error: dict[str, Any]) -> str:
+def _explain(schema: type[Section], values: Mapping[str, Any], error: dict[str, Any]) -> str:
     """One pydantic error as one line: the key, what was given, what was expected."""
-    keys, section = _walk(schema, error["loc"])
+    keys = [str(part) for part in error["loc"]]
+    section = _section_of(schema, values, error["loc"])
     key = ".".join(keys)
     match error["type"]:
         case "extra_forbidden":
-            known = [".".join([*keys[:-1], name]) for name in section.model_fields]
+            known = [".".join([*keys[:-1], name]) for name in named(section)]
             return f"{key}: unknown key{near_miss(key, known)}"
         case "union_tag_invalid":
             known = error["ctx"]["expected_tags"].replace("'", "").split(", ")
@@ -54,33 +56,24 @@ def _explain(schema: type[Section], error: dict[str, Any]) -> str:
         case "tuple_type":
             return f"{key}: got {error['input']!r}; expected a list: {key}=[...]"
         case "literal_error":
-            known = [str(v) for v in get_args(section.model_fields[keys[-1]].annotation)]
+            known = [str(v) for v in get_args(named(section)[keys[-1]].annotation)]
             return f"{key}: got {error['input']!r}{near_miss(str(error['input']), known)}"
         case _:
             return f"{key}: got {error['input']!r}; {error['msg'][0].lower() + error['msg'][1:]}"
 
 
-def _walk(schema: type[Section], loc: tuple[int | str, ...]) -> tuple[list[str], type[Section]]:
-    """The dotted key of an error, without pydantic's union tags, and the section it lies in."""
-    keys: list[str] = []
-    section: type[Section] = schema
-    candidates: list[type[Section]] = []
-    for part in loc:
-        tagged = [c for c in candidates if part in get_args(c.model_fields["kind"].annotation)] if candidates else []
-        if tagged:
-            section, candidates = tagged[0], []
-            continue
-        keys.append(str(part))
-        field = section.model_fields.get(str(part))
-        options = sections(field.annotation) if field else []
+def _section_of(schema: type[Section], values: Any, loc: tuple[int | str, ...]) -> type[Section]:
+    """The section in which the key of an error lies, as far as there is one."""
+    section, options = schema, [schema]
+    for part in loc[:-1]:
         if len(options) == 1:
-            section = options[0]
-        candidates = options if len(options) > 1 else []
-    return keys, section
-
-
-def sections(annotation: Any) -> list[type[Section]]:
-    """The sections among the types that an annotation names."""
-    if isinstance(annotation, type):
-        return [annotation] if issubclass(annotation, Section) else []
-    return [s for arg in get_args(annotation) for s in sections(arg)]
+            (section,) = options
+        if field := named(section).get(str(part)):
+            options = sections(field)
+        try:
+            values = values[part]
+        except (KeyError, TypeError, IndexError):
+            values = None
+        if isinstance(values, Mapping) and "kind" in values:
+            options = [one for one in options if values["kind"] in get_args(one.model_fields["kind"].annotation)]
+    return options[0] if len(options) == 1 else section

@@ -1,9 +1,11 @@
-"""The typed schema of a run's parts: data, encoder, classifier, strategy, trainer. One class a choice of a group."""
+"""The parts of a run: what can be chosen for each, with its keys, their defaults and what they mean."""
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from xmc.registry import Registry
+from xmc.section import Before, Section
 from xmc.values import (
     Count,
     Cutoffs,
@@ -19,44 +21,63 @@ from xmc.values import (
 )
 
 OnError = Literal["error", "skip"]
-
-
-class Section(BaseModel):
-    """A part of the configuration: unknown keys are errors, values are not converted behind the user's back."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class DataSection(Section):
-    cache_dir: Text
-    processes: Threads
-    dev_fraction: Annotated[float, Field(ge=0, lt=1)]
+    """Where documents and their labels come from."""
+
+    kind: str
+    dev_fraction: Share = 0.1
+    """cut from train where there is no dev split; 0: train on all, keep the last model"""
+    cache_dir: Text = "~/.cache/xmc"
+    processes: Threads = 1
+    """more serve slow tokenizers; a fast one threads by itself"""
 
 
 class PydocData(DataSection):
-    kind: Literal["pydoc"]
-    packages: Texts
+    """The demo: docstrings of the Python you run -> their module and parameter names. Nothing is downloaded."""
+
+    kind: Literal["pydoc"] = "pydoc"
+    packages: Texts = ()
+    """more installed packages to read, e.g. [numpy,torch]"""
 
 
 class SyntheticData(DataSection):
-    kind: Literal["synthetic"]
-    num_labels: Count
-    num_documents: Count
-    num_words: Count
-    labels_per_document: Count
-    words_per_label: Count
-    noise_words: Size
-    seed: Seed
+    """Generated texts with planted structure: what would my label count cost?
+
+    A label applies where all its words occur, and no single word tells. More in xmc/data/synthetic.py.
+    """
+
+    kind: Literal["synthetic"] = "synthetic"
+    num_labels: Count = 100_000
+    """Zipf frequencies, label 0 the most frequent"""
+    num_documents: Count = 100_000
+    """to train on; a tenth as many to test on"""
+    num_words: Count = 20_000
+    """all labels share them"""
+    labels_per_document: Count = 3
+    words_per_label: Count = 4
+    noise_words: Size = 12
+    """a document"""
+    seed: Seed = 0
+    """of the texts"""
 
 
 class FolderData(DataSection):
+    """Files in a folder."""
+
     root: Text
-    on_error: OnError
+    on_error: OnError = "error"
+    """skip: leave out documents that cannot be used and labels that the vocabulary lacks, and say how many"""
 
 
 class LightXMLData(FolderData):
-    kind: Literal["lightxml"]
-    raw: bool
+    """The AttentionXML / LightXML layout: {train,test}_texts.txt and {train,test}_labels.txt, one document a line."""
+
+    kind: Literal["lightxml"] = "lightxml"
+    raw: bool = False
+    """true: {train,test}_raw_texts.txt; false: these only where there are no cleaned texts"""
 
 
 class Benchmark(Section):
@@ -73,11 +94,14 @@ class Benchmark(Section):
 
 
 class BenchmarkData(FolderData):
-    benchmark: Benchmark | None
+    """Files that may be those of a published set."""
+
+    benchmark: Annotated[Benchmark | None, Before(None)] = None
+    """what the published sets of `xmc prepare` must be; their own choices of data fill it"""
 
 
 class Files(Section):
-    """Of each split; null: the one that is named after it."""
+    """Of each split, under root, a name or pattern (part-*.jsonl); null: the one that is named after it."""
 
     train: Text | None = None
     dev: Text | None = None
@@ -88,125 +112,289 @@ class Files(Section):
 
 
 class TableData(BenchmarkData):
-    kind: Literal["jsonl", "csv", "tsv", "parquet"]
-    on_error: OnError = "error"  # where the configuration of an older run has none, nor the next
-    benchmark: Benchmark | None = None
-    files: Files = Files()
-    text_fields: Annotated[Texts, Field(min_length=1)]
-    text_separator: str
-    id_field: str | None
-    label_field: str
-    label_separator: Text
+    """A record a document, under root, plain or compressed; labels.tsv (id, name) beside them if there is one."""
+
+    on_error: Annotated[OnError, Before("error")] = "error"
+    """skip: leave out documents that cannot be used and labels that labels.tsv lacks, and say how many"""
+    files: Annotated[Files, Before(Files())] = Files()
+    text_fields: Annotated[Texts, Field(min_length=1)] = ("text",)
+    """joined by text_separator"""
+    text_separator: str = "\n"
+    id_field: str | None = "id"
+    """null: the row number"""
+    label_field: str = "labels"
+    """a list, or a text: a list as JSON or Python write it, else split at label_separator"""
+    label_separator: Text = ";"
+
+
+class JsonlData(TableData):
+    """{train,dev,test}.jsonl under root, plain or compressed; labels.tsv (id, name) beside them if there is one."""
+
+    kind: Literal["jsonl"] = "jsonl"
+    label_separator: Text = " "
+
+
+class CsvData(TableData):
+    """{train,dev,test}.csv under root, plain or compressed; labels.tsv (id, name) beside them if there is one."""
+
+    kind: Literal["csv"] = "csv"
+
+
+class TsvData(TableData):
+    """{train,dev,test}.tsv under root, plain or compressed; labels.tsv (id, name) beside them if there is one."""
+
+    kind: Literal["tsv"] = "tsv"
+
+
+class ParquetData(TableData):
+    """{train,dev,test}.parquet under root, plain or compressed; labels.tsv (id, name) beside them if there is one."""
+
+    kind: Literal["parquet"] = "parquet"
 
 
 class RepositoryData(BenchmarkData):
-    kind: Literal["repository"]
-    text_fields: Annotated[Texts, Field(min_length=1)]
-    text_separator: str
-    id_field: str | None
+    """Raw text of the Extreme Classification Repository: {trn,tst,lbl}.json[.gz] under root.
+
+    Filter files beside them ({trn,tst}_filter_labels.txt) are honoured: evaluation leaves their pairs out of truth and
+    predictions.
+    """
+
+    kind: Literal["repository"] = "repository"
+    text_fields: Annotated[Texts, Field(min_length=1)] = ("title", "content")
+    """joined by text_separator; titles alone: [title]"""
+    text_separator: str = "\n"
+    id_field: str | None = "uid"
+    """null: the row number"""
 
 
 class PecosData(BenchmarkData):
-    kind: Literal["pecos"]
+    """The layout of PECOS: X.{trn,tst}.txt, one document a line; Y.{trn,tst}.npz, the labels as scipy CSR.
+
+    output-items.txt, if there is one, has one label name a line.
+    """
+
+    kind: Literal["pecos"] = "pecos"
 
 
 class BowData(FolderData):
-    kind: Literal["bow"]
-    files: Files = Files()
+    """Sparse text of the Extreme Classification Repository: {train,test}.txt, or <set>_train.txt and so on, under root.
+
+    First line `rows features labels`, then `label,label feature:value ...` a document. Needs encoder=sparse_features.
+    Filter files beside them are honoured, as in data=repository.
+    """
+
+    kind: Literal["bow"] = "bow"
+    files: Annotated[Files, Before(Files())] = Files()
 
 
 class AnnifData(FolderData):
-    kind: Literal["annif"]
-    files: Files = Files()
-    vocabulary: str | None
+    """Annif's short-text corpora: {train,dev,test}.tsv, `text<TAB><uri> <uri>` a line, or .csv, plain or compressed.
+
+    A .csv has the columns text and subject_uris.
+    """
+
+    kind: Literal["annif"] = "annif"
+    files: Annotated[Files, Before(Files())] = Files()
+    vocabulary: str | None = None
+    """`<uri><TAB>label` a line; null: vocabulary.tsv under root if there is one, else the data's own"""
 
 
-Data = Annotated[
-    PydocData | SyntheticData | TableData | LightXMLData | RepositoryData | PecosData | AnnifData | BowData,
-    Field(discriminator="kind"),
-]
+DATA = Registry(
+    "data",
+    DataSection,
+    {
+        "pydoc": "xmc.config.parts:PydocData",
+        "synthetic": "xmc.config.parts:SyntheticData",
+        "jsonl": "xmc.config.parts:JsonlData",
+        "csv": "xmc.config.parts:CsvData",
+        "tsv": "xmc.config.parts:TsvData",
+        "parquet": "xmc.config.parts:ParquetData",
+        "lightxml": "xmc.config.parts:LightXMLData",
+        "repository": "xmc.config.parts:RepositoryData",
+        "pecos": "xmc.config.parts:PecosData",
+        "annif": "xmc.config.parts:AnnifData",
+        "bow": "xmc.config.parts:BowData",
+    },
+)
 
 
 class EncoderSection(Section):
+    """What makes features of a document."""
+
+    kind: str
     max_length: Count
-    dropout: Annotated[float, Field(ge=0, lt=1)]
+    dropout: Share
     lr: Positive
     weight_decay: NonNegative
 
 
 class BagEncoder(EncoderSection):
-    kind: Literal["bag"]
-    width: Count
-    vocab_size: Count
-    min_frequency: Count
-    bigrams: Size
-    min_documents: Count
-    term_dropout: Annotated[float, Field(ge=0, lt=1)]
-    mlp_width: Size
-    embedding_lr: Positive
+    """An embedding bag over words and bigrams, trained from scratch: no GPU, no download."""
+
+    kind: Literal["bag"] = "bag"
+    width: Count = 1024
+    """features"""
+    max_length: Count = 512
+    """words of a document"""
+    vocab_size: Count = 100_000
+    """words, at most"""
+    min_frequency: Count = 2
+    """of a word; lexical.words has rarer ones, too"""
+    bigrams: Size = 100_000
+    """at most"""
+    min_documents: Count = 2
+    """that a bigram must occur in"""
+    term_dropout: Share = 0.2
+    """share of a document's terms left out in training"""
+    dropout: Share = 0.5
+    """of the features"""
+    mlp_width: Size = 0
+    """inside a residual layer after the bag; 0: none"""
+    lr: Positive = 1e-3
+    """of all but the embeddings"""
+    embedding_lr: Positive = 0.1
+    """of the embeddings (NovoGrad)"""
+    weight_decay: NonNegative = 0.0
 
 
 class SparseFeaturesEncoder(EncoderSection):
-    kind: Literal["sparse_features"]
-    width: Count
-    term_dropout: Annotated[float, Field(ge=0, lt=1)]
-    embedding_lr: Positive
+    """An embedding bag over the features of data=bow, their values as weights, trained from scratch."""
+
+    kind: Literal["sparse_features"] = "sparse_features"
+    width: Count = 1024
+    """features that the classifier sees"""
+    max_length: Count = 4096
+    """of a document; where it has more, those of the largest values"""
+    term_dropout: Share = 0.2
+    """share of a document's own left out in training"""
+    dropout: Share = 0.5
+    """of what the classifier sees"""
+    lr: Positive = 1e-3
+    """of all but the embeddings"""
+    embedding_lr: Positive = 0.1
+    """of the embeddings (NovoGrad)"""
+    weight_decay: NonNegative = 0.0
 
 
 class Lexical(Section):
-    width: Size
-    bigrams: Size
-    min_documents: Count
-    term_dropout: Annotated[float, Field(ge=0, lt=1)]
-    embedding_lr: Positive
+    """A bag of the text's word pieces and bigrams beside a transformer, as in encoder=bag."""
+
+    width: Size = 0
+    """its features; 0: none"""
+    bigrams: Size = 100_000
+    min_documents: Count = 2
+    term_dropout: Share = 0.2
+    embedding_lr: Positive = 0.1
 
 
 class TransformerEncoder(EncoderSection):
-    kind: Literal["transformer"]
+    """Any Hugging Face encoder."""
+
+    kind: Literal["transformer"] = "transformer"
     name: Text
-    pooling: Literal["cls", "mean"]
-    layers: Count
-    backbone_dropout: Annotated[float, Field(ge=0, lt=1)] | None
-    lexical: Lexical
-    frozen: bool
-    activation_checkpointing: bool
+    """hub id or folder"""
+    pooling: Literal["cls", "mean"] = "mean"
+    layers: Count = 1
+    """the last hidden states joined; 5 in LightXML"""
+    max_length: Count = 128
+    """tokens"""
+    dropout: Share = 0.1
+    """of the pooled features"""
+    backbone_dropout: Share | None = None
+    """inside the encoder; null: as it was pretrained; 0 is faster on a CPU"""
+    frozen: bool = False
+    activation_checkpointing: bool = False
+    lr: Positive = 5e-5
+    weight_decay: NonNegative = 0.01
+    lexical: Lexical = Lexical()
 
 
-class IdentityIntermediate(Section):
-    kind: Literal["identity"]
+ENCODER = Registry(
+    "encoder",
+    EncoderSection,
+    {
+        "bag": "xmc.config.parts:BagEncoder",
+        "transformer": "xmc.config.parts:TransformerEncoder",
+        "sparse_features": "xmc.config.parts:SparseFeaturesEncoder",
+    },
+)
 
 
-class LinearIntermediate(Section):
-    kind: Literal["linear"]
-    width: Count
-    activation: Literal["relu", "gelu", "silu", "tanh"]
-    dropout: Annotated[float, Field(ge=0, lt=1)]
+class IntermediateSection(Section):
+    """What stands between the encoder and the classifier."""
+
+    kind: str
 
 
-class AdamW(Section):
-    kind: Literal["adamw"]
+class IdentityIntermediate(IntermediateSection):
+    """Nothing."""
+
+    kind: Literal["identity"] = "identity"
+
+
+class LinearIntermediate(IntermediateSection):
+    """One wide non-linear layer between the encoder and the classifier; it learns at the encoder's rate."""
+
+    kind: Literal["linear"] = "linear"
+    width: Count = 4096
+    activation: Literal["relu", "gelu", "silu", "tanh"] = "relu"
+    dropout: Share = 0.0
+
+
+INTERMEDIATE = Registry(
+    "intermediate",
+    IntermediateSection,
+    {"identity": "xmc.config.parts:IdentityIntermediate", "linear": "xmc.config.parts:LinearIntermediate"},
+)
+
+
+class OptimizerSection(Section):
+    """How the classifier's weights learn."""
+
+    kind: str
     lr: Positive
     weight_decay: NonNegative
 
 
-class SGD(Section):
-    kind: Literal["sgd"]
-    lr: Positive
-    weight_decay: NonNegative
-    momentum: Annotated[float, Field(ge=0, lt=1)]
+class AdamW(OptimizerSection):
+    kind: Literal["adamw"] = "adamw"
+    lr: Positive = 5e-3
+    weight_decay: NonNegative = 0.0
 
 
-ClassifierOptimizer = Annotated[AdamW | SGD, Field(discriminator="kind")]
+class SGD(OptimizerSection):
+    kind: Literal["sgd"] = "sgd"
+    lr: Positive = 0.3
+    weight_decay: NonNegative = 0.0
+    momentum: Share = 0.0
+    """0: updated in place, without gradients or state"""
 
 
-class FixedFanInClassifier(Section):
-    kind: Literal["fixed_fan_in"]
-    fan_in: Count
-    group_size: Count
-    head: Annotated[float, Field(ge=0, lt=1)]
-    weight_dtype: Literal["float32", "bfloat16"]
-    backend: Literal["auto", "numba", "triton", "torch", "reference"]
-    optimizer: ClassifierOptimizer
+OPTIMIZER = Registry(
+    "classifier/optimizer", OptimizerSection, {"adamw": "xmc.config.parts:AdamW", "sgd": "xmc.config.parts:SGD"}
+)
+
+
+class ClassifierSection(Section):
+    """What makes a score of each label."""
+
+    kind: str
+    optimizer: Annotated[AdamW | SGD, OPTIMIZER]
+
+
+class FixedFanInClassifier(ClassifierSection):
+    """Each label keeps fan_in connections out of the features' width."""
+
+    kind: Literal["fixed_fan_in"] = "fixed_fan_in"
+    fan_in: Count = 128
+    group_size: Count = 1
+    """similar labels that share their connections; 16 to 64 are faster, 1 is the most accurate"""
+    head: Share = 0.0
+    """share of the labels, the most frequent ones, that see every feature; an alternative to auxiliary"""
+    weight_dtype: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: half the memory; needs classifier/optimizer=sgd"""
+    backend: Literal["auto", "numba", "triton", "torch", "reference"] = "auto"
+    optimizer: Annotated[AdamW | SGD, OPTIMIZER] = OPTIMIZER.default("adamw")
 
     @model_validator(mode="after")
     def _bfloat16_learns_in_place(self) -> "FixedFanInClassifier":
@@ -218,126 +406,327 @@ class FixedFanInClassifier(Section):
         return self
 
 
-class DenseClassifier(Section):
-    kind: Literal["dense"]
-    optimizer: ClassifierOptimizer
+class DenseClassifier(ClassifierSection):
+    """The baseline: every label sees every feature."""
+
+    kind: Literal["dense"] = "dense"
+    optimizer: Annotated[AdamW | SGD, OPTIMIZER] = OPTIMIZER.default("adamw", lr=1.25e-3)
+    """many features a label want a smaller rate than few"""
 
 
-class StandardParametrization(Section):
-    kind: Literal["standard"]
+CLASSIFIER = Registry(
+    "classifier",
+    ClassifierSection,
+    {"fixed_fan_in": "xmc.config.parts:FixedFanInClassifier", "dense": "xmc.config.parts:DenseClassifier"},
+)
 
 
-class SuParParametrization(Section):
-    kind: Literal["supar"]
-    base_fan_in: Count
-    base_width: Count
-    exponent: Fraction
+class ParametrizationSection(Section):
+    """How initial weights and learning rates follow the number of connections."""
+
+    kind: str
 
 
-class StaticSparsity(Section):
-    kind: Literal["static"]
+class StandardParametrization(ParametrizationSection):
+    """The same learning rates whatever the fan-in."""
+
+    kind: Literal["standard"] = "standard"
 
 
-class SetSparsity(Section):
-    kind: Literal["set"]
-    drop: Literal["fraction", "threshold"]
-    initial: Fraction
-    interval: Count | None
-    stop: Fraction
+class SuParParametrization(ParametrizationSection):
+    """SmuPar: learning rates chosen at one fan-in serve another. Check with: xmc coordinate-check"""
+
+    kind: Literal["supar"] = "supar"
+    base_fan_in: Count = 128
+    """connections of a label for which the classifier's learning rate was chosen"""
+    base_width: Count = 1024
+    """inputs of the intermediate layer for which the encoder's learning rate was chosen"""
+    exponent: Fraction = 1.0
+    """learning rate times (fan_in / base_fan_in)^-exponent; 0.5 to 1 where connections are rewired"""
 
 
-class RigLSparsity(Section):
-    kind: Literal["rigl"]
-    initial: Fraction
-    interval: Count | None
-    stop: Fraction
-    candidates: Literal["all", "sample"]
-    batches: Count
+PARAMETRIZATION = Registry(
+    "parametrization",
+    ParametrizationSection,
+    {"standard": "xmc.config.parts:StandardParametrization", "supar": "xmc.config.parts:SuParParametrization"},
+)
 
 
-class TopKastSparsity(Section):
-    kind: Literal["topkast"]
-    backward: Annotated[float, Field(ge=1)]
-    refresh: Count | None
-    penalty: NonNegative
-    store: Literal["host", "mapped", "implicit"]
+class SparsitySection(Section):
+    """Which connections a label has, and when and how they change."""
+
+    kind: str
 
 
-Sparsity = Annotated[StaticSparsity | SetSparsity | RigLSparsity | TopKastSparsity, Field(discriminator="kind")]
+class StaticSparsity(SparsitySection):
+    """Connections that never change."""
+
+    kind: Literal["static"] = "static"
 
 
-class NoSparseIFT(Section):
-    kind: Literal["none"]
+class SetSparsity(SparsitySection):
+    """Sparse evolutionary training: drop the smallest weights of each label, regrow as many at random."""
+
+    kind: Literal["set"] = "set"
+    drop: Literal["fraction", "threshold"] = "fraction"
+    initial: Fraction = 0.2
+    """share of a label's connections, or |weight|, to drop at first; it falls by cosine"""
+    interval: Count | None = None
+    """steps between rewirings; null: a quarter of the run's, from 10 to 100"""
+    stop: Fraction = 0.66
+    """of the training steps"""
 
 
-class SparseIFT(Section):
+class RigLSparsity(SparsitySection):
+    """RigL: drop the smallest weights of each label, regrow as many where the gradient is largest."""
+
+    kind: Literal["rigl"] = "rigl"
+    initial: Fraction = 0.3
+    """share of a label's connections to drop at first; it falls by cosine"""
+    interval: Count | None = None
+    """steps between rewirings; null: a quarter of the run's, from 10 to 100"""
+    stop: Fraction = 0.75
+    """of the training steps"""
+    candidates: Literal["all", "sample"] = "all"
+    """all absent columns, or a sample of as many as a label has connections, which is cheaper"""
+    batches: Count = 1
+    """the last so many count towards the gradient; more are less noisy"""
+
+
+class TopKastSparsity(SparsitySection):
+    """Top-KAST: the largest weights of each label speak, somewhat more of them learn, the rest waits on the host."""
+
+    kind: Literal["topkast"] = "topkast"
+    backward: Annotated[float, Field(ge=1)] = 2.0
+    """connections that learn, as a multiple of classifier.fan_in"""
+    refresh: Count | None = None
+    """steps between two choices of the largest; null: a quarter of the run's, from 10 to 100"""
+    penalty: NonNegative = 1e-4
+    """shrinks weights before each step, those that only learn by D / fan_in as much"""
+    store: Literal["host", "mapped", "implicit"] = "implicit"
+    """of the weights that wait: host (memory), mapped (a file in the run's folder) or implicit (only those that once
+    learned; what never did is drawn anew from the seed)"""
+
+
+SPARSITY = Registry(
+    "sparsity",
+    SparsitySection,
+    {
+        "static": "xmc.config.parts:StaticSparsity",
+        "set": "xmc.config.parts:SetSparsity",
+        "rigl": "xmc.config.parts:RigLSparsity",
+        "topkast": "xmc.config.parts:TopKastSparsity",
+    },
+)
+
+
+class SparseIFTSection(Section):
+    """What becomes of the dense layers."""
+
+    kind: str
+
+
+class NoSparseIFT(SparseIFTSection):
+    """Dense layers stay dense."""
+
+    kind: Literal["none"] = "none"
+
+
+class SparseIFT(SparseIFTSection):
+    """A dense layer becomes sparse ones of as many multiply-adds: xmc flops"""
+
     kind: Literal["wide", "parallel", "factorized", "doped"]
-    sparsity: Annotated[float, Field(ge=0, lt=1)]
-    layers: Annotated[tuple[Literal["intermediate", "encoder"], ...], Field(min_length=1), OneOrMore]
+    sparsity: Share = 0.5
+    """share of the connections left out"""
+    layers: Annotated[tuple[Literal["intermediate", "encoder"], ...], Field(min_length=1), OneOrMore] = (
+        "intermediate",
+    )
+    """intermediate | encoder (a transformer's feed-forward blocks)"""
 
 
-class NoAuxiliary(Section):
-    kind: Literal["none"]
+class WideSparseIFT(SparseIFT):
+    """The layer becomes 1 / (1 - sparsity) times as wide, and sparse. As many multiply-adds as before: xmc flops"""
+
+    kind: Literal["wide"] = "wide"
 
 
-class ClustersAuxiliary(Section):
-    kind: Literal["clusters"]
-    leaf_size: Count
-    weight: Annotated[float, Field(ge=0, lt=1)]
-    until: Fraction
-    lr: Positive
+class ParallelSparseIFT(SparseIFT):
+    """1 / (1 - sparsity) sparse branches of the layer's size, summed. As many multiply-adds as before: xmc flops"""
+
+    kind: Literal["parallel"] = "parallel"
+
+
+class FactorizedSparseIFT(SparseIFT):
+    """Two sparse layers with a non-linearity between them. As many multiply-adds as before: xmc flops"""
+
+    kind: Literal["factorized"] = "factorized"
+
+
+class DopedSparseIFT(SparseIFT):
+    """A dense low-rank part beside a sparse one. As many multiply-adds as before: xmc flops"""
+
+    kind: Literal["doped"] = "doped"
+
+
+SPARSE_IFT = Registry(
+    "sparse_ift",
+    SparseIFTSection,
+    {
+        "none": "xmc.config.parts:NoSparseIFT",
+        "wide": "xmc.config.parts:WideSparseIFT",
+        "parallel": "xmc.config.parts:ParallelSparseIFT",
+        "factorized": "xmc.config.parts:FactorizedSparseIFT",
+        "doped": "xmc.config.parts:DopedSparseIFT",
+    },
+)
+
+
+class AuxiliarySection(Section):
+    """What the encoder learns beside the labels."""
+
+    kind: str
+
+
+class NoAuxiliary(AuxiliarySection):
+    """Nothing."""
+
+    kind: Literal["none"] = "none"
+
+
+class ClustersAuxiliary(AuxiliarySection):
+    """A dense head that predicts clusters of similar labels.
+
+    It carries gradient to the encoder while the sparse layer is poor.
+    """
+
+    kind: Literal["clusters"] = "clusters"
+    leaf_size: Count = 100
+    """labels a cluster, about"""
+    weight: Share = 0.4
+    """a in (1 - a) * main + a * auxiliary, falling by cosine to 0"""
+    until: Fraction = 0.15
+    """of the training steps"""
+    lr: Positive = 5e-3
+
+
+AUXILIARY = Registry(
+    "auxiliary",
+    AuxiliarySection,
+    {"none": "xmc.config.parts:NoAuxiliary", "clusters": "xmc.config.parts:ClustersAuxiliary"},
+)
+
+
+class LexicalSection(Section):
+    """What stands beside the network."""
+
+    kind: str
+
+
+class NoLexical(LexicalSection):
+    """Nothing."""
+
+    kind: Literal["none"] = "none"
+
+
+class TreeLexical(LexicalSection):
+    """Linear classifiers in a tree, and the labels' centroids, over TF-IDF of words and bigrams.
+
+    They learn when the network has; how much each of the three counts is fitted on dev.
+    """
+
+    kind: Literal["tree"] = "tree"
+    words: Annotated[Size, Before(0)] = 500_000
+    """at most, beside a bag: also those that stand once, or in the labels' names alone"""
+    bigrams: Size = 300_000
+    """at most"""
+    min_documents: Count = 2
+    """that a bigram must occur in"""
+    centroid_terms: Count = 128
+    """largest terms of the mean of a label's documents"""
+    leaf_size: Count = 100
+    """labels of a leaf of the tree, at most"""
+    start: NonNegative = 6.0
+    """a classifier starts at so many times its centroid, with a bias of -2"""
+    cost: Positive = 1.0
+    """of an error against moving away from there"""
+    passes: Count = 5
+    """over the documents of a node"""
+    threshold: NonNegative = 0.05
+    """smaller weights are dropped"""
+
+
+LEXICAL = Registry(
+    "lexical", LexicalSection, {"none": "xmc.config.parts:NoLexical", "tree": "xmc.config.parts:TreeLexical"}
+)
+
+
+class TrackingSection(Section):
+    """Where a run is followed, beside its local log."""
+
+    kind: str
+
+
+class NoTracking(TrackingSection):
+    """Nowhere."""
+
+    kind: Literal["none"] = "none"
+
+
+class WandbTracking(TrackingSection):
+    """Weights & Biases, beside the local log (pip install xmc[wandb])."""
+
+    kind: Literal["wandb"] = "wandb"
+    mode: Literal["online", "offline"] = "online"
+    project: str = "xmc"
+    name: str | None = None
+
+
+TRACKING = Registry(
+    "tracking", TrackingSection, {"none": "xmc.config.parts:NoTracking", "wandb": "xmc.config.parts:WandbTracking"}
+)
 
 
 class Trainer(Section):
-    epochs: Annotated[float, Field(gt=0, le=1e6)]
-    max_steps: Count | None
-    batch_size: Count
-    micro_batch_size: Count | None
-    schedule: Literal["cosine", "linear", "constant"]
-    warmup: Fraction
-    clip_norm: Positive | None
-    precision: Literal["auto", "float32", "bfloat16"]
-    device: str
-    threads: Threads | None
-    label_texts: bool = False  # runs from before there was such a key have none
-    logit_adjustment: Annotated[float, Field(ge=0, le=1)] = 0.0  # likewise
-    log_every: Count
-    eval_every: Count | None
-    metric: str
-    patience: Count | None
-    checkpoint_every: Count | None
-    keep_last: Count
+    """How long, in which steps and where the network learns."""
+
+    epochs: Annotated[float, Field(gt=0, le=1e6)] = 8.0
+    max_steps: Count | None = None
+    """overrides epochs"""
+    batch_size: Count = 64
+    """documents the classifier sees in one step"""
+    micro_batch_size: Count | None = None
+    """documents the encoder holds at once; null: the whole batch"""
+    schedule: Literal["cosine", "linear", "constant"] = "linear"
+    warmup: Fraction = 0.03
+    """fraction of the steps"""
+    label_texts: Annotated[bool, Before(False)] = False
+    """each label's name, unless it has no letter, as one more training document of it"""
+    logit_adjustment: Annotated[float, Field(ge=0, le=1), Before(0.0)] = 0.0
+    """0 to 1: the larger, the higher rare labels rank; what it costs frequent ones, dev tells"""
+    clip_norm: Positive | None = 1.0
+    """of the encoder's gradient; null: none"""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """bfloat16: autocast, on a GPU alone"""
+    device: str = "auto"
+    """auto | cpu | cuda | cuda:0 ..."""
+    threads: Threads | None = None
+    """CPU threads; null: one a core that the process may use; resume takes another"""
+    log_every: Count = 50
+    eval_every: Count | None = None
+    """steps; null: four to ten times a run, fewer where dev is large"""
+    metric: str = "nDCG@5"
+    """of the dev split; the best model is kept"""
+    patience: Count | None = None
+    """evaluations without a gain before stopping early"""
+    checkpoint_every: Count | None = None
+    """steps; null: as eval_every, or a tenth of the run"""
+    keep_last: Count = 1
+    """checkpoints"""
 
 
 class Metrics(Section):
-    ks: Cutoffs
-    propensity_a: Positive
-    propensity_b: NonNegative
+    """What dev and test are measured by."""
 
-
-class NoLexical(Section):
-    kind: Literal["none"]
-
-
-class TreeLexical(Section):
-    kind: Literal["tree"]
-    words: Size = 0  # runs from before there was such a key have those of the encoder
-    bigrams: Size
-    min_documents: Count
-    centroid_terms: Count
-    leaf_size: Count
-    start: NonNegative
-    cost: Positive
-    passes: Count
-    threshold: NonNegative
-
-
-class NoTracking(Section):
-    kind: Literal["none"]
-
-
-class WandbTracking(Section):
-    kind: Literal["wandb"]
-    mode: Literal["online", "offline"]
-    project: str
-    name: str | None
+    ks: Cutoffs = (1, 3, 5)
+    propensity_a: Positive = 0.55
+    propensity_b: NonNegative = 1.5

@@ -5,9 +5,19 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from xmc.config.parts import (
+    AUXILIARY,
+    CLASSIFIER,
+    DATA,
+    ENCODER,
+    INTERMEDIATE,
+    LEXICAL,
+    PARAMETRIZATION,
+    SPARSE_IFT,
+    SPARSITY,
+    TRACKING,
     BagEncoder,
     ClustersAuxiliary,
-    Data,
+    DataSection,
     DenseClassifier,
     FixedFanInClassifier,
     IdentityIntermediate,
@@ -17,17 +27,20 @@ from xmc.config.parts import (
     NoLexical,
     NoSparseIFT,
     NoTracking,
-    Section,
+    RigLSparsity,
+    SetSparsity,
     SparseFeaturesEncoder,
     SparseIFT,
-    Sparsity,
     StandardParametrization,
+    StaticSparsity,
     SuParParametrization,
+    TopKastSparsity,
     Trainer,
     TransformerEncoder,
     TreeLexical,
     WandbTracking,
 )
+from xmc.section import Before, Section
 from xmc.values import Count, LossName, NonNegative, Positive, Seed, Size, Text
 
 Split = Literal["train", "dev", "test"]
@@ -38,23 +51,30 @@ RunData = dict[str, Any]
 class TrainConfig(Section):
     """Everything that decides a run. Learning rates are peaks; fractions are of the total number of steps."""
 
-    run: Text
-    resume: bool
-    recipe: Literal["auto", "none"] = "none"  # of runs from before there was one
-    seed: Seed
-    loss: LossName
-    data: Data
-    encoder: Annotated[BagEncoder | TransformerEncoder | SparseFeaturesEncoder, Field(discriminator="kind")]
-    intermediate: Annotated[IdentityIntermediate | LinearIntermediate, Field(discriminator="kind")]
-    classifier: Annotated[FixedFanInClassifier | DenseClassifier, Field(discriminator="kind")]
-    parametrization: Annotated[StandardParametrization | SuParParametrization, Field(discriminator="kind")]
-    sparse_ift: Annotated[NoSparseIFT | SparseIFT, Field(discriminator="kind")]
-    sparsity: Sparsity
-    auxiliary: Annotated[NoAuxiliary | ClustersAuxiliary, Field(discriminator="kind")]
-    lexical: Annotated[NoLexical | TreeLexical, Field(discriminator="kind")] = NoLexical(kind="none")  # older runs
-    trainer: Trainer
-    metrics: Metrics
-    tracking: Annotated[NoTracking | WandbTracking, Field(discriminator="kind")]
+    run: Text = "runs/${oc.select:data.benchmark.name,${data.kind}}-${encoder.kind}"
+    """folder of the run"""
+    resume: bool = False
+    """go on from the run's last checkpoint"""
+    recipe: Annotated[Literal["auto", "none"], Before("none")] = "auto"
+    """auto: keys that nobody sets follow from the data | none: they stay as they stand here"""
+    seed: Seed = 0
+    loss: LossName = "bce"
+    trainer: Trainer = Trainer()
+    metrics: Metrics = Metrics()
+    data: Annotated[DataSection, DATA] = DATA.default("pydoc")
+    encoder: Annotated[BagEncoder | TransformerEncoder | SparseFeaturesEncoder, ENCODER] = ENCODER.default("bag")
+    intermediate: Annotated[IdentityIntermediate | LinearIntermediate, INTERMEDIATE] = INTERMEDIATE.default("identity")
+    classifier: Annotated[FixedFanInClassifier | DenseClassifier, CLASSIFIER] = CLASSIFIER.default("fixed_fan_in")
+    parametrization: Annotated[StandardParametrization | SuParParametrization, PARAMETRIZATION] = (
+        PARAMETRIZATION.default("standard")
+    )
+    sparsity: Annotated[StaticSparsity | SetSparsity | RigLSparsity | TopKastSparsity, SPARSITY] = SPARSITY.default(
+        "set"
+    )
+    sparse_ift: Annotated[NoSparseIFT | SparseIFT, SPARSE_IFT] = SPARSE_IFT.default("none")
+    auxiliary: Annotated[NoAuxiliary | ClustersAuxiliary, AUXILIARY] = AUXILIARY.default("none")
+    lexical: Annotated[NoLexical | TreeLexical, LEXICAL, LEXICAL.before("none")] = LEXICAL.default("tree")
+    tracking: Annotated[NoTracking | WandbTracking, TRACKING] = TRACKING.default("none")
 
     @model_validator(mode="after")
     def _encoder_reads_the_data(self) -> "TrainConfig":
@@ -73,7 +93,7 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _sparse_ift_has_a_layer(self) -> "TrainConfig":
-        if isinstance(self.sparse_ift, NoSparseIFT):
+        if not isinstance(self.sparse_ift, SparseIFT):
             return self
         if "intermediate" in self.sparse_ift.layers and self.intermediate.kind != "linear":
             raise ValueError("sparse_ift transforms an intermediate layer; add intermediate=linear")
@@ -127,23 +147,32 @@ class TrainConfig(Section):
 class NewLabels(Section):
     """How the rows of new labels are learned on features that stay as they are."""
 
-    steps: Size
-    batch_size: Count
-    lr: Positive
-    weight_decay: NonNegative
-    documents: Count
+    steps: Size = 200
+    """0: all learn together from the start"""
+    batch_size: Count = 1024
+    lr: Positive = 1e-2
+    weight_decay: NonNegative = 0.0
+    documents: Count = 50_000
+    """at most, those with a new label before others; D * 4 bytes of memory each"""
 
 
 class FinetuneConfig(TrainConfig):
-    """A run that starts from a trained model. source: its folder, or that of the run that trained it.
+    """A run that starts from a trained model."""
 
-    replay: where the old documents are that learn too, so large a fraction of them. old_data: how they are read or,
-    without replay, those that the source learned from, to see what it forgets. Older runs have none of the three.
-    """
-
+    run: Text = "runs/${oc.select:data.benchmark.name,${data.kind}}-finetuned"
+    """folder of the run"""
     source: Annotated[Text, Field(alias="from")]
-    keep_labels: bool
-    new_labels: NewLabels
-    replay: Text | None = None
-    replay_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
-    old_data: tuple[Data, ...] = ()
+    """folder of a run or of a saved model"""
+    recipe: Annotated[Literal["auto", "none"], Before("none")] = "none"
+    """the trained model decides"""
+    keep_labels: bool = False
+    """labels that no new training document carries stay as they are; false: those the data lacks go"""
+    replay: Annotated[Text | None, Before(None)] = None
+    """old documents among the new ones, so that the model does not forget: folder of the run that learned from them, or
+    of data in the layout of the new"""
+    replay_fraction: Annotated[float, Field(gt=0, le=1), Before(1.0)] = 1.0
+    """of the old documents, and of their dev and test too"""
+    old_data: Annotated[tuple[Annotated[DataSection, DATA], ...], Before(())] = ()
+    """filled in: how the run of replay, or of from, reads its data"""
+    new_labels: NewLabels = NewLabels()
+    """learn first, by themselves, on features of the trained model; then all learn together"""

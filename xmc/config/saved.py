@@ -8,9 +8,10 @@ from typing import Any
 import yaml
 
 from xmc.config.parse import parse, run_config_path
-from xmc.config.parts import BenchmarkData, DataSection, FolderData, Section
+from xmc.config.parts import BenchmarkData, DataSection, FolderData
 from xmc.config.run import FinetuneConfig, TrainConfig
 from xmc.errors import XMCError
+from xmc.section import Section
 from xmc.storage import unreadable
 
 logger = logging.getLogger(__name__)
@@ -82,8 +83,8 @@ def saved_values(run: str | Path) -> dict[str, Any]:
 
 
 def parse_run(values: Mapping[str, Any], where: str = "") -> TrainConfig:
-    """The checked configuration of a run, or of one that fine-tunes. where: the file that they were read from."""
-    return parse(FinetuneConfig if "from" in values else TrainConfig, values, where)
+    """The checked configuration that was saved with a run, or one that fine-tunes. where: the file of the values."""
+    return parse(FinetuneConfig if "from" in values else TrainConfig, values, where, saved=True)
 
 
 def resumed_values(now: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:

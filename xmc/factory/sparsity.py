@@ -60,7 +60,11 @@ def build_sparse_parts(
     return parts
 
 
-def why_nothing_rewires(section: c.Sparsity, parts: Mapping[str, SparsePart], total_steps: int) -> str | None:
+def why_nothing_rewires(
+    section: c.StaticSparsity | c.SetSparsity | c.RigLSparsity | c.TopKastSparsity,
+    parts: Mapping[str, SparsePart],
+    total_steps: int,
+) -> str | None:
     """Why the strategy that was chosen will change no connection in a run of so many steps; None: it will."""
     if isinstance(section, c.StaticSparsity) or not parts:
         return None

@@ -18,7 +18,7 @@ from xmc.commands.tune.study import Study
 
 def config(tmp_path: Path, *overrides: str) -> TrainConfig:
     data = ["data=synthetic", "data.num_labels=20", "data.num_documents=200", f"data.cache_dir={tmp_path / 'cache'}"]
-    return parse(TrainConfig, compose("config", [*data, "run=there", *overrides]))
+    return parse(TrainConfig, compose([*data, "run=there", *overrides]))
 
 
 def bits(half: LexicalHalf | None, path: Path) -> bytes:

@@ -27,7 +27,7 @@ FOUND = {
 
 
 def config(arguments: list[str]) -> TrainConfig:
-    return parse(TrainConfig, compose("config", arguments))
+    return parse(TrainConfig, compose(arguments))
 
 
 @pytest.mark.parametrize("overrides", FOUND.values(), ids=FOUND)

@@ -9,7 +9,7 @@ from xmc.errors import XMCError
 
 
 def config(*overrides: str) -> TrainConfig:
-    return parse(TrainConfig, compose("config", list(overrides)))
+    return parse(TrainConfig, compose(list(overrides)))
 
 
 def space(*overrides: str) -> Space:

@@ -19,7 +19,7 @@ from xmc.commands.tune.study import NAME, Study
 
 @pytest.fixture
 def space() -> Space:
-    return space_around(parse(TrainConfig, compose("config", [])), [])
+    return space_around(parse(TrainConfig, compose([])), [])
 
 
 def test_what_was_written_is_read_back(tmp_path: Path, space: Space) -> None:

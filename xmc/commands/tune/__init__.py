@@ -25,14 +25,18 @@ def _budget(value: object) -> object:
 
 
 class TuneConfig(EstimateConfig):
-    """budget: of wall time, such as 30min. output: folder of the study. trials: at most; null: what there is time for.
+    """The best settings that a budget of time finds on dev, the recommended ones first.
 
-    run: where the command that is printed at the end trains.
+    Every key of xmc train can be given: keys that are, are fixed, and the others of those that matter
+    (xmc/commands/tune/space.py) are searched. run: where the command that is printed at the end trains.
     """
 
-    budget: Annotated[str, BeforeValidator(_budget)]
-    output: Text
-    trials: Count | None
+    budget: Annotated[str, BeforeValidator(_budget)] = "30min"
+    """of wall time, all sessions together: 90s, 30min, 2h; the same command with more goes on"""
+    output: Text = "runs/${oc.select:data.benchmark.name,${data.kind}}-tuned"
+    """folder of the study and its trials"""
+    trials: Count | None = None
+    """at most; null: as many as there is time for"""
 
     @property
     def seconds(self) -> float:

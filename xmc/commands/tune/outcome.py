@@ -90,7 +90,7 @@ def _mean(trials: Sequence[Trial], trial: Trial) -> float:
 
 
 def _composed(overrides: Mapping[str, object]) -> dict[str, Any]:
-    return compose("config", [as_override(key, value) for key, value in overrides.items()])
+    return compose([as_override(key, value) for key, value in overrides.items()])
 
 
 def _kind_at(values: Mapping[str, Any], group: str) -> Any:

@@ -1,0 +1,94 @@
+"""What Hydra composes of: a node for each part that can be chosen, and one for a command, made from their sections."""
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
+
+from xmc.config.run import TrainConfig
+from xmc.registry import Registry, registry_of
+from xmc.section import Section, named
+
+ROOT = "xmc"
+"""Name of the node of the command."""
+MISSING = "???"
+HYDRAS_OWN = ("hydra", "_dummy_empty_config_.yaml")
+_QUIET = [{"override hydra/job_logging": "none"}, {"override hydra/hydra_logging": "none"}]
+_HERE = {"run": {"dir": "."}, "output_subdir": None, "job": {"chdir": False}}
+_SWEPT = {"sweep": {"dir": "${run}", "subdir": "${hydra.job.num}"}}
+
+
+@contextmanager
+def registered(schema: type[Section]) -> Iterator[None]:
+    """Within, Hydra knows the node of a command's configuration and those of all parts, and of nobody else's any."""
+    store = ConfigStore.instance()
+    others = store.repo
+    store.repo = {name: node for name, node in others.items() if name in HYDRAS_OWN} | _parts()
+    try:
+        store.store(name=ROOT, node=_command_node(schema))
+        yield
+    finally:
+        store.repo = others
+
+
+@functools.cache
+def _parts() -> dict[str, Any]:
+    """The nodes of all parts, as Hydra keeps them."""
+    store: ConfigStore = type.__call__(ConfigStore)  # a new one, where calling it gives the one there is
+    for registry in registries():
+        for name in registry.names():
+            store.store(group=registry.group, name=name, node=_node(registry[name]))
+    return store.repo
+
+
+@functools.cache
+def registries() -> list[Registry[Any]]:
+    """Of the parts of a run, those inside a part among them."""
+    return list(_registries(TrainConfig).values())
+
+
+def _registries(schema: type[Section]) -> dict[str, Registry[Any]]:
+    found: dict[str, Registry[Any]] = {}
+    for registry in filter(None, map(registry_of, schema.model_fields.values())):
+        found[registry.group] = registry
+        for name in registry.names():
+            found |= _registries(registry[name])
+    return found
+
+
+def _command_node(schema: type[Section]) -> dict[str, Any]:
+    trains = issubclass(schema, TrainConfig)
+    node = _node(schema)
+    own = [chosen for chosen in node.get("defaults", []) if chosen != "_self_"]
+    experiment = [{"experiment": None}] if trains else []
+    hydra = {**_HERE, **_SWEPT} if trains else _HERE
+    return node | {"defaults": ["_self_", *own, *experiment, *_QUIET], "hydra": hydra}
+
+
+def _node(section: type[Section]) -> dict[str, Any]:
+    """The defaults of a section; those of a part in it come by Hydra's defaults list, in front of what differs."""
+    defaults, values = [], {}
+    for key, field in named(section).items():
+        value = _default(field)
+        if (registry := registry_of(field)) is None or value == MISSING:
+            values[key] = value
+            continue
+        kind = value["kind"]
+        defaults.append({registry.group.rpartition("/")[2]: kind})
+        plain = _yaml(registry[kind]())
+        if changed := {name: given for name, given in value.items() if given != plain[name]}:
+            values[key] = changed
+    return ({"defaults": [*defaults, "_self_"]} if defaults else {}) | values
+
+
+_yaml = functools.partial(to_jsonable_python, by_alias=True)  # tuples as lists, sections as mappings
+
+
+def _default(field: FieldInfo) -> Any:
+    if field.is_required():
+        return MISSING
+    return _yaml(field.get_default(call_default_factory=True))
