@@ -24,11 +24,11 @@ MAY_IMPORT = {
     "storage": {"terminal"},
     "ops": {"types", "values", "storage"},
     "model": {"types", "strings", "sparse_rows", "values", "storage", "ops", "endings"},
-    "sparsity": {"ops", "model"},
+    "sparsity": {"section", "registry", "values", "ops", "model"},
     "train": {"types", "values", "storage", "ops", "model", "sparsity"},
     "data": {"types", "strings", "sparse_rows", "values", "spelling", "storage", "terminal", "endings"},
     "evaluate": {"types", "spelling"},
-    "config": {"section", "registry", "values", "spelling", "storage"},
+    "config": {"section", "registry", "sparsity", "values", "spelling", "storage"},
     "factory": {
         *("types", "threads", "storage", "config", "ops", "model", "parametrization", "sparsity", "train", "data"),
         *("evaluate", "endings"),

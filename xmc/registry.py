@@ -2,7 +2,8 @@
 
 import functools
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
 from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin
 
@@ -52,6 +53,12 @@ class Registry(Generic[P]):
             if point.name == name:
                 return self._loaded(point)
         raise KeyError(name)
+
+    def sections(self) -> Iterator[type[P]]:
+        """All that can be chosen; without those of packages that cannot be imported, which are told when chosen."""
+        for name in self.names():
+            with suppress(XMCError):
+                yield self[name]
 
     def default(self, name: str, **changes: Any) -> Any:
         """As the default of a field: the section of that name, with some values of its own."""
@@ -112,13 +119,13 @@ def registry_of(field: FieldInfo) -> Registry[Any] | None:
 def sections(field: FieldInfo) -> list[type[Section]]:
     """The sections that a field may hold."""
     if (registry := registry_of(field)) is not None:
-        return [registry[name] for name in registry.names()]
+        return [*registry.sections()]
     return _sections_in(field.annotation)
 
 
 def _sections_in(annotation: Any) -> list[type[Section]]:
     if isinstance(annotation, Registry):
-        return [annotation[name] for name in annotation.names()]
+        return [*annotation.sections()]
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return [annotation]
     if get_origin(annotation) is Annotated and any(isinstance(mark, Registry) for mark in annotation.__metadata__):

@@ -28,7 +28,7 @@ from xmc.model.bag import BagConfig, BagModel, frequent_bigrams, train_tokenizer
 from xmc.model.classifier import FixedFanIn
 from xmc.model.encoder import Encoder
 from xmc.model.intermediate import Identity
-from xmc.sparsity import init_index
+from xmc.sparsity.topology import init_index
 
 K = 5
 WARM_UP = 20  # documents

@@ -31,7 +31,7 @@ from torch import Tensor
 from xmc.ops.blocks import label_blocks, label_slices
 from xmc.ops.fan_in import FanIn, fan_in_linear, fan_in_loss, fan_in_sgd_step, fan_in_topk, index_dtype
 from xmc.ops.losses import loss_and_gradient_
-from xmc.sparsity import init_index
+from xmc.sparsity.topology import init_index
 from xmc.types import InPlaceUpdate, Positives
 
 FUNCTIONS = ["linear", "loss", "sgd_step", "topk"]

@@ -12,14 +12,6 @@ from test_config import composed
 from xmc import factory
 from xmc.config import TrainConfig, parse
 from xmc.data import Corpus, Split
-from xmc.factory.sparsity import default_interval
-
-
-@pytest.mark.parametrize(
-    ("steps", "interval"), [(1, 10), (39, 10), (60, 15), (399, 99), (400, 100), (416, 100), (10**6, 100)]
-)
-def test_the_interval_is_a_share_of_the_run(steps: int, interval: int) -> None:
-    assert default_interval(steps) == interval
 
 
 def planned(tmp_path: Path, *overrides: str) -> tuple[list[int], str | None]:

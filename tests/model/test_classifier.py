@@ -6,7 +6,7 @@ from xmc.model.classifier import Classifier, Dense, FixedFanIn
 from xmc.model.evidence import batch_of
 from xmc.model.head_and_tail import HeadAndTail, most_frequent_first
 from xmc.ops.fan_in import resolve_backend
-from xmc.sparsity import init_index
+from xmc.sparsity.topology import init_index
 from xmc.train.optim import InPlaceSGD
 from xmc.types import InPlaceUpdate, Positives
 

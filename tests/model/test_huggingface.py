@@ -16,7 +16,7 @@ from xmc.model.encoder import Encoder
 from xmc.model.huggingface import load_backbone, meta_backbone
 from xmc.model.sparse_features import SparseFeaturesConfig, SparseFeaturesModel, SparseFeaturesTokenizer
 from xmc.model.sparse_ift import SparseIFT, sparsify_feed_forward_
-from xmc.sparsity import init_index
+from xmc.sparsity.topology import init_index
 
 KINDS = ("transformer", "transformed", "lexical", "bag", "sparse_features")
 REFUSED_BY_THEIR_WEIGHTS = ("pickled", "shards")

@@ -9,7 +9,7 @@ from torch import Tensor
 from xmc.model.classifier import Classifier, Dense, FixedFanIn
 from xmc.model.head_and_tail import HeadAndTail
 from xmc.model.label_space import joined, selected, shares_connections
-from xmc.sparsity import init_index
+from xmc.sparsity.topology import init_index
 
 D, K = 12, 4
 KINDS = ("dense", "fixed_fan_in", "head_and_tail")

@@ -14,7 +14,7 @@ from xmc.model.encoder import Encoder
 from xmc.model.intermediate import Identity, Linear
 from xmc.model.sparse_ift import SparseIFT
 from xmc.ops.fan_in import resolve_backend
-from xmc.sparsity import init_index
+from xmc.sparsity.topology import init_index
 from xmc.values import LossName
 
 TEXTS = ["open the file", "close the file", "the cat sat", "a dog ran home"] * 2

@@ -12,7 +12,7 @@ from xmc.model.huggingface import load_backbone
 from xmc.model.intermediate import Linear
 from xmc.model.sparse_ift import FAMILIES, Doped, Family, SparseIFT, sparsify_feed_forward_
 from xmc.model.sparse_linear import SparseLinear
-from xmc.sparsity import init_index
+from xmc.sparsity.topology import init_index
 
 KINDS = list(FAMILIES)
 kinds = pytest.mark.parametrize("kind", KINDS)

@@ -6,8 +6,8 @@ from torch import nn
 
 from xmc.model.sparse_linear import SparseLinear
 from xmc.ops.fan_in.impl import fused_cpu
-from xmc.sparsity import RigL, init_index
-from xmc.sparsity.topology import absent_columns
+from xmc.sparsity.rigl import RigL
+from xmc.sparsity.topology import absent_columns, init_index
 from xmc.train.optim import SlotAdamW, SlotState
 
 INPUTS, OUTPUTS, FAN_IN = 12, 7, 4

@@ -7,7 +7,9 @@ from torch import Tensor
 
 from xmc.model.evidence import Evidence
 from xmc.model.sparse_linear import SparseLinear
-from xmc.sparsity import DropAndGrow, Growth, SparseLayer, init_index, random_growth
+from xmc.sparsity.drop_and_grow import DropAndGrow
+from xmc.sparsity.strategy import SparseLayer
+from xmc.sparsity.topology import Growth, init_index, random_growth
 from xmc.train.optim import SlotAdamW, SlotState
 
 INPUTS, OUTPUTS, FAN_IN = 20, 9, 6

@@ -4,8 +4,8 @@ import pytest
 import torch
 from ops.cases import Largest
 
-from xmc.sparsity import TopologyHealth, init_index, random_growth, rewire_
-from xmc.sparsity.health import gini
+from xmc.sparsity.health import TopologyHealth, gini
+from xmc.sparsity.topology import init_index, random_growth, rewire_
 
 
 def index_of(rows: list[list[int]]) -> torch.Tensor:

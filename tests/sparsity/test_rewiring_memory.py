@@ -6,7 +6,13 @@ from ops.cases import Largest
 
 from xmc.model.classifier import FixedFanIn
 from xmc.ops.fan_in import resolve_backend
-from xmc.sparsity import ImplicitStore, RigL, Set, Strategy, TopKast, init_index, rigl, topkast
+from xmc.sparsity import gradient_growth, topkast
+from xmc.sparsity.rigl import RigL
+from xmc.sparsity.set import Set
+from xmc.sparsity.store import ImplicitStore
+from xmc.sparsity.strategy import Strategy
+from xmc.sparsity.topkast import TopKast
+from xmc.sparsity.topology import init_index
 from xmc.train.optim import SlotAdamW, SlotState
 from xmc.types import Positives
 
@@ -22,7 +28,7 @@ STRATEGIES: dict[str, Strategy] = {
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_rewiring_holds_blocks_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rigl, "_BLOCK", 1 << 20)
+    monkeypatch.setattr(gradient_growth, "_BLOCK", 1 << 20)
     monkeypatch.setattr(topkast, "_BLOCK", 1 << 20)
     strategy, slots = STRATEGIES[name], 2 * K if name == "topkast" else K
     generator = torch.Generator().manual_seed(0)

@@ -2,12 +2,14 @@ import pytest
 import torch
 from ops.cases import naive_logits, naive_loss, random_layer, random_positives
 
-import xmc.sparsity.rigl
+import xmc.sparsity.gradient_growth
+import xmc.sparsity.topology
 from xmc.model.classifier import FixedFanIn
 from xmc.model.evidence import Evidence, batch_of, evidence_of
 from xmc.ops.fan_in import resolve_backend
 from xmc.ops.losses import LOSSES
-from xmc.sparsity import RigL, cosine_decay
+from xmc.sparsity.rigl import RigL
+from xmc.sparsity.schedule import cosine_decay
 from xmc.train.optim import SlotAdamW, SlotState
 from xmc.values import LossName
 
@@ -65,7 +67,7 @@ def rewired(layer: FixedFanIn, strategy: RigL, evidence: list[Evidence], step: i
 def test_grown_are_the_largest_of_the_dense_gradient(
     loss: LossName, group_size: int, batches: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(xmc.sparsity.rigl, "_BLOCK", 3 * D)  # three rows at a time
+    monkeypatch.setattr(xmc.sparsity.gradient_growth, "_BLOCK", 3 * D)  # three rows at a time
     order = torch.randperm(L, generator=torch.Generator().manual_seed(9)) if group_size > 1 else None
     layer, evidence = problem(0, group_size, order, loss)
     strategy = RigL(0.5, 10, 100, seed=0, batches=batches)
@@ -90,8 +92,10 @@ def test_grown_are_the_largest_of_the_dense_gradient(
 def test_a_sample_grows_its_best(monkeypatch: pytest.MonkeyPatch) -> None:
     layer, evidence = problem(1)
     asked: list[torch.Tensor] = []
-    real = xmc.sparsity.rigl.absent_columns
-    monkeypatch.setattr(xmc.sparsity.rigl, "absent_columns", lambda *a, **k: asked.append(real(*a, **k)) or asked[-1])
+    real = xmc.sparsity.topology.absent_columns
+    monkeypatch.setattr(
+        xmc.sparsity.topology, "absent_columns", lambda *a, **k: asked.append(real(*a, **k)) or asked[-1]
+    )
     before = rewired(layer, RigL(0.5, 10, 100, seed=0, candidates="sample"), evidence[:1], 10)
     again, _ = problem(1)
     again.weight.data.sub_(0.1)

@@ -3,7 +3,10 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from xmc.sparsity import Set, Static, cosine_decay, init_index
+from xmc.sparsity.schedule import cosine_decay
+from xmc.sparsity.set import Set
+from xmc.sparsity.static import Static
+from xmc.sparsity.topology import init_index
 
 
 @dataclass

@@ -8,16 +8,9 @@ from torch.optim import SGD
 import xmc.sparsity.topkast
 from xmc.model.classifier import FixedFanIn
 from xmc.ops.counter_rng import bell_shaped
-from xmc.sparsity import (
-    HostStore,
-    ImplicitStore,
-    MappedStore,
-    TopKast,
-    WeightStore,
-    init_index,
-    initial_scale,
-    scale_below,
-)
+from xmc.sparsity.store import HostStore, ImplicitStore, MappedStore, WeightStore
+from xmc.sparsity.topkast import TopKast, initial_scale, scale_below
+from xmc.sparsity.topology import init_index
 from xmc.train.optim import SlotAdamW, SlotState
 from xmc.types import Positives
 

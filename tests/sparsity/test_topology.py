@@ -7,8 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import xmc.sparsity.topology
-from xmc.sparsity import init_index, random_growth, rewire_
-from xmc.sparsity.topology import below_threshold, fraction_to_drop
+from xmc.sparsity.topology import below_threshold, fraction_to_drop, init_index, random_growth, rewire_
 
 
 @pytest.fixture(autouse=True, scope="module")

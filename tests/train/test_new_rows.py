@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from xmc.model.classifier import Classifier, Dense, FixedFanIn
-from xmc.sparsity import init_index
+from xmc.sparsity.topology import init_index
 from xmc.train.new_rows import Recipe, new_rows
 from xmc.types import Positives
 from xmc.values import LossName

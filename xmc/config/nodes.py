@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
+from hydra.core.config_store import ConfigNode, ConfigStore
+from omegaconf import OmegaConf
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
@@ -35,29 +36,39 @@ def registered(schema: type[Section]) -> Iterator[None]:
         store.repo = others
 
 
+class _Group(dict[str, Any]):
+    """The parts of a group in Hydra's store; the node of one is made when it is looked up."""
+
+    def __init__(self, registry: Registry[Any]) -> None:
+        super().__init__({f"{name}.yaml": None for name in registry.names()})
+        self._registry = registry
+
+    def __getitem__(self, name: str) -> Any:
+        if (found := super().__getitem__(name)) is None:
+            node = OmegaConf.create(_node(self._registry[name.removesuffix(".yaml")]))
+            found = self[name] = ConfigNode(name, node, self._registry.group, package=None, provider=ROOT)
+        return found
+
+
 @functools.cache
 def _parts() -> dict[str, Any]:
-    """The nodes of all parts, as Hydra keeps them."""
-    store: ConfigStore = type.__call__(ConfigStore)  # a new one, where calling it gives the one there is
+    groups: dict[str, Any] = {}
     for registry in registries():
-        for name in registry.names():
-            store.store(group=registry.group, name=name, node=_node(registry[name]))
-    return store.repo
+        *above, last = registry.group.split("/")
+        functools.reduce(dict.__getitem__, above, groups)[last] = _Group(registry)
+    return groups
 
 
 @functools.cache
 def registries() -> list[Registry[Any]]:
-    """Of the parts of a run, those inside a part among them."""
-    return list(_registries(TrainConfig).values())
+    """Of the parts of a run, those inside a part behind it."""
+    return list(_registries(TrainConfig))
 
 
-def _registries(schema: type[Section]) -> dict[str, Registry[Any]]:
-    found: dict[str, Registry[Any]] = {}
+def _registries(schema: type[Section]) -> Iterator[Registry[Any]]:
     for registry in filter(None, map(registry_of, schema.model_fields.values())):
-        found[registry.group] = registry
-        for name in registry.names():
-            found |= _registries(registry[name])
-    return found
+        yield registry
+        yield from _registries(registry.base)
 
 
 def _command_node(schema: type[Section]) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from xmc.config.parts import (
     LEXICAL,
     PARAMETRIZATION,
     SPARSE_IFT,
-    SPARSITY,
     TRACKING,
     BagEncoder,
     ClustersAuxiliary,
@@ -27,20 +26,18 @@ from xmc.config.parts import (
     NoLexical,
     NoSparseIFT,
     NoTracking,
-    RigLSparsity,
-    SetSparsity,
     SparseFeaturesEncoder,
     SparseIFT,
     StandardParametrization,
-    StaticSparsity,
     SuParParametrization,
-    TopKastSparsity,
     Trainer,
     TransformerEncoder,
     TreeLexical,
     WandbTracking,
 )
 from xmc.section import Before, Section
+from xmc.sparsity import SPARSITY
+from xmc.sparsity.strategy import SparsitySection
 from xmc.values import Count, LossName, NonNegative, Positive, Seed, Size, Text
 
 Split = Literal["train", "dev", "test"]
@@ -68,9 +65,7 @@ class TrainConfig(Section):
     parametrization: Annotated[StandardParametrization | SuParParametrization, PARAMETRIZATION] = (
         PARAMETRIZATION.default("standard")
     )
-    sparsity: Annotated[StaticSparsity | SetSparsity | RigLSparsity | TopKastSparsity, SPARSITY] = SPARSITY.default(
-        "set"
-    )
+    sparsity: Annotated[SparsitySection, SPARSITY] = SPARSITY.default("set")
     sparse_ift: Annotated[NoSparseIFT | SparseIFT, SPARSE_IFT] = SPARSE_IFT.default("none")
     auxiliary: Annotated[NoAuxiliary | ClustersAuxiliary, AUXILIARY] = AUXILIARY.default("none")
     lexical: Annotated[NoLexical | TreeLexical, LEXICAL, LEXICAL.before("none")] = LEXICAL.default("tree")
@@ -104,17 +99,17 @@ class TrainConfig(Section):
             )
         if "encoder" in self.sparse_ift.layers:
             self._sparse_encoder_can_learn(self.sparse_ift.kind)
-        if self.sparsity.kind == "topkast":
+        if self.sparsity.learns_beyond_output:
             raise ValueError(
-                "sparse_ift: sparsity=topkast learns weights that take no part in the output, and only the classifier "
-                "can; take sparsity=rigl, set or static"
+                f"sparse_ift: sparsity={self.sparsity.kind} learns weights that take no part in the output, and only "
+                "the classifier can; take sparsity=rigl, set or static"
             )
         return self
 
     def _sparse_encoder_can_learn(self, kind: str) -> None:
         if isinstance(self.encoder, TransformerEncoder) and self.encoder.frozen:
             raise ValueError("sparse_ift.layers: a frozen encoder would be pruned and never learn; thaw it")
-        if self.sparsity.kind == "static" and kind != "doped":
+        if not self.sparsity.rewires and kind != "doped":
             raise ValueError(
                 f"sparse_ift={kind} adds inner features that only a strategy connects; take sparsity=rigl or set"
             )

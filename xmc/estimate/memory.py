@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 
-from xmc.config import ClustersAuxiliary, FixedFanInClassifier, TopKastSparsity, TrainConfig, TreeLexical
+from xmc.config import ClustersAuxiliary, FixedFanInClassifier, TrainConfig, TreeLexical
 from xmc.errors import XMCError
 from xmc.estimate.counts import Counts
 from xmc.estimate.features import estimate_features
-from xmc.estimate.output import auxiliary_output, estimate_output, slots_of
+from xmc.estimate.output import auxiliary_output, estimate_output
 
 MIB = 2**20
 # Measured on x86-64 Linux with torch 2.13 (CPU): 535 when all is imported, 65 when the libraries were used once.
@@ -199,13 +199,9 @@ def _before(preparing: Moment, model: list[Part]) -> Moment:
 
 def _unknown(config: TrainConfig, counts: Counts, width: int) -> list[str]:
     """What no formula here covers."""
-    section, known = config.sparsity, []
+    known = []
     if config.sparse_ift.kind != "none":
         known.append("what the op takes in sparse layers inside the network; their activations are those of dense ones")
-    if isinstance(section, TopKastSparsity) and section.store == "implicit":
-        assert isinstance(config.classifier, FixedFanInClassifier)
-        slots = slots_of(config, config.classifier, width) - config.classifier.fan_in
-        known.append(
-            f"what an implicit store comes to hold: 12 bytes a weight that lost its slot, {slots} a label at first"
-        )
+    if isinstance(config.classifier, FixedFanInClassifier):
+        known.extend(config.sparsity.beyond_estimates(config.classifier.fan_in, width))
     return known

@@ -10,9 +10,6 @@ from xmc.config import (
     DenseClassifier,
     FixedFanInClassifier,
     NoAuxiliary,
-    RigLSparsity,
-    StaticSparsity,
-    TopKastSparsity,
     TrainConfig,
 )
 from xmc.ops.fan_in import index_dtype, resolve_backend
@@ -21,9 +18,6 @@ _FLOAT, _LONG = 4, 8
 _DENSE_BLOCK = 2048  # labels of a block of the dense baseline
 _TOPK_BLOCK = 1 << 15  # labels that triton ranks at once
 _ADAM_BLOCK = 1 << 18  # slots that SlotAdamW updates at once
-_REWIRED_BLOCK = 1 << 14  # rows of the index that are rewired at once
-_DENSE_NUMBERS = 1 << 22  # of a dense gradient or weight that RigL and Top-KAST hold at once
-_CHOSEN = 150  # bytes a number of them while Top-KAST draws, sorts and scatters it (measured)
 
 
 @dataclass(frozen=True)
@@ -92,7 +86,7 @@ def _dense(config: TrainConfig, optimizer: str, momentum: float, labels: int, wi
 
 
 def _fixed_fan_in(config: TrainConfig, section: FixedFanInClassifier, labels: int, width: int, on_gpu: bool) -> Output:
-    learning = slots_of(config, section, width)
+    learning = config.sparsity.slots(section.fan_in, width)
     slots = labels * learning
     dtype = getattr(torch, section.weight_dtype)
     groups = math.ceil(labels / section.group_size)
@@ -104,8 +98,7 @@ def _fixed_fan_in(config: TrainConfig, section: FixedFanInClassifier, labels: in
     update = 20 * min(slots, _ADAM_BLOCK) if adam else 0 if in_place else _FLOAT * slots * (optimizer.weight_decay > 0)
     device = "cuda" if on_gpu else "cpu"
     backend, _ = resolve_backend(device, requested=section.backend, weight_dtype=dtype)
-    host = _FLOAT * labels * width
-    store = config.sparsity.store if isinstance(config.sparsity, TopKastSparsity) else None
+    waiting, mapped = config.sparsity.waiting_bytes(labels, width)
     return Output(
         weights=slots * dtype.itemsize + bias + order,
         index=groups * learning * index_dtype(width).itemsize,
@@ -114,22 +107,15 @@ def _fixed_fan_in(config: TrainConfig, section: FixedFanInClassifier, labels: in
         step=_pass_bytes(backend, config.trainer.batch_size, width, device, slots if backend == "reference" else 0),
         update=update,
         ranking=_ranking_bytes(backend, evaluated(config), width, labels, max(config.metrics.ks)),
-        rewiring=_rewiring_bytes(config, labels, groups, learning, width),
-        waiting=host if store == "host" else 0,
-        mapped=host if store == "mapped" else 0,
+        rewiring=config.sparsity.rewiring_bytes(labels, groups, learning, width),
+        waiting=waiting,
+        mapped=mapped,
     )
 
 
 def evaluated(config: TrainConfig) -> int:
     """Documents of a batch of dev."""
     return 4 * (config.trainer.micro_batch_size or config.trainer.batch_size)
-
-
-def slots_of(config: TrainConfig, section: FixedFanInClassifier, width: int) -> int:
-    """Of a label: its fan-in, and under Top-KAST what only learns."""
-    if isinstance(config.sparsity, TopKastSparsity):
-        return min(width, round(config.sparsity.backward * section.fan_in))
-    return min(section.fan_in, width)
 
 
 def _pass_bytes(backend: str, batch: int, width: int, device: str, slots: int) -> int:
@@ -155,21 +141,6 @@ def _ranking_bytes(backend: str, batch: int, width: int, labels: int, k: int) ->
         case "triton":
             return features + 4 * _FLOAT * min(labels, _TOPK_BLOCK) * min(batch, 1024)
     return features + 4 * _FLOAT * min(labels, _DENSE_BLOCK) * batch
-
-
-def _rewiring_bytes(config: TrainConfig, labels: int, groups: int, slots: int, width: int) -> int:
-    """Of choosing what to drop and to grow."""
-    section = config.sparsity
-    if isinstance(section, StaticSparsity):
-        return 0
-    if isinstance(section, TopKastSparsity):
-        return labels * slots * (_LONG + 2 * _FLOAT) + _CHOSEN * min(_DENSE_NUMBERS, labels * width)
-    rows = min(groups, _REWIRED_BLOCK)
-    chosen = round(section.initial * slots) if section.kind == "rigl" or section.drop == "fraction" else slots
-    own = labels * slots + rows * (3 * _FLOAT * slots + 4 * _LONG * chosen)
-    if isinstance(section, RigLSparsity):
-        own += 16 * min(_DENSE_NUMBERS, labels * width) + _LONG * groups * chosen
-    return own
 
 
 def _momentum(config: TrainConfig) -> float:

@@ -70,8 +70,7 @@ def _candidates(config: TrainConfig) -> Iterator[tuple[str, Values]]:
             yield "classifier.group_size=32", {"classifier.group_size": 32}
         half = classifier.fan_in // 2
         yield f"classifier.fan_in={half}", {"classifier.fan_in": half}
-    if config.sparsity.kind == "topkast" and config.sparsity.store == "host":
-        yield "sparsity.store=implicit", {"sparsity.store": "implicit"}
+    yield from config.sparsity.remedies()
     yield "auxiliary=none", {"auxiliary": {"kind": "none"}}
     length = encoder.max_length // 2
     if encoder.kind == "bag":

@@ -42,7 +42,7 @@ from xmc.model.sparse_features import SparseFeaturesConfig, SparseFeaturesModel,
 from xmc.model.sparse_ift import SparseIFT, sparsify_feed_forward_
 from xmc.ops.fan_in import resolve_backend
 from xmc.parametrization import Parametrization, Standard, SuPar
-from xmc.sparsity import init_index
+from xmc.sparsity.topology import init_index
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -245,11 +245,11 @@ def _build_fixed_fan_in(
     reasons = "".join(f"; not {name}: {reason}" for name, reason in passed_over.items())
     threads = f"; threads: {torch.get_num_threads()}" if device.type == "cpu" else ""
     logger.info("classifier back end: %s%s%s", backend, threads, reasons)
-    slots = section.fan_in
-    if isinstance(config.sparsity, c.TopKastSparsity):
-        slots = min(in_features, round(config.sparsity.backward * section.fan_in))
-        if section.group_size > 1:
-            raise XMCError("sparsity=topkast chooses by label; set classifier.group_size=1, or take another strategy")
+    slots = config.sparsity.slots(section.fan_in, in_features)
+    if config.sparsity.learns_beyond_output and section.group_size > 1:
+        raise XMCError(
+            f"sparsity={config.sparsity.kind} chooses by label; set classifier.group_size=1, or take another strategy"
+        )
     order = None
     if section.group_size > 1:
         order = torch.from_numpy(order_by_group(features(), section.group_size, config.seed))

@@ -28,7 +28,7 @@ from xmc.model.intermediate import Identity, Linear, intermediate_config
 from xmc.model.label_space import joined, selected, shares_connections, sparse_labels
 from xmc.model.saved import CARD
 from xmc.model.sparse_features import SparseFeaturesModel
-from xmc.sparsity import absent_columns
+from xmc.sparsity.topology import absent_columns
 from xmc.train.new_rows import Recipe, new_rows
 from xmc.types import Positives
 

@@ -1,18 +1,42 @@
 """RigL: drop the smallest connections, grow those whose absence the loss regrets most."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
+from xmc.sparsity.drop_and_grow import DropAndGrow, DropAndGrowSection
+from xmc.sparsity.strategy import Site, SparseLayer, Strategy
+from xmc.values import Count, Fraction
 
-from xmc.model.evidence import Evidence
-from xmc.ops.blocks import group_size, label_slices
-from xmc.sparsity.strategy import DropAndGrow, SparseLayer
-from xmc.sparsity.topology import Growth, absent_columns, by_group
+if TYPE_CHECKING:
+    from xmc.model.evidence import Evidence
+    from xmc.sparsity.topology import Growth
 
-_BLOCK = 1 << 22  # numbers of a dense gradient that exist at once
+_NUMBERS = 1 << 22  # of a dense gradient that exist at once
+
+
+class RigLSparsity(DropAndGrowSection):
+    """RigL: drop the smallest weights of each label, regrow as many where the gradient is largest."""
+
+    kind: Literal["rigl"] = "rigl"
+    initial: Fraction = 0.3
+    """share of a label's connections to drop at first; it falls by cosine"""
+    stop: Fraction = 0.75
+    """of the training steps"""
+    candidates: Literal["all", "sample"] = "all"
+    """all absent columns, or a sample of as many as a label has connections, which is cheaper"""
+    batches: Count = 1
+    """the last so many count towards the gradient; more are less noisy"""
+
+    def build(self, site: Site) -> Strategy:
+        candidates = "all" if site.inner else self.candidates  # of an inner layer all are known anyway
+        return RigL(*self.schedule(site), candidates=candidates, batches=self.batches, offset=site.first_row)
+
+    def rewiring_bytes(self, labels: int, groups: int, slots: int, width: int) -> int:
+        own = 16 * min(_NUMBERS, labels * width) + 8 * groups * self.most_dropped(slots)
+        return own + super().rewiring_bytes(labels, groups, slots, width)
 
 
 @dataclass(eq=False)
@@ -28,40 +52,12 @@ class RigL(DropAndGrow):
     batches: int = 1
 
     def grow(self, layer: SparseLayer, seen: Sequence[Evidence], step: int) -> Growth:
+        from xmc.sparsity.gradient_growth import gradient_growth, gradient_growth_among
+        from xmc.sparsity.topology import absent_columns
+
         if self.candidates == "all":
             return gradient_growth(layer, seen)
         fan_in = layer.index.shape[1]
         many = min(fan_in, layer.in_features - fan_in)
         sample = absent_columns(layer.index, many, layer.in_features, seed=self.seed, step=step, offset=self.offset)
         return gradient_growth_among(layer, seen, sample)
-
-
-def gradient_growth(layer: SparseLayer, seen: Sequence[Evidence]) -> Growth:
-    """Columns at which the gradient over these batches is largest in magnitude, a block of labels at a time."""
-    size = group_size(len(layer.weight), len(layer.index))
-    block = max(1, _BLOCK // layer.in_features // size)
-
-    def grow(groups: slice, dropped: Tensor, counts: Tensor, most: int) -> Tensor:
-        columns = []
-        for part in label_slices(groups.stop - groups.start, block):
-            rows = slice(groups.start + part.start, groups.start + part.stop)
-            labels = slice(rows.start * size, min(rows.stop * size, len(layer.weight)))
-            total = sum(layer.dense_gradient(evidence, labels) for evidence in seen)
-            scores = by_group(torch.as_tensor(total).abs(), size)
-            present = layer.index[rows].long()
-            kept = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, present, ~dropped[part])
-            columns.append(scores.masked_fill_(kept, -1).topk(most, dim=1).indices)
-        return torch.cat(columns)
-
-    return grow
-
-
-def gradient_growth_among(layer: SparseLayer, seen: Sequence[Evidence], columns_GC: Tensor) -> Growth:
-    """The same among these absent columns of each row alone."""
-    total = sum(layer.gradient_at(evidence, columns_GC) for evidence in seen)
-    scores = by_group(torch.as_tensor(total).abs(), group_size(len(layer.weight), len(layer.index)))
-
-    def grow(groups: slice, dropped: Tensor, counts: Tensor, most: int) -> Tensor:
-        return columns_GC[groups].gather(1, scores[groups].topk(most, dim=1).indices).long()
-
-    return grow

@@ -1,6 +1,19 @@
 """Connections that never change."""
 
-from xmc.sparsity.strategy import OptimizerState, SparseLayer, Strategy
+from typing import ClassVar, Literal
+
+from xmc.sparsity.strategy import OptimizerState, Site, SparseLayer, SparsitySection, Strategy
+
+
+class StaticSparsity(SparsitySection):
+    """Connections that never change."""
+
+    rewires: ClassVar[bool] = False
+
+    kind: Literal["static"] = "static"
+
+    def build(self, site: Site) -> Strategy:
+        return Static()
 
 
 class Static(Strategy):

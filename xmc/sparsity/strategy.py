@@ -1,17 +1,26 @@
-"""What a strategy of sparse training is, and what it needs of the layer and of the optimizer."""
+"""What a strategy of sparse training is, how it is chosen, and what it needs of the layer and of the optimizer.
+
+The files of strategies are light, since they hold the keys that `--help` shows: what imports torch is imported where a
+strategy works.
+"""
+
+from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
-from typing import Protocol
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-import torch
-from torch import Tensor
+from xmc.section import Section
 
-from xmc.model.evidence import Evidence
-from xmc.sparsity.schedule import cosine_decay
-from xmc.sparsity.topology import Growth, fraction_to_drop, rewire_
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from xmc.model.evidence import Evidence
+
+REWIRINGS = 4  # one every fourth of a run, where nothing else is set ...
+SHORTEST, LONGEST = 10, 100  # ... but of so many steps: a new connection needs some to learn
 
 
 class SparseLayer(Protocol):
@@ -98,64 +107,74 @@ class Strategy(ABC):
         """Take over what `tensors` gave."""
 
 
-@dataclass(eq=False)
-class DropAndGrow(Strategy):
-    """Drops connections of each row and grows as many: a strategy is a rule for the one and a rule for the other.
+@dataclass(frozen=True)
+class Site:
+    """What a strategy is built for.
 
-    initial: what is dropped at step 0, by default a share of a row's connections; it falls by half a cosine to 0 at
-    `end`, the first step without rewiring. interval: steps between rewirings. seed: of random columns. offset: global
-    number of the first row of the layer's index. batches: the rules see evidence of the last so many.
+    layer: whose connections it changes. total_steps, seed, folder: of the run. first_row: number of the layer's first
+    row among all that draw random connections. bound: the layer's weights start uniform in +-bound. learned: bool [L],
+    labels whose connections were learned before; None of an inner layer, which is no classifier.
     """
 
-    initial: float
-    interval: int
-    end: int
+    layer: SparseLayer
+    total_steps: int
     seed: int
-    _: KW_ONLY
-    offset: int = 0
-    batches: int = 0
+    folder: Path
+    first_row: int
+    bound: float
+    learned: Tensor | None
 
-    def __post_init__(self) -> None:
-        self._seen: deque[Evidence] = deque(maxlen=self.batches)
+    @property
+    def inner(self) -> bool:
+        """Whether the layer is inside the network."""
+        return self.learned is None
 
-    def drop(self, layer: SparseLayer, seen: Sequence[Evidence], step: int) -> tuple[Tensor, Tensor]:
-        """How many connections each row of the index loses, int64 [G], and the score of each connection, [L, K]: those
-        whose score is smallest in magnitude go. By default a share of them, by weight."""
-        return fraction_to_drop(layer.index, cosine_decay(step, self.initial, self.end)), layer.weight
+    @property
+    def interval(self) -> int:
+        """Steps between two rewirings, where none are set."""
+        return min(max(self.total_steps // REWIRINGS, SHORTEST), LONGEST)
+
+
+class SparsitySection(Section, ABC):
+    """Which connections a label has, and when and how they change.
+
+    rewires: whether it ever changes them. learns_beyond_output: whether weights learn, or wait, that take no part in
+    the output; only a classifier without groups can have such.
+    """
+
+    rewires: ClassVar[bool] = True
+    learns_beyond_output: ClassVar[bool] = False
+
+    kind: str
 
     @abstractmethod
-    def grow(self, layer: SparseLayer, seen: Sequence[Evidence], step: int) -> Growth:
-        """Where as many connections grow; what was just dropped may grow again, from 0."""
+    def build(self, site: Site) -> Strategy:
+        """The strategy of one layer."""
 
-    def due(self, step: int) -> bool:
-        return 0 < step < self.end and step % self.interval == 0
+    def slots(self, fan_in: int, in_features: int) -> int:
+        """Connections of a label that learn."""
+        return min(fan_in, in_features)
 
-    @torch.no_grad()
-    def rewire(self, layer: SparseLayer, optimizer_state: OptimizerState, step: int) -> int:
-        device = layer.weight.device  # a checkpoint was read to the CPU; there scalars stay
-        seen = [{k: v.to(device) if v.dim() else v for k, v in evidence.items()} for evidence in self._seen]
-        counts, scores = self.drop(layer, seen, step)
-        growth = self.grow(layer, seen, step)
-        slots, moved = rewire_(layer.weight, layer.index, counts, layer.in_features, growth, scores)
-        if moved:
-            optimizer_state.reset(layer.weight, slots)
-        self._seen.clear()
-        return moved
+    def why_idle(self, layer: SparseLayer, step: int, total_steps: int) -> str | None:
+        """Why no connection will move although the first rewiring is after `step` updates; None: some will."""
+        return None
 
-    def observes(self, step: int) -> bool:
-        until = -step % self.interval
-        return until < self.batches and self.due(step + until)
+    def sooner(self, total_steps: int) -> str:
+        """What to do where the run is over before the first rewiring."""
+        return "train longer"
 
-    def observe(self, evidence: Evidence) -> None:
-        self._seen.append(evidence)
+    def rewiring_bytes(self, labels: int, groups: int, slots: int, width: int) -> int:
+        """Memory of a rewiring of a layer of so many labels, in groups that share connections."""
+        return 0
 
-    def tensors(self) -> dict[str, Tensor]:
-        return {f"{i}.{name}": value for i, seen in enumerate(self._seen) for name, value in seen.items()}
+    def waiting_bytes(self, labels: int, width: int) -> tuple[int, int]:
+        """Of weights without a slot: memory of the host, and a file."""
+        return 0, 0
 
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        seen: defaultdict[int, dict[str, Tensor]] = defaultdict(dict)
-        for name, value in tensors.items():
-            number, _, part = name.partition(".")
-            seen[int(number)][part] = value
-        self._seen.clear()
-        self._seen.extend(seen[number] for number in sorted(seen))
+    def beyond_estimates(self, fan_in: int, in_features: int) -> Iterator[str]:
+        """What of its memory no formula covers, in words."""
+        yield from ()
+
+    def remedies(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Overrides that save memory, as text and as values."""
+        yield from ()

@@ -11,7 +11,7 @@ from typing import Literal, Protocol, Self
 import torch
 
 from xmc.errors import STOP_SIGNALS, XMCError
-from xmc.sparsity import cosine_decay
+from xmc.sparsity.schedule import cosine_decay
 from xmc.train.checkpoint import Checkpoints
 from xmc.train.meter import Meter
 from xmc.train.schedule import ScheduleKind, learning_rate_multiplier

@@ -10,7 +10,8 @@ from torch.optim import AdamW
 
 from xmc.model.classifier import Classifier, Dense, FixedFanIn
 from xmc.model.evidence import evidence_of
-from xmc.sparsity import gradient_growth, init_index, rewire_
+from xmc.sparsity.gradient_growth import gradient_growth
+from xmc.sparsity.topology import init_index, rewire_
 from xmc.train.optim import SlotAdamW
 from xmc.train.schedule import learning_rate_multiplier
 from xmc.types import Positives

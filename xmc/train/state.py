@@ -14,7 +14,8 @@ from xmc.model.auxiliary import ClusterHead
 from xmc.model.classifier import Update
 from xmc.model.quantised import rounded, table_names
 from xmc.model.tensor_file import fill
-from xmc.sparsity import SparseLayer, Strategy, TopologyHealth
+from xmc.sparsity.health import TopologyHealth
+from xmc.sparsity.strategy import SparseLayer, Strategy
 from xmc.train.checkpoint import Tensors
 from xmc.train.optim import InPlaceSGD, SlotState
 

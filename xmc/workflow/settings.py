@@ -12,7 +12,6 @@ from xmc.config import (
     BenchmarkData,
     FixedFanInClassifier,
     LinearIntermediate,
-    TopKastSparsity,
     TrainConfig,
     parse,
 )
@@ -36,7 +35,7 @@ def with_recipe(config: C, given: Collection[str]) -> C:
         and isinstance(config.encoder, BagEncoder)
         and isinstance(config.classifier, FixedFanInClassifier)
         and config.loss == "bce"
-        and not isinstance(config.sparsity, TopKastSparsity)
+        and not config.sparsity.learns_beyond_output
     ):
         return config.model_copy(update={"recipe": "none"})
     width = config.encoder.width if is_given("encoder.width", keys) else None

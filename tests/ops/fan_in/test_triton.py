@@ -41,7 +41,7 @@ def test_a_rehearsal_changes_nothing_of_the_work() -> None:
 
     from xmc.ops.fan_in import FanIn
     from xmc.ops.fan_in.impl import fused_gpu
-    from xmc.sparsity import init_index
+    from xmc.sparsity.topology import init_index
 
     n_labels, fan_in, width, batch = fused_gpu._REHEARSED + 70, 3, 20, 4
     features, weight = torch.randn(batch, width), torch.randn(n_labels, fan_in)

@@ -1,0 +1,75 @@
+"""Packages that bring parts of their own: those of docs/extend.md, installed as a user would."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from harness import Finished, command, small
+
+HOW_TO = (Path(__file__).parents[2] / "docs" / "extend.md").read_text()
+
+
+def files_of(section: str) -> dict[str, str]:
+    """The files that a section of the how-to shows, by their names."""
+    text = HOW_TO.partition(f"## {section}\n")[2].partition("\n## ")[0]
+    return dict(re.findall(r"`([\w.]+)`:\n\n```\w+\n(.*?)```", text, re.DOTALL))
+
+
+@pytest.fixture(scope="module")
+def strategies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the strategy of the how-to is installed."""
+    package, target = tmp_path_factory.mktemp("package"), tmp_path_factory.mktemp("installed")
+    for name, text in files_of("A strategy").items():
+        (package / name).write_text(text)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
+    subprocess.run([*pip, "--target", str(target), str(package)], check=True)
+    return target
+
+
+def run(installed: Path, cwd: Path, *arguments: str) -> Finished:
+    """A command of xmc in a process of its own, which finds what is installed there."""
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(installed), *sys.path])}
+    done = subprocess.run(command(*arguments), cwd=cwd, env=env, capture_output=True, text=True)
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def test_help_shows_the_keys_of_a_strategy_of_ones_own(strategies: Path, tmp_path: Path) -> None:
+    shown = run(strategies, tmp_path, "train", "--help", "sparsity=sensitivity").stdout
+    assert "sparsity: rigl, sensitivity, set, static, topkast" in shown
+    assert re.search(r"stop: 0.66 +# of the training steps", shown)
+
+
+def test_it_trains_and_is_measured(strategies: Path, corpus: Path, tmp_path: Path) -> None:
+    chosen = ["sparsity=sensitivity", "sparsity.interval=5", "trainer.max_steps=20", "trainer.log_every=5"]
+    done = run(strategies, tmp_path, "train", *small(corpus, "run=mine", *chosen))
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in (tmp_path / "mine" / "log.jsonl").read_text().splitlines()]
+    assert max(line.get("grown", 0) for line in lines) > 0
+    done = run(strategies, tmp_path, "evaluate", "run=mine")
+    assert done.returncode == 0, done.stderr
+    alone = run(tmp_path, tmp_path, "evaluate", "run=mine")
+    assert "sparsity.kind: got 'sensitivity'; expected one of: rigl, set, static, topkast" in alone.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("1 / 0", "cannot be imported (division by zero); mend or remove the package"),
+        ("BrokenSparsity = 3", "is 3; expected a subclass of xmc.sparsity.strategy.SparsitySection"),
+    ],
+)
+def test_a_broken_package_is_named(tmp_path: Path, code: str, told: str) -> None:
+    (tmp_path / "broken.py").write_text(code)
+    info = tmp_path / "xmc_broken-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: xmc-broken\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[xmc.sparsity]\nbroken = broken:BrokenSparsity\n")
+    failed = run(tmp_path, tmp_path, "train", "sparsity=broken")
+    assert failed.returncode == 1
+    assert "sparsity=broken of the package xmc-broken" in failed.stderr and told in failed.stderr
+    others = run(tmp_path, tmp_path, "train", "--help", "sparsity=rigl", "sparsity.initial=0.25")
+    assert "initial: 0.25" in others.stdout
