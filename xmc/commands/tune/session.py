@@ -5,16 +5,12 @@ import gc
 import logging
 import shutil
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
-from transformers.utils import logging as transformers_logging
 
 from xmc.commands.tune import TuneConfig
 from xmc.commands.tune.adjustment import best_adjustment
@@ -34,6 +30,7 @@ from xmc.commands.tune.halving import (
     winner,
 )
 from xmc.commands.tune.outcome import Recipe, differences, table
+from xmc.commands.tune.progress import Progress, trials_in_turn
 from xmc.commands.tune.rung import Rung
 from xmc.commands.tune.sizes import Sizes
 from xmc.commands.tune.space import Space, Value, space_around
@@ -76,7 +73,7 @@ class Session:
         self._began = began - (self.study.recall("spent") or 0.0)
         self._halves = Halves(self.output / "lexical", self.study, corpus, config.seed)
         self._sizes = Sizes(config)
-        self._bar = tqdm(disable=None, leave=False, bar_format="{desc} {percentage:3.0f}%|{bar}|")
+        self._progress = Progress(config.trainer.metric)
 
     @property
     def left(self) -> float:
@@ -84,8 +81,8 @@ class Session:
         return self.config.seconds - (time.monotonic() - self._began)
 
     def run(self) -> None:
-        with _trials_in_turn():
-            with self._bar, logging_redirect_tqdm():
+        with trials_in_turn():
+            with self._progress.shown():
                 self._recommended()
                 while (trial := self._next() or self._next_repeat()) is not None:
                     self._climb(trial)
@@ -238,20 +235,9 @@ class Session:
             last = is_finished(folder)
             score = float(read_json(folder / "metrics-dev.json")["metrics"][metric])
             self.study.reached(trial, score, outcome.seconds, last)
-            self._tell_rung(trial, score, last)
+            trials = self.study.trials()
+            self._progress.ended(trial, trials, score, last, self.left, self.space.recommended)
         self._tidy()
-
-    def _tell_rung(self, trial: Trial, score: float, last: bool) -> None:
-        trials, metric = self.study.trials(), self.config.trainer.metric
-        rung = "to its end" if last else f"rung {len(trial.scores) + 1} of {len(RUNGS)}"
-        again = "" if trial.repeats is None else f" (trial {trial.repeats} with seed {trial.seed})"
-        best = best_two(trials)
-        told = f"; best {100 * best[0].scores[-1]:.2f} (trial {best[0].number})" if best else ""
-        settings = "" if trial.scores else f"; {differences(trial.values, self.space.recommended)}"
-        logger.info(
-            "trial %d%s, %s: %s %.2f%s; %s left%s",
-            *(trial.number, again, rung, metric, 100 * score, told, _clock(self.left), settings),
-        )
 
     def _tidy(self) -> None:
         """Give up what waits behind better trials, and leave no more on disk than goes on or may be asked for."""
@@ -266,13 +252,9 @@ class Session:
                 shutil.rmtree(self._folder(trial.number) / "model", ignore_errors=True)
 
     def _look(self, trial: Trial, done: int, total: int) -> None:
-        """Note the time spent and, on a terminal, show how far a trial is on its rung."""
+        """Note the time spent, and show it."""
         self._note_time()
-        best = best_two(self.study.trials())
-        told = f", best {100 * best[0].scores[-1]:.2f} (trial {best[0].number})" if best else ""
-        of = f"trial {trial.number}, rung {len(trial.scores) + 1} of {len(RUNGS)}{told}, {_clock(self.left)} left"
-        self._bar.total, self._bar.n = total, done
-        self._bar.set_description_str(of)
+        self._progress.of_rung(trial, self.study.trials(), done, total, self.left)
 
     def _adjusted(self, best: Trial) -> dict[str, Value]:
         """The logit adjustment that the best model wants, if it pays: one needs no training to try it."""
@@ -307,27 +289,3 @@ class Session:
             f"train it anew: {recipe.command(self.config.run)}",
             sep="\n",
         )
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(max(0, round(seconds)), 60)
-    return f"{minutes}:{rest:02d}"
-
-
-@contextmanager
-def _trials_in_turn() -> Iterator[None]:
-    """Inside, trials say nothing but their warnings, and leave no memory behind."""
-    package, own = logging.getLogger("xmc"), logging.getLogger("xmc.commands.tune")
-    levels, bars = (package.level, own.level), transformers_logging.is_progress_bar_enabled()
-    package.setLevel(logging.WARNING)
-    own.setLevel(logging.INFO)
-    transformers_logging.disable_progress_bar()
-    gc.freeze()  # what is imported, so that what a trial leaves is soon found
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-        package.setLevel(levels[0])
-        own.setLevel(levels[1])
-        if bars:
-            transformers_logging.enable_progress_bar()
