@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xmc import XMCModel
-from xmc.data import read_examples, read_labels_tsv
+from xmc.data.documents import read_examples
+from xmc.data.labels import read_labels_tsv
 from xmc.model.label_space import selected
 
 

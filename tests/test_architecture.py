@@ -26,9 +26,12 @@ MAY_IMPORT = {
     "model": {"types", "strings", "sparse_rows", "values", "storage", "ops", "endings"},
     "sparsity": {"section", "registry", "values", "ops", "model"},
     "train": {"types", "values", "storage", "ops", "model", "sparsity"},
-    "data": {"types", "strings", "sparse_rows", "values", "spelling", "storage", "terminal", "endings"},
+    "data": {
+        *("section", "registry", "types", "strings", "sparse_rows", "values", "spelling", "storage", "terminal"),
+        "endings",
+    },
     "evaluate": {"types", "spelling"},
-    "config": {"section", "registry", "sparsity", "values", "spelling", "storage"},
+    "config": {"section", "registry", "sparsity", "data", "values", "spelling", "storage"},
     "factory": {
         *("types", "threads", "storage", "config", "ops", "model", "parametrization", "sparsity", "train", "data"),
         *("evaluate", "endings"),

@@ -16,10 +16,11 @@ from xmc.commands.coordinate_check import CoordinateCheckConfig
 from xmc.commands.estimate import EstimateConfig
 from xmc.commands.evaluate import EvaluateConfig
 from xmc.commands.predict import PredictConfig
-from xmc.config import DATA, BenchmarkData, FinetuneConfig, Section, TrainConfig, parse
+from xmc.config import FinetuneConfig, Section, TrainConfig, parse
 from xmc.config.arguments import as_override, overrides_of
 from xmc.config.compose import conf_folder
 from xmc.config.nodes import ROOT, registered, registries
+from xmc.data.formats import DATA
 from xmc.errors import XMCError
 
 
@@ -68,8 +69,7 @@ def test_every_preset_passes_the_schema(group: str, choice: str) -> None:
     name = ["encoder.name=there"] if "name: ???" in text else []
     config = parse(TrainConfig, composed(f"{group}={choice}", *root, *name))
     if group == "data":
-        assert isinstance(config.data, BenchmarkData) and config.data.benchmark is not None
-        assert config.data.benchmark.name == choice
+        assert config.data.published is not None and config.data.published.name == choice
 
 
 # train, test, labels, propensity A and B, as the papers have them
@@ -90,8 +90,8 @@ PUBLISHED = {
 @pytest.mark.parametrize("choice", PUBLISHED)
 def test_a_benchmark_is_its_reader_with_figures_of_its_own(choice: str) -> None:
     config = parse(TrainConfig, composed(f"data={choice}"))
-    assert isinstance(config.data, BenchmarkData) and config.data.benchmark is not None
-    known, metrics = config.data.benchmark, config.metrics
+    known, metrics = config.data.published, config.metrics
+    assert known is not None
     figures = (known.train, known.test, known.labels, metrics.propensity_a, metrics.propensity_b)
     assert figures == PUBLISHED[choice]
     reader = parse(TrainConfig, composed(f"data={config.data.kind}", f"data.root=data/{choice}"))
@@ -169,8 +169,11 @@ def test_values_become_overrides(value: object) -> None:
 def test_a_recommendation_is_of_its_set_and_takes_any_size(choice: str) -> None:
     for size in ("8gb", "80gb"):
         config = parse(TrainConfig, composed(f"experiment=[recommended/{choice},gpu/{size}]"))
-        assert isinstance(config.data, BenchmarkData) and config.data.benchmark is not None
-        assert config.data.benchmark.name == choice and config.trainer.device == "cuda"
+        assert (
+            config.data.published is not None
+            and config.data.published.name == choice
+            and config.trainer.device == "cuda"
+        )
 
 
 def test_defaults_are_the_demo() -> None:

@@ -5,12 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-import numpy as np
-
 from xmc.errors import XMCError
 from xmc.values import whole_number
 
-_LARGEST = float(np.finfo(np.float32).max)
+_LARGEST = (2 - 2**-23) * 2.0**127  # of float32
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ _WHOLE = re.compile("-?[0-9]{1,18}")
 LARGEST = 2**31 - 1  # what int32 counts
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 Number = Annotated[float, Field(ge=-1e30, le=1e30)]
 Positive = Annotated[float, Field(gt=0, le=1e30)]
 NonNegative = Annotated[float, Field(ge=0, le=1e30)]

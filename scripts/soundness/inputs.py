@@ -84,11 +84,10 @@ def corpus_of(ended: Ended) -> dict[str, bytes]:
 def _and_tell(main: Callable[[], None], data: list[str]) -> None:
     """Prepare, then tell the digests of what was read."""
     main()
-    from xmc import factory
     from xmc.config import TrainConfig, parse
     from xmc.config.compose import compose
 
-    corpus = factory.read_corpus(parse(TrainConfig, compose(data)).data)
+    corpus = parse(TrainConfig, compose(data)).data.load()
     for split, documents in corpus.splits.items():
         labels = documents.labels.tocsr()
         values = [list(documents.ids), list(documents.texts), labels.indptr.tolist(), labels.indices.tolist()]

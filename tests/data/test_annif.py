@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xmc.data.annif import read_annif
+from xmc.data.annif import AnnifData
 from xmc.data.corpus import Corpus
 from xmc.errors import XMCError
 
@@ -40,7 +40,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def read(tmp_path: Path, root: Path) -> Callable[..., Corpus]:
-    return lambda **options: read_annif(root, cache_dir=tmp_path / "cache", **options)
+    return lambda **options: AnnifData(root=str(root), cache_dir=str(tmp_path / "cache"), **options).read()
 
 
 def test_layout(read: Callable[..., Corpus]) -> None:
@@ -166,14 +166,16 @@ def test_a_tab_too_many(tmp_path: Path, line: str, bad_first: bool, caplog: pyte
     lines.insert(0 if bad_first else 1, line)
     folder = corpus(tmp_path / "set", *lines)
     with pytest.raises(XMCError, match=rf"train.tsv:{1 if bad_first else 2}: the subject 'of' is no URI, .* a tab too"):
-        read_annif(folder, cache_dir=tmp_path)
-    read = read_annif(folder, on_error="skip", cache_dir=tmp_path)
+        AnnifData(root=str(folder), cache_dir=str(tmp_path)).read()
+    read = AnnifData(root=str(folder), on_error="skip", cache_dir=str(tmp_path)).read()
     assert list(read.split("train").texts) == ["one", "three"]
     assert "train.tsv: skipped 1 of 3 documents" in caplog.text
 
 
 def test_subjects_that_are_no_uris_at_all(tmp_path: Path) -> None:
-    assert read_annif(corpus(tmp_path / "set", "one\ta b", "two\tb"), cache_dir=tmp_path).label_ids == ["a", "b"]
+    assert AnnifData(
+        root=str(corpus(tmp_path / "set", "one\ta b", "two\tb")), cache_dir=str(tmp_path)
+    ).read().label_ids == ["a", "b"]
 
 
 def test_a_subject_that_the_vocabulary_lacks_is_left_out_under_skip(
@@ -182,8 +184,8 @@ def test_a_subject_that_the_vocabulary_lacks_is_left_out_under_skip(
     folder = corpus(tmp_path / "set", "one\t<u:1> <u:9>", "two\t<u:8>", "three\t<u:2>")
     (folder / "vocabulary.tsv").write_text("<u:1>\tOne\n<u:2>\tTwo\n")
     with pytest.raises(XMCError, match=r"train.tsv:1: document 'train-0' has the label 'u:9', which is not in"):
-        read_annif(folder, cache_dir=tmp_path)
-    train = read_annif(folder, on_error="skip", cache_dir=tmp_path).split("train")
+        AnnifData(root=str(folder), cache_dir=str(tmp_path)).read()
+    train = AnnifData(root=str(folder), on_error="skip", cache_dir=str(tmp_path)).read().split("train")
     assert train.labels.toarray().tolist() == [[1, 0], [0, 0], [0, 1]], "the documents stay"
     assert "train.tsv:1: left out 2 labels of 2 documents that are not in" in caplog.text
     assert "the first: 'u:9' of document 'train-0'" in caplog.text
@@ -208,12 +210,12 @@ def test_a_vocabulary_of_another_name_is_told(
 ) -> None:
     folder = corpus(tmp_path / "set", "one\t<u:1>", "two\t<u:1>")
     (folder / name).write_bytes(content.encode("utf-8", "surrogatepass"))
-    read_annif(folder, cache_dir=tmp_path)
+    AnnifData(root=str(folder), cache_dir=str(tmp_path)).read()
     assert caplog.text == "" if told is None else told in caplog.text
     if told and told.startswith("data.vocabulary="):
         caplog.clear()
-        remedied = read_annif(folder, vocabulary=told.partition("=")[2], cache_dir=tmp_path)
+        remedied = AnnifData(root=str(folder), vocabulary=told.partition("=")[2], cache_dir=str(tmp_path)).read()
         assert (remedied.label_names, caplog.text) == (["One"], "")
     elif told:
         with pytest.raises(XMCError, match=f"{name} is not read as a vocabulary; write its names as"):
-            read_annif(folder, vocabulary=name, cache_dir=tmp_path)
+            AnnifData(root=str(folder), vocabulary=name, cache_dir=str(tmp_path)).read()

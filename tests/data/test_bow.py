@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from xmc.data.batches import Batches
-from xmc.data.bow import read_bow, read_rows
+from xmc.data.bow import BowData, read_rows
 from xmc.data.corpus import ArrowTexts, Corpus
 from xmc.data.tokens import tokenize
 from xmc.errors import XMCError
@@ -47,7 +47,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def read(tmp_path: Path, root: Path) -> Callable[..., Corpus]:
-    return lambda **options: read_bow(root, cache_dir=tmp_path / "cache", **options)
+    return lambda **options: BowData(root=str(root), cache_dir=str(tmp_path / "cache"), **options).read()
 
 
 def with_line(root: Path, number: int, line: bytes) -> None:

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from xmc.data import read_table
 from xmc.data import table as module
 from xmc.data.cache import cached
+from xmc.data.corpus import Corpus
+from xmc.data.table import JsonlData
 from xmc.errors import XMCError
 
 LINES = "".join(f'{{"id": "d{i}", "text": "word{i} other{i % 7}", "labels": ["l{i % 5}"]}}\n' for i in range(50))
@@ -33,6 +34,10 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
     return tmp_path / "cache"
+
+
+def read_jsonl(root: Path, cache: Path) -> Corpus:
+    return JsonlData(root=str(root), cache_dir=str(cache)).read()
 
 
 def written(working: Path) -> None:
@@ -64,10 +69,10 @@ def flips(folder: Path, count: int) -> Iterator[str]:
 def test_no_flipped_bit_of_the_documents_is_read(
     root: Path, cache: Path, caplog: pytest.LogCaptureFixture, count: int
 ) -> None:
-    expected = read_table(root, cache_dir=cache).fingerprint
+    expected = read_jsonl(root, cache).fingerprint
     with caplog.at_level(logging.WARNING):
         for number, flip in enumerate(flips(cache, count), 1):
-            assert read_table(root, cache_dir=cache).fingerprint == expected, flip
+            assert read_jsonl(root, cache).fingerprint == expected, flip
             assert caplog.text.count("is damaged and is made anew") == number, flip
 
 
@@ -95,17 +100,17 @@ def test_a_damaged_folder_is_made_anew(cache: Path, caplog: pytest.LogCaptureFix
 def test_equal_size_and_time_stamp_are_not_equal_contents(root: Path, cache: Path) -> None:
     path = root / "train.jsonl"
     before = path.stat()
-    read_table(root, cache_dir=cache)
+    read_jsonl(root, cache)
     path.write_text(LINES.replace("word7 ", "lord7 "))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert read_table(root, cache_dir=cache).split("train").texts[7] == "lord7 other0"
+    assert read_jsonl(root, cache).split("train").texts[7] == "lord7 other0"
 
 
 def test_a_touched_file_is_not_read_again(root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = read_table(root, cache_dir=cache).fingerprint
+    before = read_jsonl(root, cache).fingerprint
     os.utime(root / "train.jsonl", ns=(1, 1))
     monkeypatch.setattr(module, "records", lambda _: pytest.fail("read again"))
-    assert read_table(root, cache_dir=cache).fingerprint == before
+    assert read_jsonl(root, cache).fingerprint == before
 
 
 def test_a_file_that_changes_while_it_is_read(root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,9 +126,9 @@ def test_a_file_that_changes_while_it_is_read(root: Path, cache: Path, monkeypat
     with pytest.raises(
         XMCError, match=r"train.jsonl changed while it was read; repeat the command when nothing writes"
     ):
-        read_table(root, cache_dir=cache)
+        read_jsonl(root, cache)
     monkeypatch.undo()
-    assert read_table(root, cache_dir=cache).split("train").texts[49] == "lord49 other0"
+    assert read_jsonl(root, cache).split("train").texts[49] == "lord49 other0"
 
 
 def wanting(together: Barrier, results: Queue, root: Path, cache: Path, folders: int) -> None:
@@ -131,7 +136,7 @@ def wanting(together: Barrier, results: Queue, root: Path, cache: Path, folders:
     read = [
         cached(cache / str(number), lambda f: (f / "a").write_text(f.parent.name), text_of) for number in range(folders)
     ]
-    results.put((read, read_table(root, cache_dir=cache).fingerprint))
+    results.put((read, read_jsonl(root, cache).fingerprint))
 
 
 def test_a_lock_that_a_killed_process_left_goes(tmp_path: Path) -> None:
@@ -148,7 +153,7 @@ def test_a_lock_that_a_killed_process_left_goes(tmp_path: Path) -> None:
 )
 def test_processes_that_want_the_same_all_get_it(root: Path, tmp_path: Path, processes: int, rounds: int) -> None:
     forks = get_context("fork")
-    expected = (["cache"] * 5, read_table(root, cache_dir=tmp_path / "other").fingerprint)
+    expected = (["cache"] * 5, read_jsonl(root, tmp_path / "other").fingerprint)
     for number in range(rounds):
         cache = tmp_path / str(number) / "cache"
         results, arguments = forks.Queue(), (root, cache, 5)
@@ -180,7 +185,7 @@ def test_a_cache_that_cannot_be_written(root: Path, tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for place in ("file", "file/below", "loop", "x" * 300):
         with pytest.raises(XMCError, match=r"^the cache .*documents-\w+ cannot be .*: data.cache_dir=...$"):
-            read_table(root, cache_dir=tmp_path / place)
+            read_jsonl(root, tmp_path / place)
 
 
 def test_a_file_beyond_what_the_system_takes(root: Path, cache: Path) -> None:
@@ -188,8 +193,8 @@ def test_a_file_beyond_what_the_system_takes(root: Path, cache: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
         with pytest.raises(XMCError, match=rf"^the cache .* cannot be written or read \({os.strerror(errno.EFBIG)}"):
-            read_table(root, cache_dir=cache)
+            read_jsonl(root, cache)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list(cache.glob("*.tmp"))
-    assert len(read_table(root, cache_dir=cache).split("train")) == 50
+    assert len(read_jsonl(root, cache).split("train")) == 50

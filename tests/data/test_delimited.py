@@ -8,7 +8,7 @@ import pytest
 
 from xmc.data.delimited import delimited
 from xmc.data.documents import read_documents
-from xmc.data.table import read_table
+from xmc.data.table import JsonlData
 from xmc.errors import XMCError
 
 BOM = b"\xef\xbb\xbf"
@@ -49,7 +49,7 @@ def test_a_column_of_parquet_that_stands_twice(tmp_path: Path) -> None:
     table = pa.table([["1"], ["x"], [["a"]], [["b"]]], names=["id", "text", "labels", "labels"])
     pq.write_table(table, tmp_path / "train.parquet")
     with pytest.raises(XMCError, match=r"train.parquet: the column 'labels' stands twice"):
-        read_table(tmp_path, cache_dir=tmp_path)
+        JsonlData(root=str(tmp_path), cache_dir=str(tmp_path)).read()
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import pytest
 from datasets import Dataset
 from scipy.sparse import csr_matrix
 
-from xmc.data import Corpus, Split, mixed
-from xmc.data.corpus import ArrowTexts
+from xmc.data.corpus import ArrowTexts, Corpus, Split
+from xmc.data.mix import mixed
 from xmc.errors import XMCError
 
 

@@ -18,13 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from xmc.data.annif import read_annif
+from xmc.data.annif import AnnifData
 from xmc.data.corpus import Corpus
 from xmc.data.files import file, folder, text_lines
-from xmc.data.lightxml import read_lightxml
-from xmc.data.pecos import read_pecos
-from xmc.data.repository import read_repository
-from xmc.data.table import read_table
+from xmc.data.lightxml import LightXMLData
+from xmc.data.pecos import PecosData
+from xmc.data.repository import RepositoryData
+from xmc.data.table import JsonlData
 from xmc.errors import XMCError
 
 # Names that look like what other layouts separate by; the last label has no document.
@@ -51,7 +51,7 @@ def names(root: Path) -> None:
 def jsonl(root: Path) -> Corpus:
     names(root)
     (root / "train.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records()))
-    return read_table(root, cache_dir=root)
+    return JsonlData(root=str(root), cache_dir=str(root)).read()
 
 
 def delimited(root: Path, format: str) -> Corpus:
@@ -61,20 +61,20 @@ def delimited(root: Path, format: str) -> Corpus:
         [("id", "text", "labels"), *((r["id"], r["text"], ";".join(r["labels"])) for r in records())]
     )
     (root / f"train.{format}").write_text(out.getvalue(), newline="")
-    return read_table(root, label_separator=";", cache_dir=root)
+    return JsonlData(root=str(root), label_separator=";", cache_dir=str(root)).read()
 
 
 def parquet(root: Path) -> Corpus:
     names(root)
     pq.write_table(pa.Table.from_pylist(records()), root / "train.parquet")
-    return read_table(root, cache_dir=root)
+    return JsonlData(root=str(root), cache_dir=str(root)).read()
 
 
 def lightxml(root: Path) -> Corpus:
     names(root)
     (root / "train_texts.txt").write_text("".join(record["text"] + "\n" for record in records()))
     (root / "train_labels.txt").write_text("".join(" ".join(record["labels"]) + "\n" for record in records()))
-    return read_lightxml(root, cache_dir=root)
+    return LightXMLData(root=str(root), cache_dir=str(root)).read()
 
 
 def repository(root: Path) -> Corpus:
@@ -85,7 +85,7 @@ def repository(root: Path) -> Corpus:
             out.write(json.dumps(document) + "\n")
     labels = (json.dumps({"uid": f"l{i}", "title": name}) + "\n" for i, name in enumerate(NAMES))
     (root / "lbl.json").write_text("".join(labels))
-    return read_repository(root, cache_dir=root)
+    return RepositoryData(root=str(root), cache_dir=str(root)).read()
 
 
 def pecos(root: Path) -> Corpus:
@@ -95,14 +95,14 @@ def pecos(root: Path) -> Corpus:
     offsets = np.cumsum([0, *(len(labels) for _, labels in DOCUMENTS)])
     arrays = {"data": np.ones(len(indices)), "indices": indices, "indptr": offsets, "format": b"csr"}
     np.savez(root / "Y.trn.npz", shape=(len(DOCUMENTS), len(NAMES)), **arrays)
-    return read_pecos(root, cache_dir=root)
+    return PecosData(root=str(root), cache_dir=str(root)).read()
 
 
 def annif(root: Path) -> Corpus:
     rows = (f"{record['text']}\t{' '.join(f'<{label}>' for label in record['labels'])}\n" for record in records())
     (root / "train.tsv").write_text("".join(rows))
     (root / "vocabulary.tsv").write_text("".join(f"<l{i}>\t{name}\n" for i, name in enumerate(NAMES)))
-    return read_annif(root, cache_dir=root)
+    return AnnifData(root=str(root), cache_dir=str(root)).read()
 
 
 LAYOUTS: dict[str, Callable[[Path], Corpus]] = {
@@ -136,7 +136,7 @@ TABLES = {
 
 def read_lines(root: Path, format: str, content: bytes, suffix: str = "", **options: Any) -> Corpus:
     (root / f"train.{format}{suffix}").write_bytes(content)
-    return read_table(root, cache_dir=root / "cache", **options)
+    return JsonlData(root=str(root), cache_dir=str(root / "cache"), **options).read()
 
 
 @pytest.mark.parametrize("format", TABLES)
@@ -160,7 +160,7 @@ def test_not_utf8(tmp_path: Path, format: str, encoding: str) -> None:
     command = str(told.value).split("`")[1]
     (root / f"dev.{format}").write_bytes(subprocess.run(command, shell=True, capture_output=True, check=True).stdout)
     (root / f"dev.{format}").replace(root / f"train.{format}")
-    assert read_table(root, cache_dir=root / "cache").split("train").texts[0][0] == "ä"
+    assert JsonlData(root=str(root), cache_dir=str(root / "cache")).read().split("train").texts[0][0] == "ä"
 
 
 @pytest.mark.parametrize("format", TABLES)
@@ -183,12 +183,12 @@ def test_other_files_without_documents(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"")
     np.savez(tmp_path / "Y.trn.npz", data=[], indices=np.array([], int), indptr=[0], format=b"csr", shape=(0, 3))
     with pytest.raises(XMCError, match=r"train_texts.txt: no documents; fill the file"):
-        read_lightxml(tmp_path, cache_dir=tmp_path)
+        LightXMLData(root=str(tmp_path), cache_dir=str(tmp_path)).read()
     with pytest.raises(XMCError, match=r"X.trn.txt: no documents; fill the file"):
-        read_pecos(tmp_path, cache_dir=tmp_path)
+        PecosData(root=str(tmp_path), cache_dir=str(tmp_path)).read()
     pq.write_table(pa.table({"id": pa.array([], pa.string())}), tmp_path / "train.parquet")
     with pytest.raises(XMCError, match=r"train.parquet: no documents; fill the file"):
-        read_table(tmp_path, cache_dir=tmp_path)
+        JsonlData(root=str(tmp_path), cache_dir=str(tmp_path)).read()
 
 
 BAD = {
@@ -224,7 +224,7 @@ def test_skipped_documents_are_told_and_shift_nothing(
     assert list(zip(train.ids, train.texts, strict=True)) == [(f"train-{i}", f"text {i}") for i in (0, 2, 3)]
     assert corpus.label_ids == ["l0", "l2", "l3"]
     with pytest.raises(XMCError, match=rf"train.{format}:{len(lines) - 2}: {told}"):
-        read_table(tmp_path, id_field=None, cache_dir=tmp_path / "cache")
+        JsonlData(root=str(tmp_path), id_field=None, cache_dir=str(tmp_path / "cache")).read()
 
 
 def test_damaged_parquet_is_told_in_one_line(tmp_path: Path) -> None:
@@ -233,7 +233,13 @@ def test_damaged_parquet_is_told_in_one_line(tmp_path: Path) -> None:
     content[4:40] = b"\xff" * 36  # the header of the first page
     (tmp_path / "train.parquet").write_bytes(content)
     with pytest.raises(XMCError, match=r"train.parquet: cannot be read beyond row 0 \(.*\); is it complete") as refused:
-        read_table(tmp_path, ["text"], "labels", "id", cache_dir=tmp_path / "cache")
+        JsonlData(
+            root=str(tmp_path),
+            text_fields=["text"],
+            label_field="labels",
+            id_field="id",
+            cache_dir=str(tmp_path / "cache"),
+        ).read()
     assert "\n" not in str(refused.value)
 
 
@@ -241,7 +247,11 @@ def test_skipped_rows_of_parquet(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     rows = [{"text": text, "labels": [text]} for text in ("a", "", "c")]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "train.parquet")
     with caplog.at_level(logging.WARNING):
-        train = read_table(tmp_path, id_field=None, on_error="skip", cache_dir=tmp_path / "cache").split("train")
+        train = (
+            JsonlData(root=str(tmp_path), id_field=None, on_error="skip", cache_dir=str(tmp_path / "cache"))
+            .read()
+            .split("train")
+        )
     assert "train.parquet: skipped 1 of 3 documents; the first: " in caplog.text
     assert (train.ids, list(train.texts)) == (["train-0", "train-2"], ["a", "c"])
 
@@ -318,7 +328,7 @@ def test_links_that_lead_nowhere(tmp_path: Path) -> None:
 def test_what_must_not_be_read(tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").touch(0o200)
     with pytest.raises(XMCError, match=r"train.jsonl cannot be opened \(Permission denied\)$"):
-        read_table(tmp_path, cache_dir=tmp_path / "cache")
+        JsonlData(root=str(tmp_path), cache_dir=str(tmp_path / "cache")).read()
     tmp_path.chmod(0o300)
     with pytest.raises(XMCError, match=r"cannot be read \(Permission denied\)"):
-        read_table(tmp_path, cache_dir=tmp_path / "cache")
+        JsonlData(root=str(tmp_path), cache_dir=str(tmp_path / "cache")).read()

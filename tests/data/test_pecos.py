@@ -10,7 +10,7 @@ import pytest
 from scipy.sparse import csr_matrix, save_npz
 
 from xmc.data.corpus import Corpus
-from xmc.data.pecos import read_pecos
+from xmc.data.pecos import PecosData
 from xmc.errors import XMCError
 
 LABELS = 6
@@ -40,7 +40,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def read(tmp_path: Path, root: Path) -> Callable[..., Corpus]:
-    return lambda **options: read_pecos(root, cache_dir=tmp_path / "cache", **options)
+    return lambda **options: PecosData(root=str(root), cache_dir=str(tmp_path / "cache"), **options).read()
 
 
 def moved(row: int, offset: int) -> np.ndarray:

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from web import Site, serving, tar_gz, zipped
 
-from xmc.data.prepare import PECOS, REPOSITORY, prepare
+from xmc.data.pecos import PecosData
+from xmc.data.prepare import prepare
+from xmc.data.repository import RepositoryData
 from xmc.errors import XMCError
 
 PECOS_FILES = {name: f"of {name}".encode() for name in ("X.trn.txt", "Y.trn.npz", "X.tst.txt", "Y.tst.npz")}
@@ -34,7 +36,7 @@ def prepared(site: Site, root: Path) -> Callable[..., dict[str, bytes]]:
     """Prepare the set; the files that are there afterwards."""
 
     def run(sha256: str | None = None, name: str = "base/set.tar.gz") -> dict[str, bytes]:
-        prepare(root, PECOS, url=site.url(name), sha256=sha256, home="http://home")
+        prepare(root, PecosData.layout, url=site.url(name), sha256=sha256, home="http://home")
         return there(root)
 
     return run
@@ -131,7 +133,7 @@ def test_a_root_that_is_a_file(prepared: Callable[..., dict[str, bytes]], root: 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 def test_a_set_without_an_address(root: Path, suffix: str) -> None:
     def run() -> None:
-        prepare(root, REPOSITORY, url=None, sha256=None, home="http://home")
+        prepare(root, RepositoryData.layout, url=None, sha256=None, home="http://home")
 
     with pytest.raises(XMCError, match=r"lacks trn.json, tst.json, lbl.json; it has: nothing.*from http://home"):
         run()
@@ -159,7 +161,7 @@ def test_what_a_killed_process_left_is_swept(prepared: Callable[..., dict[str, b
 
 def test_offline_it_says_what_to_do_by_hand(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def prepared() -> None:
-        prepare(root, PECOS, url="http://set.invalid/base/set.tar.gz", sha256=None, home="http://home")
+        prepare(root, PecosData.layout, url="http://set.invalid/base/set.tar.gz", sha256=None, home="http://home")
 
     with pytest.raises(XMCError, match=rf"cannot be reached \(.*\). Put set.tar.gz into {root} by hand") as error:
         prepared()

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from xmc.data.corpus import Corpus
-from xmc.data.pydoc import read_pydoc
+from xmc.data.pydoc import PydocData
 from xmc.errors import XMCError
 
 
 @pytest.fixture(scope="module")
 def corpus() -> Corpus:
-    return read_pydoc()
+    return PydocData().read()
 
 
 @pytest.fixture
@@ -88,16 +88,13 @@ def test_excluded_modules_and_private_names_are_absent(corpus: Corpus) -> None:
             }
 
 
-def test_deterministic_and_the_seed_decides_the_split(corpus: Corpus) -> None:
-    assert read_pydoc().fingerprint == corpus.fingerprint
-    other = read_pydoc(seed=1)
-    assert other.label_ids == corpus.label_ids
-    assert set(other.split("test").ids) != set(corpus.split("test").ids)
+def test_deterministic(corpus: Corpus) -> None:
+    assert PydocData().read().fingerprint == corpus.fingerprint
 
 
 def test_packages_widen_and_nothing_else_changes(noisy: str, corpus: Corpus, capfd: pytest.CaptureFixture[str]) -> None:
     before = (list(sys.path), list(warnings.filters), set(sys.modules))
-    wider = read_pydoc([noisy])
+    wider = PydocData(packages=(noisy,)).read()
     assert (list(sys.path), list(warnings.filters)) == before[:2]
     assert not {noisy, "antigravity", "smtpd"} & (set(sys.modules) - before[2])
     assert capfd.readouterr() == ("", "")
@@ -109,7 +106,7 @@ def test_packages_widen_and_nothing_else_changes(noisy: str, corpus: Corpus, cap
 
 def test_unknown_package() -> None:
     with pytest.raises(XMCError, match=r"no package 'nunpy' is installed \(did you mean 'numpy'"):
-        read_pydoc(["nunpy"])
+        PydocData(packages=("nunpy",)).read()
 
 
 def test_package_without_docstrings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,4 +114,4 @@ def test_package_without_docstrings(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(XMCError, match="'brokenpackage' cannot be imported or has no public docstring; leave it out"):
-        read_pydoc(["brokenpackage"])
+        PydocData(packages=("brokenpackage",)).read()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from xmc.data.corpus import ArrowTexts, Corpus, cut_dev
-from xmc.data.repository import read_repository
+from xmc.data.repository import RepositoryData
 from xmc.errors import XMCError
 
 LABELS = 7
@@ -49,7 +49,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def read(tmp_path: Path, root: Path) -> Callable[..., Corpus]:
-    return lambda **options: read_repository(root, cache_dir=tmp_path / "cache", **options)
+    return lambda **options: RepositoryData(root=str(root), cache_dir=str(tmp_path / "cache"), **options).read()
 
 
 def with_line(root: Path, number: int, line: bytes) -> None:

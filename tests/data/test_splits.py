@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from xmc.data.annif import read_annif
-from xmc.data.bow import read_bow
+from xmc.data.annif import AnnifData
+from xmc.data.bow import BowData
 from xmc.data.splits import split_files
-from xmc.data.table import read_table
+from xmc.data.table import JsonlData
 from xmc.errors import XMCError
 
 
@@ -70,12 +70,12 @@ def write(root: Path, name: str, *documents: str) -> None:
 
 def test_shards_are_one_split(tmp_path: Path) -> None:
     write(tmp_path, "train.jsonl", *"abcd")
-    whole = read_table(tmp_path, cache_dir=tmp_path / "cache")
+    whole = JsonlData(root=str(tmp_path), cache_dir=str(tmp_path / "cache")).read()
     (tmp_path / "train.jsonl").unlink()
     write(tmp_path, "train-0-of-2.jsonl", *"ab")
     write(tmp_path, "train-1-of-2.jsonl", *"cd")
-    assert read_table(tmp_path, cache_dir=tmp_path / "cache").fingerprint == whole.fingerprint
-    train = read_table(tmp_path, id_field=None, cache_dir=tmp_path / "cache").split("train")
+    assert JsonlData(root=str(tmp_path), cache_dir=str(tmp_path / "cache")).read().fingerprint == whole.fingerprint
+    train = JsonlData(root=str(tmp_path), id_field=None, cache_dir=str(tmp_path / "cache")).read().split("train")
     assert train.ids == ["train-0", "train-1", "train-1-0", "train-1-1"]
     assert list(train.select([0, 3]).texts) == ["text a", "text d"]
 
@@ -84,10 +84,10 @@ def test_what_is_wrong_with_a_shard_names_its_file(tmp_path: Path, caplog: pytes
     write(tmp_path, "train-0-of-2.jsonl", *"ab")
     write(tmp_path, "train-1-of-2.jsonl", *"cb")
     with pytest.raises(XMCError, match=r"train-1-of-2.jsonl:2: document id 'b' stands at .*train-0-of-2.jsonl:2"):
-        read_table(tmp_path, cache_dir=tmp_path / "cache")
+        JsonlData(root=str(tmp_path), cache_dir=str(tmp_path / "cache")).read()
     with open(tmp_path / "train-1-of-2.jsonl", "w") as out:
         out.write('{\n{"id": "d", "text": "x", "labels": ["l"]}\n')
-    train = read_table(tmp_path, on_error="skip", cache_dir=tmp_path / "cache").split("train")
+    train = JsonlData(root=str(tmp_path), on_error="skip", cache_dir=str(tmp_path / "cache")).read().split("train")
     assert train.ids == ["a", "b", "d"]
     assert "train-1-of-2.jsonl: skipped 1 of 2 documents" in caplog.text
 
@@ -95,9 +95,9 @@ def test_what_is_wrong_with_a_shard_names_its_file(tmp_path: Path, caplog: pytes
 def test_shards_of_other_layouts(tmp_path: Path) -> None:
     for number in range(2):
         (tmp_path / f"train-{number}-of-2.tsv").write_text(f"text {number}\t<u:{number}>\n")
-    corpus = read_annif(tmp_path, cache_dir=tmp_path / "cache")
+    corpus = AnnifData(root=str(tmp_path), cache_dir=str(tmp_path / "cache")).read()
     assert (corpus.split("train").ids, corpus.label_ids) == (["train-0", "train-1-0"], ["u:0", "u:1"])
     for number in range(2):
         (tmp_path / f"train-{number}-of-2.txt").write_text("1 1 1\n0 0:1\n")
     with pytest.raises(XMCError, match=r"a split of data=bow is a single file, below one header; join them"):
-        read_bow(tmp_path, cache_dir=tmp_path / "cache")
+        BowData(root=str(tmp_path), cache_dir=str(tmp_path / "cache")).read()

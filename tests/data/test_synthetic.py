@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xmc.data.corpus import Corpus
-from xmc.data.synthetic import _documents, label_words, read_synthetic, spelling
+from xmc.data.planted import documents, label_words, spelling
+from xmc.data.synthetic import SyntheticData
 from xmc.errors import XMCError
 
 SHAPE: dict[str, Any] = {
@@ -23,7 +24,7 @@ SHAPE: dict[str, Any] = {
 
 
 def read(cache: Path, num_documents: int = 2000, **shape: int) -> Corpus:
-    return read_synthetic(num_documents=num_documents, cache_dir=cache, **SHAPE | shape)
+    return SyntheticData(num_documents=num_documents, cache_dir=str(cache), **SHAPE | shape).read()
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +82,7 @@ def test_frequencies_follow_zipf_mandelbrot(corpus: Corpus) -> None:
 def test_documents_stream() -> None:
     def peak(count: int) -> int:
         tracemalloc.start()
-        deque(_documents((), "train", count, **SHAPE), maxlen=0)
+        deque(documents("train", count, **SHAPE), maxlen=0)
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return most

@@ -11,7 +11,7 @@ from test_config import composed
 
 from xmc import factory
 from xmc.config import TrainConfig, parse
-from xmc.data import Corpus, Split
+from xmc.data.corpus import Corpus, Split
 
 
 def planned(tmp_path: Path, *overrides: str) -> tuple[list[int], str | None]:

@@ -8,7 +8,7 @@ from scipy.sparse import csr_matrix
 from test_lexical_half import LABELS, learned
 from test_model import TEXTS, make_model
 
-from xmc.data import Batches
+from xmc.data.batches import Batches
 from xmc.factory import lexical
 from xmc.factory.lexical import stack_
 from xmc.model import XMCModel

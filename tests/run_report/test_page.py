@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from xmc.data import Corpus, Split
+from xmc.data.corpus import Corpus, Split
 from xmc.run_report import Measured, Missing, RunFacts, history, measure_split, render
 from xmc.types import TopK
 

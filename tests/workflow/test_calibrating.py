@@ -4,7 +4,7 @@ import torch
 from scipy.sparse import csr_matrix
 from scipy.special import expit
 
-from xmc.data import Split
+from xmc.data.corpus import Split
 from xmc.errors import XMCError
 from xmc.types import TopK
 from xmc.workflow.calibrating import Fitted, Lists, calibrate

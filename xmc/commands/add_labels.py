@@ -6,7 +6,8 @@ from pathlib import Path
 from pydantic import Field
 
 from xmc.commands.command import Command, Given
-from xmc.config import OnError, RunData, Section, load_config_if_run
+from xmc.config import RunData, Section, load_config_if_run
+from xmc.data.formats import Fields, OnError
 from xmc.endings import undisturbed
 from xmc.errors import XMCError
 from xmc.storage import locked
@@ -53,7 +54,8 @@ def run(config: AddLabelsConfig, _: Given) -> None:
     """Save a model with the new labels beside its own, whose rows keep their bits."""
     with undisturbed():
         from xmc import factory
-        from xmc.data import read_examples, read_labels_tsv
+        from xmc.data.documents import read_examples
+        from xmc.data.labels import read_labels_tsv
         from xmc.train.new_rows import Recipe
         from xmc.workflow.new_labels import with_new_labels
         from xmc.workflow.run_folder import save_model
@@ -69,7 +71,7 @@ def run(config: AddLabelsConfig, _: Given) -> None:
             raise XMCError(
                 f"{config.run} reads sparse features, and examples are texts; use `xmc finetune` to add its labels"
             )
-        fields = factory.fields_of(trained).but(
+        fields = (trained.data.fields if trained else Fields()).but(
             text=config.text_fields,
             text_separator=config.text_separator,
             label=config.label_field,

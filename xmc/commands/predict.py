@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BeforeValidator
 
 from xmc.commands.command import Command, Given
-from xmc.config import OnError, Section, TrainConfig, load_config_if_run
+from xmc.config import Section, TrainConfig, load_config_if_run
+from xmc.data.formats import Fields, OnError
 from xmc.endings import undisturbed
 from xmc.errors import XMCError
 from xmc.values import Count, Text, Texts, Threads
@@ -69,8 +70,9 @@ def run(config: PredictConfig, _: Given) -> None:
     check_output(config.output, config.format, config.input, config.filter)
     with undisturbed():
         from xmc import factory
-        from xmc.data import Arriving, StreamFilter, standard_input
+        from xmc.data.arriving import Arriving, standard_input
         from xmc.data.files import file
+        from xmc.data.filters import StreamFilter
         from xmc.workflow.predicting import predict_documents, write_predictions
         from xmc.workflow.run_folder import load_model_or_blend
 
@@ -133,15 +135,15 @@ def _documents(
     config: PredictConfig, source: str | Iterable[bytes], trained: TrainConfig | None, model: "XMCModel | Blend"
 ) -> Iterator[tuple[str, str] | XMCError]:
     """Id and text of each document, or its sparse features where the model was trained on these; or its error."""
-    from xmc import factory
-    from xmc.data import read_documents, read_rows
+    from xmc.data.bow import read_rows
+    from xmc.data.documents import read_documents
 
     if not model.encoder.reads_text:
         if config.text_fields:
             raise XMCError(f"text_fields: {config.run} was trained on sparse features, which have none; leave it out")
         return read_rows(source, len(model.encoder.tokenizer), config.on_error)
     given = {"text": config.text_fields, "text_separator": config.text_separator, "id": config.id_field}
-    fields = factory.fields_of(trained).but(**given)
+    fields = (trained.data.fields if trained else Fields()).but(**given)
     return read_documents(source, fields.text, fields.id or None, fields.text_separator, config.on_error)
 
 

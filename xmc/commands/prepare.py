@@ -1,21 +1,17 @@
 """`xmc prepare`: the data of a run, read before it."""
 
 from xmc.commands.command import Command, Given
-from xmc.config import BenchmarkData, TrainConfig
-from xmc.endings import undisturbed
+from xmc.config import TrainConfig
 
 
 def run(config: TrainConfig, _: Given) -> None:
     """Download and unpack a benchmark set where its files lack, read it into the cache and print what it counts."""
-    with undisturbed():
-        from xmc import factory
-
-    factory.prepare_data(config.data)
-    corpus = factory.read_corpus(config.data)
+    config.data.prepare()
+    corpus = config.data.load()
     for name, split in corpus.splits.items():
         print(f"{name:<8}{len(split):>12,} documents {split.labels.nnz / len(split):>8.2f} labels each")
     print(f"{'labels':<8}{len(corpus.label_ids):>12,}")
-    if isinstance(config.data, BenchmarkData) and (benchmark := config.data.benchmark) is not None:
+    if (benchmark := config.data.published) is not None:
         print(f"{benchmark.name} as published; licence: {benchmark.licence}")
 
 

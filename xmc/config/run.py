@@ -7,7 +7,6 @@ from pydantic import Field, model_validator
 from xmc.config.parts import (
     AUXILIARY,
     CLASSIFIER,
-    DATA,
     ENCODER,
     INTERMEDIATE,
     LEXICAL,
@@ -16,7 +15,6 @@ from xmc.config.parts import (
     TRACKING,
     BagEncoder,
     ClustersAuxiliary,
-    DataSection,
     DenseClassifier,
     FixedFanInClassifier,
     IdentityIntermediate,
@@ -35,6 +33,7 @@ from xmc.config.parts import (
     TreeLexical,
     WandbTracking,
 )
+from xmc.data.formats import DATA, DataSection
 from xmc.section import Before, Section
 from xmc.sparsity import SPARSITY
 from xmc.sparsity.strategy import SparsitySection
@@ -73,13 +72,13 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _encoder_reads_the_data(self) -> "TrainConfig":
-        numbers, reads_numbers = self.data.kind == "bow", self.encoder.kind == "sparse_features"
-        if numbers and not reads_numbers:
+        reads_numbers = self.encoder.kind == "sparse_features"
+        if not (self.data.holds_text or reads_numbers):
             raise ValueError(
-                f"data=bow holds sparse features, and encoder={self.encoder.kind} reads text; "
+                f"data={self.data.kind} holds sparse features, and encoder={self.encoder.kind} reads text; "
                 "add encoder=sparse_features"
             )
-        if reads_numbers and not numbers:
+        if reads_numbers and self.data.holds_text:
             raise ValueError(
                 f"encoder=sparse_features reads the numbers of data=bow, and data={self.data.kind} holds text; take "
                 "encoder=bag or transformer"
@@ -116,8 +115,10 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _label_texts_are_texts(self) -> "TrainConfig":
-        if self.trainer.label_texts and self.data.kind == "bow":
-            raise ValueError("trainer.label_texts: data=bow holds sparse features, and a name is text; leave it out")
+        if self.trainer.label_texts and not self.data.holds_text:
+            raise ValueError(
+                f"trainer.label_texts: data={self.data.kind} holds sparse features, and a name is text; leave it out"
+            )
         return self
 
     @model_validator(mode="after")

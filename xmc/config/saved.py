@@ -8,18 +8,14 @@ from typing import Any
 import yaml
 
 from xmc.config.parse import parse, run_config_path
-from xmc.config.parts import BenchmarkData, DataSection, FolderData
 from xmc.config.run import FinetuneConfig, TrainConfig
+from xmc.data.formats import SAME_DOCUMENTS, DataSection
 from xmc.errors import XMCError
-from xmc.section import Section
+from xmc.section import Section, named
 from xmc.storage import unreadable
 
 logger = logging.getLogger(__name__)
 
-_WHERE = (
-    *("root", "files", "vocabulary", "benchmark", "on_error", "cache_dir", "processes"),
-    *("text_fields", "text_separator", "label_field", "label_separator"),
-)
 _OF_THE_COMMAND = ("run", "resume", "recipe", "experiment", "from", "trainer.threads")
 _LARGEST = 1 << 20  # bytes; a configuration has some 3,000
 
@@ -41,8 +37,9 @@ def load_run_config(run: str | Path, data: Mapping[str, Any] | None = None) -> T
     if not data:
         return config
     now = parse_run(_merged(values, {"data": data}))
+    decisive = [key for key in data if not _may_change(config, f"data.{key}")]
     _check_agreement(
-        run, config.model_dump(by_alias=True), now.model_dump(by_alias=True), [f"data.{key}" for key in data]
+        *(run, config.model_dump(by_alias=True), now.model_dump(by_alias=True)), [f"data.{key}" for key in decisive]
     )
     return now
 
@@ -103,17 +100,18 @@ def resumed_values(now: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any
             for name in reversed(key.split(".")):
                 given = {name: given}
             values = _merged(values, given)
-    parse_run(values)
-    _check_agreement(now["run"], saved, now, [key for key in keys if key not in _OF_THE_COMMAND])
+    config = parse_run(values)
+    decisive = [key for key in keys if key not in _OF_THE_COMMAND and not _may_change(config, key)]
+    _check_agreement(now["run"], saved, now, decisive)
     return values | {"run": now["run"], "resume": True}
 
 
 def _check_agreement(run: str | Path, saved: Mapping[str, Any], now: Mapping[str, Any], keys: Sequence[str]) -> None:
-    """Raise XMCError where one of these keys, and none that says where the data lies, has another value now."""
+    """Raise XMCError where one of these keys has another value now."""
     wrong = []
     for key in keys:
         then, given = _choice(_value_at(saved, key)), _choice(_value_at(now, key))
-        if not _may_change(key) and given != then:
+        if given != then:
             wrong.append(f"{key}: the run has {then!r}, now given {given!r}")
     if wrong:
         raise XMCError(
@@ -122,10 +120,11 @@ def _check_agreement(run: str | Path, saved: Mapping[str, Any], now: Mapping[str
         )
 
 
-def _may_change(key: str) -> bool:
+def _may_change(config: TrainConfig, key: str) -> bool:
     """Whether a key of the data says where it lies, or how its files name things: the documents stay the same."""
     section, _, rest = key.partition(".")
-    return section == "data" and rest.partition(".")[0] in _WHERE
+    field = named(type(config.data)).get(rest.partition(".")[0]) if section == "data" else None
+    return field is not None and SAME_DOCUMENTS in field.metadata
 
 
 def with_old_data(config: FinetuneConfig) -> FinetuneConfig:
@@ -148,10 +147,10 @@ def with_old_data(config: FinetuneConfig) -> FinetuneConfig:
         if isinstance(trained, FinetuneConfig) and trained.replay is not None:
             old += trained.old_data
     elif config.replay is not None:
-        if not isinstance(config.data, FolderData) or not folder.is_dir():
+        elsewhere = config.data.elsewhere(config.replay)
+        if elsewhere is None or not folder.is_dir():
             raise XMCError(f"replay={folder} is neither a run nor a folder of data; give the run that learned from it")
-        elsewhere = {"root": config.replay} | ({"benchmark": None} if isinstance(config.data, BenchmarkData) else {})
-        old = (config.data.model_copy(update=elsewhere),)
+        old = (elsewhere,)
     return config.model_copy(update={"old_data": old})
 
 

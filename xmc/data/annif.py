@@ -2,19 +2,20 @@
 
 import logging
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from xmc.data import files as inputs
-from xmc.data.assemble import assemble
-from xmc.data.corpus import Corpus
+from xmc.data.formats import SAME_DOCUMENTS, Document, Files, FilesBySplit, FolderData
 from xmc.data.labels import bare_uri, read_vocabulary
 from xmc.data.records import Record, format_of, records, usable
-from xmc.data.shards import stored_in_order
 from xmc.data.splits import split_files
-from xmc.data.store import Document, OnError
 from xmc.errors import XMCError
+
+if TYPE_CHECKING:
+    from xmc.data.corpus import Corpus
 
 log = logging.getLogger(__name__)
 
@@ -26,39 +27,43 @@ _OTHER_VOCABULARIES = ("ttl", "rdf", "nt", "n3", "jsonld", "skos")
 _WRITE_IT = "write its names as `<uri><TAB>label` lines in"
 
 
-def read_annif(
-    root: str | Path,
-    *,
-    files: Mapping[str, str | Path] | None = None,
-    vocabulary: str | Path | None = None,
-    on_error: OnError = "error",
-    cache_dir: str | Path | None = None,
-) -> Corpus:
-    """The corpus of `{train,dev,test}.{tsv,csv}[.gz]` in the folder `root`; dev and test may lack.
+class AnnifData(FolderData):
+    """Annif's short-text corpora: {train,dev,test}.tsv, `text<TAB><uri> <uri>` a line, or .csv, plain or compressed.
 
-    TSV: `text<TAB><uri> <uri>` a line, no header. CSV: the columns `text` and `subject_uris` among others. files: split
-    to file or pattern, below `root`, where the names are others; see `split_files`. vocabulary: `<uri><TAB>label` a
-    line (`vocabulary.tsv` in `root` where there is one); without it the vocabulary is what the data holds, and a file
-    of the folder that looks like one is told. Documents are named `train-0`, ... by their line (TSV) or row (CSV).
-
-    on_error: "skip" leaves out a document that cannot be used, and a subject that the vocabulary lacks, and logs how
-    many there are. What makes the rest of a CSV file unreadable is an error always.
-
-    Raises XMCError, naming file and line, for whatever cannot be read or does not fit together.
+    A .csv has the columns text and subject_uris.
     """
-    folder = inputs.folder(root)
-    cache = None if cache_dir is None else Path(cache_dir)
-    found = split_files(folder, files or {}, FORMATS)
-    splits = {
-        split: stored_in_order(_documents, paths, split, cache, on_error=on_error) for split, paths in found.items()
-    }
-    vocabulary_file = folder / (vocabulary or "vocabulary.tsv")
-    if vocabulary_file.is_file() and format_of(vocabulary_file, ("csv", *_OTHER_VOCABULARIES)):
-        raise XMCError(f"{vocabulary_file} is not read as a vocabulary; {_WRITE_IT} {folder / 'vocabulary.tsv'}")
-    names = read_vocabulary(vocabulary_file) if vocabulary or vocabulary_file.is_file() else None
-    if names is None:
-        _advise_on_vocabulary(folder, {path for paths in found.values() for path in paths})
-    return assemble(folder.resolve().name, splits, names, str(vocabulary_file), on_error)
+
+    kind: Literal["annif"] = "annif"
+    files: FilesBySplit = Files()
+    vocabulary: Annotated[str | None, SAME_DOCUMENTS] = None
+    """`<uri><TAB>label` a line; null: vocabulary.tsv under root if there is one, else the data's own"""
+
+    def read(self) -> "Corpus":
+        """The corpus of `{train,dev,test}.{tsv,csv}[.gz]` in the folder; dev and test may lack.
+
+        TSV: `text<TAB><uri> <uri>` a line, no header. CSV: the columns `text` and `subject_uris` among others. Without
+        a vocabulary it is what the data holds, and a file of the folder that looks like one is told. Documents are
+        named `train-0`, ... by their line (TSV) or row (CSV). What makes the rest of a CSV file unreadable is an error
+        always.
+
+        Raises XMCError, naming file and line, for whatever cannot be read or does not fit together.
+        """
+        from xmc.data.assemble import assemble
+        from xmc.data.shards import stored_in_order
+
+        folder = self.folder
+        found = split_files(folder, self.files.given(), FORMATS)
+        splits = {
+            split: stored_in_order(_documents, paths, split, self.cache, on_error=self.on_error)
+            for split, paths in found.items()
+        }
+        vocabulary = folder / (self.vocabulary or "vocabulary.tsv")
+        if vocabulary.is_file() and format_of(vocabulary, ("csv", *_OTHER_VOCABULARIES)):
+            raise XMCError(f"{vocabulary} is not read as a vocabulary; {_WRITE_IT} {folder / 'vocabulary.tsv'}")
+        names = read_vocabulary(vocabulary) if self.vocabulary or vocabulary.is_file() else None
+        if names is None:
+            _advise_on_vocabulary(folder, {path for paths in found.values() for path in paths})
+        return assemble(folder.resolve().name, splits, names, str(vocabulary), self.on_error)
 
 
 def _documents(files: tuple[Path], split: str) -> Iterator[Document | XMCError]:

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -13,14 +12,11 @@ from scipy.sparse import csr_matrix
 
 from xmc.data.corpus import Corpus, Split
 from xmc.data.files import near_misses
+from xmc.data.formats import OnError
 from xmc.errors import XMCError
 from xmc.strings import Strings
 
 log = logging.getLogger(__name__)
-
-OnError = Literal["error", "skip"]
-MOST_LABELS = 100_000_000
-"""Of a vocabulary that is told by its size alone: a mistaken number must not take all memory."""
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,19 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from xmc.data import files as inputs
-from xmc.data.assemble import MOST_LABELS, assemble
-from xmc.data.corpus import Corpus
 from xmc.data.documents import settled
-from xmc.data.filters import filtered
-from xmc.data.labels import check_places
+from xmc.data.formats import Document, Files, FilesBySplit, FolderData, OnError
+from xmc.data.labels import MOST_LABELS, check_places
 from xmc.data.splits import split_files
-from xmc.data.store import Document, OnError, stored
 from xmc.errors import XMCError
 from xmc.sparse_rows import SparseRow
 from xmc.values import whole_number
+
+if TYPE_CHECKING:
+    from xmc.data.corpus import Corpus
 
 FORMATS = ("txt",)
 
@@ -28,47 +29,49 @@ class _Header:
     labels: int | None
 
 
-def read_bow(
-    root: str | Path,
-    *,
-    files: Mapping[str, str | Path] | None = None,
-    on_error: OnError = "error",
-    cache_dir: str | Path | None = None,
-) -> Corpus:
-    """The corpus of `{train,dev,test}.txt[.gz]`, or `<set>_train.txt` and so on, in the folder `root`; train must be.
+class BowData(FolderData):
+    """Sparse text of the Extreme Classification Repository: {train,test}.txt, or <set>_train.txt and so on, under root.
 
-    First line `rows features labels`, then `label,label feature:value feature:value ...` a document, all from 0 and in
-    any order; a document without labels begins with a space or with its first feature. A text of the corpus is the
-    features as they stand there, `Corpus.num_features` tells how many there are. Labels are called by their numbers,
-    documents `train-0`, ... by their row. files: split to file, below `root`, where the names are others.
-
-    The pairs of `{trn,tst}_filter_labels.txt` (or `filter_labels_{train,test}.txt`) become `Split.filter`.
-
-    on_error: "skip" leaves out a document that cannot be used, and logs how many there are. A number of rows other than
-    the header's is an error always.
-
-    Raises XMCError, naming file and line, for whatever cannot be read or does not fit together.
+    First line `rows features labels`, then `label,label feature:value ...` a document. Needs encoder=sparse_features.
+    Filter files beside them are honoured, as in data=repository.
     """
-    folder = inputs.folder(root)
-    cache = None if cache_dir is None else Path(cache_dir)
-    paths = {split: _single(found) for split, found in split_files(folder, files or {}, FORMATS, _is_of).items()}
-    features, labels = _sizes(paths)
-    splits = {
-        split: filtered(
-            stored(
-                *(_documents, (path,), cache),
+
+    holds_text: ClassVar = False
+
+    kind: Literal["bow"] = "bow"
+    files: FilesBySplit = Files()
+
+    def read(self) -> "Corpus":
+        """The corpus of `{train,dev,test}.txt[.gz]`, or `<set>_train.txt` and so on, in the folder; train must be.
+
+        First line `rows features labels`, then `label,label feature:value feature:value ...` a document, all from 0 and
+        in any order; a document without labels begins with a space or with its first feature. A text of the corpus is
+        the features as they stand there, `Corpus.num_features` tells how many there are. Labels are called by their
+        numbers, documents `train-0`, ... by their row. A number of rows other than the header's is an error always.
+
+        The pairs of `{trn,tst}_filter_labels.txt` (or `filter_labels_{train,test}.txt`) become `Split.filter`.
+
+        Raises XMCError, naming file and line, for whatever cannot be read or does not fit together.
+        """
+        from xmc.data.assemble import assemble
+        from xmc.data.filters import filtered
+        from xmc.data.store import stored
+
+        folder = self.folder
+        found = split_files(folder, self.files.given(), FORMATS, _is_of)
+        paths = {split: _single(files) for split, files in found.items()}
+        sizes = features, labels = _sizes(paths)
+        splits = {}
+        for split, path in paths.items():
+            documents = stored(
+                *(_documents, (path,), self.cache),
                 label_type="int32",
-                on_error=on_error,
+                on_error=self.on_error,
                 split=split,
-                sizes=(features, labels),
-            ),
-            folder,
-            split,
-            labels,
-        )
-        for split, path in paths.items()
-    }
-    return replace(assemble(folder.resolve().name, splits, labels), num_features=features)
+                sizes=sizes,
+            )
+            splits[split] = filtered(documents, folder, split, labels)
+        return replace(assemble(folder.resolve().name, splits, labels), num_features=features)
 
 
 def read_rows(
@@ -76,7 +79,7 @@ def read_rows(
 ) -> Iterator[tuple[str, str] | XMCError]:
     """Row, from 0, and features of each document of a file, or of a stream such as `sys.stdin.buffer`.
 
-    As `read_bow` reads them, or without labels: then the header is `rows features`. Nothing but the current document is
+    As `BowData` reads them, or without labels: then the header is `rows features`. Nothing but the current document is
     held. features: how many the header must tell. on_error: see `settled`.
 
     Raises XMCError, naming file and line, for whatever cannot be read.

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from xmc.data.assemble import OnError
 from xmc.data.fields import advise_on_labels, id_of, labels_of, text_of
 from xmc.data.files import attempt, json_lines, near_misses
+from xmc.data.formats import OnError
 from xmc.data.records import Record, records, usable
 from xmc.errors import XMCError
 

@@ -16,8 +16,6 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, BinaryIO, ParamSpec, TypeVar, cast
 
-import pyarrow as pa
-
 from xmc.errors import XMCError
 from xmc.spelling import did_you_mean
 from xmc.storage import home_expanded, parse_json
@@ -97,6 +95,8 @@ def open_bytes(path: str | Path) -> BinaryIO:
             case ".xz":
                 return cast(BinaryIO, lzma.open(given))
             case ".zst":
+                import pyarrow as pa
+
                 return io.BufferedReader(pa.input_stream(str(given), compression="zstd"))
         return given.open("rb")
     except OSError as error:

@@ -7,6 +7,9 @@ from pathlib import Path
 from xmc.data.files import json_object, text_lines
 from xmc.errors import XMCError
 
+MOST_LABELS = 100_000_000
+"""Of a vocabulary that is told by its size alone: a mistaken number must not take all memory."""
+
 
 def read_labels_tsv(path: Path) -> dict[str, str]:
     """Names by label id, in the order of a file with the header `id<TAB>name` and a label a line."""

@@ -2,45 +2,48 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from xmc.data import files as inputs
-from xmc.data.assemble import assemble
-from xmc.data.corpus import Corpus
+from xmc.data.formats import Document, FolderData
 from xmc.data.labels import read_labels_tsv
-from xmc.data.store import Document, OnError, stored
 from xmc.errors import XMCError
 
+if TYPE_CHECKING:
+    from xmc.data.corpus import Corpus
 
-def read_lightxml(
-    root: str | Path,
-    *,
-    raw: bool = False,
-    on_error: OnError = "error",
-    cache_dir: str | Path | None = None,
-) -> Corpus:
-    """The corpus of `{train,dev,test}_texts.txt` and `{train,dev,test}_labels.txt` in the folder `root`.
 
-    Line i of either file is document i, its labels separated by white space; dev and test may lack. `*_raw_texts.txt`
-    are read where `raw` asks for them, or where there are no cleaned ones for train. The vocabulary is `labels.tsv`
-    where there is one, else the labels of all splits. Documents are named `train-0`, `train-1`, ... by their line.
+class LightXMLData(FolderData):
+    """The AttentionXML / LightXML layout: {train,test}_texts.txt and {train,test}_labels.txt, one document a line."""
 
-    on_error: "skip" leaves out a document whose text or labels are not UTF-8, and a label that `labels.tsv` lacks, and
-    logs how many there are.
+    kind: Literal["lightxml"] = "lightxml"
+    raw: bool = False
+    """true: {train,test}_raw_texts.txt; false: these only where there are no cleaned texts"""
 
-    Raises XMCError, naming file and line, for missing files, files of different lengths and what is not UTF-8.
-    """
-    folder = inputs.folder(root)
-    cache = None if cache_dir is None else Path(cache_dir)
-    cleaned = not raw and ((folder / "train_texts.txt").is_file() or not (folder / "train_raw_texts.txt").is_file())
-    splits = {}
-    for split in ("train", "dev", "test"):
-        pair = (folder / f"{split}_{'texts' if cleaned else 'raw_texts'}.txt", folder / f"{split}_labels.txt")
-        if split == "train" or any(path.is_file() for path in pair):
-            texts, labels = map(inputs.file, pair)
-            splits[split] = stored(_documents, (texts, labels), cache, on_error=on_error, split=split)
-    vocabulary_file = folder / "labels.tsv"
-    names = read_labels_tsv(vocabulary_file) if vocabulary_file.is_file() else None
-    return assemble(folder.resolve().name, splits, names, str(vocabulary_file), on_error)
+    def read(self) -> "Corpus":
+        """The corpus of `{train,dev,test}_texts.txt` and `{train,dev,test}_labels.txt`; dev and test may lack.
+
+        Line i of either file is document i, its labels separated by white space. `*_raw_texts.txt` are read where `raw`
+        asks for them, or where there are no cleaned ones for train. The vocabulary is `labels.tsv` where there is one,
+        else the labels of all splits. Documents are named `train-0`, `train-1`, ... by their line.
+
+        Raises XMCError, naming file and line, for missing files, files of different lengths and what is not UTF-8.
+        """
+        from xmc.data.assemble import assemble
+        from xmc.data.store import stored
+
+        folder = self.folder
+        only_raw = (folder / "train_raw_texts.txt").is_file() and not (folder / "train_texts.txt").is_file()
+        splits = {}
+        for split in ("train", "dev", "test"):
+            texts = folder / f"{split}_{'raw_texts' if self.raw or only_raw else 'texts'}.txt"
+            pair = (texts, folder / f"{split}_labels.txt")
+            if split == "train" or any(path.is_file() for path in pair):
+                files = (inputs.file(pair[0]), inputs.file(pair[1]))
+                splits[split] = stored(_documents, files, self.cache, on_error=self.on_error, split=split)
+        vocabulary = folder / "labels.tsv"
+        names = read_labels_tsv(vocabulary) if vocabulary.is_file() else None
+        return assemble(folder.resolve().name, splits, names, str(vocabulary), self.on_error)
 
 
 def _documents(files: tuple[Path, Path], split: str) -> Iterator[Document | XMCError]:

@@ -2,45 +2,62 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from xmc.data import files as inputs
-from xmc.data.assemble import assemble
-from xmc.data.corpus import Corpus
-from xmc.data.npz import label_rows, shape_of
-from xmc.data.store import Document, OnError, stored
+from xmc.data.benchmark import BenchmarkData, Layout
+from xmc.data.formats import Document
 from xmc.errors import XMCError
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-def read_pecos(root: str | Path, *, on_error: OnError = "error", cache_dir: str | Path | None = None) -> Corpus:
-    """The corpus of `X.trn.txt`, `Y.trn.npz`, `X.tst.txt` and `Y.tst.npz` in the folder `root`; tst may lack.
+    from xmc.data.corpus import Corpus
 
-    Line i of X is the document whose labels are the non-zero columns of row i of Y. Label ids are the columns' numbers,
-    from 0; names are the lines of `output-items.txt`, where there is one. Documents are named `train-0`, ... by their
-    row.
 
-    on_error: "skip" leaves out a document that cannot be used together with its row, and logs how many there are.
+class PecosData(BenchmarkData):
+    """The layout of PECOS: X.{trn,tst}.txt, one document a line; Y.{trn,tst}.npz, the labels as scipy CSR.
 
-    Raises XMCError, naming file and line, for whatever cannot be read or does not fit together.
+    output-items.txt, if there is one, has one label name a line.
     """
-    folder = inputs.folder(root)
-    cache = None if cache_dir is None else Path(cache_dir)
-    splits, columns = {}, {}
-    for split, short in (("train", "trn"), ("test", "tst")):
-        pair = (folder / f"X.{short}.txt", folder / f"Y.{short}.npz")
-        if split == "train" or any(path.is_file() for path in pair):
-            texts, labels = map(inputs.file, pair)
-            shape = shape_of(labels)
-            columns[labels] = shape[1]
-            splits[split] = stored(
-                _documents, (texts, labels), cache, label_type="int32", on_error=on_error, split=split, shape=shape
-            )
-    if len(set(columns.values())) > 1:
-        told = ", ".join(f"{path} has {count} columns" for path, count in columns.items())
-        raise XMCError(f"{told}; both must have a column for each label")
-    return assemble(folder.resolve().name, splits, _label_names(folder, next(iter(columns.items()))))
+
+    layout: ClassVar = Layout([["X.trn.txt"], ["Y.trn.npz"], ["X.tst.txt"], ["Y.tst.npz"]], ["output-items.txt"])
+
+    kind: Literal["pecos"] = "pecos"
+
+    def read(self) -> "Corpus":
+        """The corpus of `X.trn.txt`, `Y.trn.npz`, `X.tst.txt` and `Y.tst.npz` in the folder; tst may lack.
+
+        Line i of X is the document whose labels are the non-zero columns of row i of Y. Label ids are the columns'
+        numbers, from 0; names are the lines of `output-items.txt`, where there is one. Documents are named `train-0`,
+        ... by their row. A document that is skipped goes together with its row.
+
+        Raises XMCError, naming file and line, for whatever cannot be read or does not fit together.
+        """
+        from xmc.data.assemble import assemble
+        from xmc.data.npz import shape_of
+        from xmc.data.store import stored
+
+        folder = self.folder
+        splits, columns = {}, {}
+        for split, short in (("train", "trn"), ("test", "tst")):
+            pair = (folder / f"X.{short}.txt", folder / f"Y.{short}.npz")
+            if split == "train" or any(path.is_file() for path in pair):
+                texts, labels = map(inputs.file, pair)
+                shape = shape_of(labels)
+                columns[labels] = shape[1]
+                splits[split] = stored(
+                    *(_documents, (texts, labels), self.cache),
+                    label_type="int32",
+                    on_error=self.on_error,
+                    split=split,
+                    shape=shape,
+                )
+        if len(set(columns.values())) > 1:
+            told = ", ".join(f"{path} has {count} columns" for path, count in columns.items())
+            raise XMCError(f"{told}; both must have a column for each label")
+        return assemble(folder.resolve().name, splits, _label_names(folder, next(iter(columns.items()))))
 
 
 def _label_names(folder: Path, matrix: tuple[Path, int]) -> dict[str, str] | int:
@@ -58,6 +75,8 @@ def _label_names(folder: Path, matrix: tuple[Path, int]) -> dict[str, str] | int
 
 
 def _documents(files: tuple[Path, Path], split: str, shape: tuple[int, int]) -> Iterator[Document | XMCError]:
+    from xmc.data.npz import label_rows, shape_of
+
     texts, matrix = files
     rows, columns = shape
     if shape_of(matrix) != shape:
@@ -67,7 +86,7 @@ def _documents(files: tuple[Path, Path], split: str, shape: tuple[int, int]) -> 
             f"{matrix} has {rows} rows, more than {texts} has bytes; line i of both must be the same document"
         )
 
-    def document(number: int, raw: bytes, labels: NDArray[np.integer]) -> Document:
+    def document(number: int, raw: bytes, labels: "NDArray[np.integer]") -> Document:
         text = inputs.text_line(raw, f"{texts}:{number}").strip()
         outside = labels[(labels < 0) | (labels >= columns)]
         if len(outside):

@@ -2,11 +2,10 @@
 
 import logging
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
+from xmc.data.benchmark import Layout
 from xmc.data.download import download, sha256_of
 from xmc.data.files import listing
 from xmc.data.unpack import ARCHIVES, is_leftover, temporary_folder, unpack
@@ -15,32 +14,6 @@ from xmc.storage import home_expanded, locked, whole_file
 from xmc.terminal import without_passwords
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The files of a set. needed: any name of each group. optional: what a reader looks at where it is there."""
-
-    needed: Sequence[Sequence[str]]
-    optional: Sequence[str]
-
-    def missing(self, *folders: Path) -> list[Sequence[str]]:
-        """The groups of which the folders have no file."""
-        there = {path.name for folder in folders if folder.is_dir() for path in folder.iterdir() if path.is_file()}
-        return [group for group in self.needed if there.isdisjoint(group)]
-
-    def wanted(self, *folders: Path) -> set[str]:
-        """The names to unpack: what is missing, and the optional files that are not there."""
-        optional = [name for name in self.optional if not any((folder / name).exists() for folder in folders)]
-        return {name for group in [*self.missing(*folders), optional] for name in group}
-
-
-PECOS = Layout([["X.trn.txt"], ["Y.trn.npz"], ["X.tst.txt"], ["Y.tst.npz"]], ["output-items.txt"])
-TABLE = Layout([[f"{split}.jsonl", f"{split}.jsonl.gz"] for split in ("train", "dev", "test")], ["labels.tsv"])
-REPOSITORY = Layout(
-    [[f"{part}.json", f"{part}.json.gz"] for part in ("trn", "tst", "lbl")],
-    ["trn_filter_labels.txt", "tst_filter_labels.txt", "filter_labels_train.txt", "filter_labels_test.txt"],
-)
 
 
 def prepare(root: str | Path, layout: Layout, *, url: str | None, sha256: str | None, home: str) -> None:

@@ -8,42 +8,57 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from xmc.data.assemble import RawSplit, assemble, label_lists
-from xmc.data.corpus import Corpus, uniform_hash
 from xmc.data.files import near_misses
+from xmc.data.formats import DataSection
 from xmc.errors import XMCError
+from xmc.values import Texts
+
+if TYPE_CHECKING:
+    from xmc.data.assemble import RawSplit
+    from xmc.data.corpus import Corpus
 
 _COLLECTOR = Path(__file__).with_name("docstrings.py")
+_IN_TEST = 0.2
 
 
-def read_pydoc(packages: Sequence[str] = (), test_fraction: float = 0.2, seed: int = 0) -> Corpus:
-    """Docstrings of the public classes, functions and methods of the standard library and of installed `packages`.
+class PydocData(DataSection):
+    """The demo: docstrings of the Python you run -> their module and parameter names. Nothing is downloaded."""
 
-    The labels of a document are its module (`module:json.decoder`) and its parameters (`parameter:encoding`); what
-    lists the parameters is cut from the text. Modules that fail to import are left out. A document's split is a hash of
-    its id and `seed`. The same Python with the same packages gives the same corpus.
+    kind: Literal["pydoc"] = "pydoc"
+    packages: Texts = ()
+    """more installed packages to read, e.g. [numpy,torch]"""
 
-    Raises XMCError for a package that is not installed or has no docstring.
-    """
-    for package in packages:
-        if not _installed(package):
-            hint = near_misses(package, set(packages_distributions()))
-            raise XMCError(f"data.packages: no package {package!r} is installed{hint}; install it or leave it out")
-    records = _collect(packages)
-    modules = {record["module"] for record in records}
-    for package in packages:
-        if not any(module == package or module.startswith(f"{package}.") for module in modules):
-            raise XMCError(f"data.packages: {package!r} cannot be imported or has no public docstring; leave it out")
-    in_test = [uniform_hash(f"test:{record['id']}", seed) < test_fraction for record in records]
-    chosen = {
-        split: [record for record, is_test in zip(records, in_test, strict=True) if is_test == (split == "test")]
-        for split in ("train", "test")
-    }
-    labels = {label for record in records for label in _labels(record)}
-    names = {label: label.replace(":", " ", 1) for label in sorted(labels)}
-    splits = {split: _raw_split(documents) for split, documents in chosen.items() if documents}
-    return assemble("pydoc", splits, names)
+    def read(self) -> "Corpus":
+        """Docstrings of the public classes, functions and methods of the standard library and of installed `packages`.
+
+        The labels of a document are its module (`module:json.decoder`) and its parameters (`parameter:encoding`); what
+        lists the parameters is cut from the text. Modules that fail to import are left out. A document's split is a
+        hash of its id. The same Python with the same packages gives the same corpus.
+
+        Raises XMCError for a package that is not installed or has no docstring.
+        """
+        from xmc.data.assemble import assemble
+        from xmc.data.corpus import uniform_hash
+
+        for package in self.packages:
+            if not _installed(package):
+                hint = near_misses(package, set(packages_distributions()))
+                raise XMCError(f"data.packages: no package {package!r} is installed{hint}; install it or leave it out")
+        records = _collect(self.packages)
+        modules = {record["module"] for record in records}
+        for package in self.packages:
+            if not any(module == package or module.startswith(f"{package}.") for module in modules):
+                raise XMCError(
+                    f"data.packages: {package!r} cannot be imported or has no public docstring; leave it out"
+                )
+        documents: dict[str, list[dict]] = {"train": [], "test": []}
+        for record in records:
+            documents["test" if uniform_hash(f"test:{record['id']}", seed=0) < _IN_TEST else "train"].append(record)
+        labels = {label for record in records for label in _labels(record)}
+        names = {label: label.replace(":", " ", 1) for label in sorted(labels)}
+        return assemble("pydoc", {split: _raw_split(of) for split, of in documents.items() if of}, names)
 
 
 def _installed(package: str) -> bool:
@@ -68,7 +83,9 @@ def _labels(record: dict) -> list[str]:
     return [f"module:{record['module']}", *(f"parameter:{name}" for name in record["parameters"])]
 
 
-def _raw_split(records: Sequence[dict]) -> RawSplit:
+def _raw_split(records: Sequence[dict]) -> "RawSplit":
+    from xmc.data.assemble import RawSplit, label_lists
+
     ids = [record["id"] for record in records]
     labels = label_lists([_labels(record) for record in records])
     return RawSplit(ids, [record["text"] for record in records], labels, lambda row: ids[row])

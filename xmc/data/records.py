@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from xmc.data.delimited import check_columns, delimited
 from xmc.data.files import DAMAGED, json_lines, open_bytes
 from xmc.errors import XMCError, said
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FORMATS = ("jsonl", "ndjson", "json", "csv", "tsv", "parquet")
 COMPRESSIONS = ("gz", "bz2", "xz", "zst")
@@ -53,6 +53,9 @@ def usable(record: Record | XMCError) -> Record:
 
 
 def _parquet(path: Path, stream: BinaryIO) -> Iterator[tuple[int, Record]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     number = 0
     try:
         file = pq.ParquetFile(stream)
@@ -65,7 +68,7 @@ def _parquet(path: Path, stream: BinaryIO) -> Iterator[tuple[int, Record]]:
         raise XMCError(f"{path}: cannot be read beyond row {number} ({said(error)}); is it complete?") from None
 
 
-def _rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+def _rows(batch: "pa.RecordBatch") -> list[dict[str, Any]]:
     try:
         return batch.to_pylist()
     except (ValueError, OverflowError):  # a text that is not UTF-8, a date out of range
@@ -73,7 +76,7 @@ def _rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
         return [{name: _value(batch.column(name)[row]) for name in names} for row in range(len(batch))]
 
 
-def _value(scalar: pa.Scalar) -> Any:
+def _value(scalar: "pa.Scalar") -> Any:
     try:
         return scalar.as_py()
     except (ValueError, OverflowError) as error:

@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from xmc.data.assemble import RawSplit
 from xmc.data.corpus import ArrowTexts
-from xmc.data.store import Document, OnError, stored
+from xmc.data.formats import Document, OnError
+from xmc.data.store import stored
 from xmc.errors import XMCError
 
 
@@ -19,7 +20,7 @@ def stored_in_order(
     read: Callable[..., Iterable[Document | XMCError]],
     files: Sequence[Path],
     split: str,
-    cache_dir: Path | None,
+    cache: Path,
     *,
     on_error: OnError,
     **arguments: Any,
@@ -30,7 +31,7 @@ def stored_in_order(
     """
     parts = [
         stored(
-            *(read, (path,), cache_dir),
+            *(read, (path,), cache),
             on_error=on_error,
             split=f"{split}-{number}" if number else split,
             **arguments,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from glob import glob
 from pathlib import Path
 
-from xmc.data.files import file, listing, near_misses
+from xmc.data.files import file, listing
 from xmc.data.records import COMPRESSIONS, format_of
 from xmc.errors import XMCError
 
@@ -17,7 +17,7 @@ _SHARD = re.compile(r"(.+)-([0-9]+)-of-([0-9]+)")
 
 def split_files(
     folder: Path,
-    files: Mapping[str, str | Path],
+    files: Mapping[str, str],
     formats: Sequence[str],
     is_of: Callable[[str, str], bool] = str.__eq__,
 ) -> dict[str, tuple[Path, ...]]:
@@ -27,13 +27,10 @@ def split_files(
     `train-00000-of-00002.parquet`, of which none may lack. is_of: whether a name, up to its first dot, is that of a
     split.
     """
-    for split in files:
-        if split not in SPLITS:
-            raise XMCError(f"data.files: no split {split!r}{near_misses(split, SPLITS)}; known: {', '.join(SPLITS)}")
     found = {}
     for split, names in SPLITS.items():
         if split in files:
-            found[split] = _given(folder, split, str(files[split]))
+            found[split] = _given(folder, split, files[split])
         elif named := _named(folder, split, names, formats, is_of):
             found[split] = named
     if "train" not in found:

@@ -12,28 +12,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from xmc.data.assemble import OnError, RawSplit
+from xmc.data.assemble import RawSplit
 from xmc.data.cache import arrow_rows, cached
 from xmc.data.corpus import ArrowTexts
 from xmc.data.files import changed
+from xmc.data.formats import Document, OnError
 from xmc.errors import XMCError
-from xmc.storage import digest, home_expanded
+from xmc.storage import digest
 
 log = logging.getLogger(__name__)
 
 _COLUMNS = ("line", "id", "text", "labels", "error")
 _FORMAT = 3  # raise when readers come to read the same file differently
 _CHUNK = 1000  # documents
-_HOME = "~/.cache/xmc"
-
-Document = tuple[int, str, str, list[str] | list[int]]
-"""Line (from 1), id, text and labels of a document: their ids, or their places in the vocabulary."""
 
 
 def stored(
     read: Callable[..., Iterable[Document | XMCError]],
     files: tuple[Path, ...],
-    cache_dir: Path | None,
+    cache: Path,
     *,
     label_type: Literal["string", "int32"] = "string",
     on_error: OnError = "error",
@@ -45,7 +42,7 @@ def stored(
     that is raised too or, where `on_error` is "skip", the document is left out; how many are is logged, whether read or
     taken from the cache. Empty texts stay, and the counts of published sets with them, and are logged likewise; nothing
     but empty texts is an error. Messages place a document in the first of the files; there are none where `read` makes
-    the documents up. `cache_dir` None is `~/.cache/xmc`.
+    the documents up.
 
     Raises XMCError for files that change while they are read.
     """
@@ -62,7 +59,7 @@ def stored(
             if digest(path) != content:
                 raise changed(path)
 
-    dataset = cached((cache_dir or home_expanded(_HOME)) / f"documents-{name}", make, arrow_rows)
+    dataset = cached(cache / f"documents-{name}", make, arrow_rows)
     kept = _kept(dataset.data.column("error"), source)
     columns = [dataset.data.column(name) for name in _COLUMNS[:-1]]
     if not kept.all():

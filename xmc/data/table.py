@@ -1,69 +1,106 @@
 """Corpora in JSON lines, CSV, TSV or Parquet: a record a document, a file or several a split."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field
 
 from xmc.data import files as inputs
-from xmc.data.assemble import assemble
-from xmc.data.corpus import Corpus
+from xmc.data.benchmark import BenchmarkData, Layout
 from xmc.data.fields import advise_on_labels, id_of, labels_of, text_of
+from xmc.data.formats import SAME_DOCUMENTS, Document, Fields, Files, FilesBySplit, OnError
 from xmc.data.labels import read_labels_tsv
 from xmc.data.records import FORMATS, Record, records, usable
-from xmc.data.shards import stored_in_order
 from xmc.data.splits import split_files
-from xmc.data.store import Document, OnError
 from xmc.errors import XMCError
+from xmc.section import Before
+from xmc.values import Text, Texts
+
+if TYPE_CHECKING:
+    from xmc.data.corpus import Corpus
 
 
-def read_table(
-    root: str | Path,
-    text_fields: Sequence[str] = ("text",),
-    label_field: str = "labels",
-    id_field: str | None = "id",
-    *,
-    files: Mapping[str, str | Path] | None = None,
-    labels_file: str | Path | None = None,
-    label_separator: str = " ",
-    text_separator: str = "\n",
-    on_error: OnError = "error",
-    cache_dir: str | Path | None = None,
-) -> Corpus:
-    """The corpus of `{train,dev,test}.{jsonl,csv,tsv,parquet}[.gz]` in the folder `root`; dev and test may lack.
+class TableData(BenchmarkData):
+    """A record a document, under root, plain or compressed; labels.tsv (id, name) beside them if there is one."""
 
-    files: split to file or pattern, below `root`, where the names are others; see `split_files`. labels_file: id and
-    name of every label (`labels.tsv` in `root` where there is one); without it the vocabulary is what the data holds.
-    Labels are a list, or a text that `label_separator` divides; where another would fit far better, this is logged.
-    `id_field` None numbers the documents of each split, or of each of its files.
+    layout: ClassVar = Layout(
+        [[f"{split}.jsonl", f"{split}.jsonl.gz"] for split in ("train", "dev", "test")], ["labels.tsv"]
+    )
 
-    on_error: "skip" leaves out a document that cannot be used, and a label that `labels_file` lacks, and logs how many
-    there are. What makes the rest of a file unreadable is an error always.
+    on_error: Annotated[OnError, Before("error"), SAME_DOCUMENTS] = "error"
+    """skip: leave out documents that cannot be used and labels that labels.tsv lacks, and say how many"""
+    files: FilesBySplit = Files()
+    text_fields: Annotated[Texts, Field(min_length=1), SAME_DOCUMENTS] = ("text",)
+    """joined by text_separator"""
+    text_separator: Annotated[str, SAME_DOCUMENTS] = "\n"
+    id_field: str | None = "id"
+    """null: the row number"""
+    label_field: Annotated[str, SAME_DOCUMENTS] = "labels"
+    """a list, or a text: a list as JSON or Python write it, else split at label_separator"""
+    label_separator: Annotated[Text, SAME_DOCUMENTS] = ";"
 
-    Raises XMCError, naming file and line, for whatever cannot be read or does not fit together.
-    """
-    if not text_fields:
-        raise XMCError("data.text_fields is empty; name at least one field that holds text")
-    folder = inputs.folder(root)
-    cache = None if cache_dir is None else Path(cache_dir)
-    found = split_files(folder, files or {}, FORMATS)
-    splits = {
-        split: stored_in_order(
-            _documents,
-            paths,
-            split,
-            cache,
-            on_error=on_error,
-            text_fields=tuple(text_fields),
-            label_field=label_field,
-            id_field=id_field,
-            label_separator=label_separator,
-            text_separator=text_separator,
-        )
-        for split, paths in found.items()
-    }
-    advise_on_labels(found["train"][0], label_field, label_separator, "data.label_separator")
-    vocabulary_file = folder / (labels_file or "labels.tsv")
-    names = read_labels_tsv(vocabulary_file) if labels_file or vocabulary_file.is_file() else None
-    return assemble(folder.resolve().name, splits, names, str(vocabulary_file), on_error)
+    @property
+    def fields(self) -> Fields:
+        of_id = self.id_field or Fields.id
+        return Fields(self.text_fields, self.text_separator, of_id, self.label_field, self.label_separator)
+
+    def read(self) -> "Corpus":
+        """The corpus of `{train,dev,test}.{jsonl,csv,tsv,parquet}[.gz]` in the folder; dev and test may lack.
+
+        `files` names others; see `split_files`. Without `labels.tsv`, id and name of every label, the vocabulary is
+        what the data holds. Labels are a list, or a text that `label_separator` divides; where another would fit far
+        better, this is logged. `id_field` None numbers the documents of each split, or of each of its files. What makes
+        the rest of a file unreadable is an error always.
+
+        Raises XMCError, naming file and line, for whatever cannot be read or does not fit together.
+        """
+        from xmc.data.assemble import assemble
+        from xmc.data.shards import stored_in_order
+
+        folder = self.folder
+        found = split_files(folder, self.files.given(), FORMATS)
+        splits = {
+            split: stored_in_order(
+                *(_documents, paths, split, self.cache),
+                on_error=self.on_error,
+                text_fields=self.text_fields,
+                label_field=self.label_field,
+                id_field=self.id_field,
+                label_separator=self.label_separator,
+                text_separator=self.text_separator,
+            )
+            for split, paths in found.items()
+        }
+        advise_on_labels(found["train"][0], self.label_field, self.label_separator, "data.label_separator")
+        vocabulary = folder / "labels.tsv"
+        names = read_labels_tsv(vocabulary) if vocabulary.is_file() else None
+        return assemble(folder.resolve().name, splits, names, str(vocabulary), self.on_error)
+
+
+class JsonlData(TableData):
+    """{train,dev,test}.jsonl under root, plain or compressed; labels.tsv (id, name) beside them if there is one."""
+
+    kind: Literal["jsonl"] = "jsonl"
+    label_separator: Annotated[Text, SAME_DOCUMENTS] = " "
+
+
+class CsvData(TableData):
+    """{train,dev,test}.csv under root, plain or compressed; labels.tsv (id, name) beside them if there is one."""
+
+    kind: Literal["csv"] = "csv"
+
+
+class TsvData(TableData):
+    """{train,dev,test}.tsv under root, plain or compressed; labels.tsv (id, name) beside them if there is one."""
+
+    kind: Literal["tsv"] = "tsv"
+
+
+class ParquetData(TableData):
+    """{train,dev,test}.parquet under root, plain or compressed; labels.tsv (id, name) beside them if there is one."""
+
+    kind: Literal["parquet"] = "parquet"
 
 
 def _documents(

@@ -11,13 +11,13 @@ from torch import Tensor
 from xmc import factory
 from xmc.config import (
     BagEncoder,
-    BenchmarkData,
     Lexical,
     SparseFeaturesEncoder,
     TrainConfig,
     TransformerEncoder,
 )
-from xmc.data import Corpus
+from xmc.data.benchmark import Benchmark
+from xmc.data.corpus import Corpus
 from xmc.endings import undisturbed
 from xmc.model.bag import BagModel
 from xmc.model.embedding_bag import EmbeddingBag
@@ -75,9 +75,8 @@ def count(config: TrainConfig, labels_a_document: int) -> Counts:
 
     labels_a_document: on average, of a benchmark set.
     """
-    data = config.data
-    if isinstance(data, BenchmarkData) and data.benchmark is not None:
-        return _of_benchmark(config, labels_a_document)
+    if (benchmark := config.data.published) is not None:
+        return _of_benchmark(config, benchmark, labels_a_document)
     return _of_corpus(config, factory.load_corpus(config))
 
 
@@ -88,9 +87,8 @@ def bag_section(config: TrainConfig) -> BagEncoder | SparseFeaturesEncoder | Lex
     return config.encoder.lexical if config.encoder.lexical.width else None
 
 
-def _of_benchmark(config: TrainConfig, labels_a_document: int) -> Counts:
-    assert isinstance(config.data, BenchmarkData) and config.data.benchmark is not None
-    known, length = config.data.benchmark, config.encoder.max_length
+def _of_benchmark(config: TrainConfig, known: Benchmark, labels_a_document: int) -> Counts:
+    length = config.encoder.max_length
     documents = known.train + known.test
     bag = bag_section(config)
     assert not isinstance(bag, SparseFeaturesEncoder)  # which no benchmark set is for

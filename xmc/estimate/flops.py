@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from xmc import factory
 from xmc.config import DenseClassifier, NoSparseIFT, TrainConfig
-from xmc.data import Corpus
+from xmc.data.corpus import Corpus
 from xmc.model.bag import BagModel
 from xmc.model.encoder import Encoder
 from xmc.model.intermediate import Identity, Linear

@@ -1,6 +1,6 @@
 """The one place where configuration becomes objects."""
 
-from xmc.factory.data import build_batches, fields_of, load_corpus, prepare_data, read_corpus, with_dev
+from xmc.factory.data import build_batches, load_corpus, with_dev
 from xmc.factory.lexical import build_lexical_half, stack_
 from xmc.factory.model import build_encoder, build_intermediate, build_transformation
 from xmc.factory.source import inherited_settings, learned_part, load_source, model_folder, with_kept_labels
@@ -27,15 +27,12 @@ __all__ = [
     "build_transformation",
     "check_tracking",
     "dev_batch_size",
-    "fields_of",
     "inherited_settings",
     "learned_part",
     "load_corpus",
     "load_source",
     "model_folder",
-    "prepare_data",
     "prepare_machine",
-    "read_corpus",
     "run_fingerprint",
     "stack_",
     "start_wandb",

@@ -10,7 +10,8 @@ from scipy.sparse import csr_matrix, vstack
 from torch import Tensor
 
 from xmc import config as c
-from xmc.data import Batches, Corpus
+from xmc.data.batches import Batches
+from xmc.data.corpus import Corpus
 from xmc.evaluate.metrics import correct, leave_out, ndcg_at_k
 from xmc.factory.data import build_batches
 from xmc.model import XMCModel

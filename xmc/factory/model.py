@@ -15,10 +15,12 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from xmc import config as c
-from xmc.data import Batches, Corpus, Split, cached, tokenize
+from xmc.data.batches import Batches
+from xmc.data.cache import cached
+from xmc.data.corpus import Corpus, Split
+from xmc.data.tokens import tokenize
 from xmc.endings import undisturbed
 from xmc.errors import XMCError
-from xmc.factory.data import cache_folder
 from xmc.model import XMCModel, intermediate
 from xmc.model.auxiliary import ClusterHead
 from xmc.model.bag import (
@@ -129,7 +131,7 @@ def _build_bag(config: c.TrainConfig, section: c.BagEncoder, corpus: Corpus) -> 
     if more := _words_of_half(config):
         words, frequency = max(words, more), 1
         read = corpus if config.trainer.label_texts else corpus.with_label_texts()
-    tokenizer = _word_tokenizer(read.split("train"), words, frequency, cache_folder(config.data))
+    tokenizer = _word_tokenizer(read.split("train"), words, frequency, config.data.cache)
     scripts = ", ".join(f"{script} {words:,}" for script, words in scripts_of(tokenizer.get_vocab()).most_common(8))
     logger.info("%d words, by script: %s", len(tokenizer) - NUM_SPECIAL, scripts)
     model = _bag_of(config, section, tokenizer, corpus, section.max_length, mlp_width=section.mlp_width)
@@ -174,7 +176,7 @@ def _bag_of(
 ) -> BagModel:
     """A bag over the tokens of the training texts and their bigrams."""
     train = corpus.split("train")
-    tokens = tokenize(train, tokenizer, max_length, cache_folder(config.data), config.data.processes)
+    tokens = tokenize(train, tokenizer, max_length, config.data.cache, config.data.processes)
     batches = Batches(tokens, train.labels, pad_id(tokenizer), config.trainer.batch_size)
     ids, offsets = batches.flat_tokens()
     words = len(tokenizer)

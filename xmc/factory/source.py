@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from xmc import config as c
 from xmc.config.shell import shell_command
-from xmc.data import Batches, Corpus
+from xmc.data.batches import Batches
+from xmc.data.corpus import Corpus
 from xmc.errors import XMCError
 from xmc.factory.model import checkpoint_activations
 from xmc.model import XMCModel

@@ -14,7 +14,8 @@ import torch
 from scipy.sparse import csr_matrix
 
 from xmc import config as c
-from xmc.data import Batches, Corpus
+from xmc.data.batches import Batches
+from xmc.data.corpus import Corpus
 from xmc.errors import XMCError
 from xmc.factory.data import build_batches
 from xmc.factory.model import build_auxiliary, build_classifier, build_encoder, build_intermediate

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from xmc.data import Corpus, Split
+from xmc.data.corpus import Corpus, Split
 from xmc.evaluate import (
     Bootstrap,
     Confusion,

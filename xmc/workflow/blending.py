@@ -12,8 +12,9 @@ from scipy.sparse import csr_matrix
 
 from xmc import factory
 from xmc.config import FinetuneConfig, TrainConfig
-from xmc.data import Corpus, Split, read_scores
+from xmc.data.corpus import Corpus, Split
 from xmc.data.files import listing
+from xmc.data.scores import read_scores
 from xmc.errors import XMCError
 from xmc.evaluate import Report
 from xmc.evaluate.metrics import leave_out

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from xmc.data import Split
+from xmc.data.corpus import Split
 from xmc.errors import XMCError
 from xmc.evaluate.metrics import Labels, Values, correct, leave_out
 from xmc.evaluate.reliability import (

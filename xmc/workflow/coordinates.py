@@ -17,7 +17,7 @@ from torch import Tensor
 
 from xmc import factory
 from xmc.config import NoAuxiliary, StandardParametrization, SuParParametrization, TrainConfig
-from xmc.data import Corpus
+from xmc.data.corpus import Corpus
 from xmc.errors import XMCError
 from xmc.model import XMCModel
 from xmc.model.classifier import FixedFanIn

@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 from xmc import factory
 from xmc.config import FinetuneConfig
 from xmc.config.shell import shell_argument
-from xmc.data import Corpus
+from xmc.data.corpus import Corpus
 from xmc.errors import XMCError
 from xmc.evaluate.metrics import CSR, leave_out, ndcg_at_k, precision_at_k
 from xmc.model import XMCModel

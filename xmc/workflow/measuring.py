@@ -1,7 +1,9 @@
 """What a model is worth on a split."""
 
 from xmc.config import Metrics
-from xmc.data import Batches, Corpus, Split, read_scores
+from xmc.data.batches import Batches
+from xmc.data.corpus import Corpus, Split
+from xmc.data.scores import read_scores
 from xmc.errors import XMCError
 from xmc.evaluate import Report, evaluate
 from xmc.model import DEPTH, Blend, ScoreFiles, XMCModel

@@ -7,7 +7,7 @@ import torch
 from xmc import factory
 from xmc.config import TrainConfig
 from xmc.config.shell import shell_command
-from xmc.data import Corpus
+from xmc.data.corpus import Corpus
 from xmc.evaluate import BINS, frequency_bins
 from xmc.model import XMCModel
 from xmc.run_report import (

@@ -13,7 +13,7 @@ import torch
 from xmc import factory
 from xmc.config import FinetuneConfig, TrainConfig, run_config_path
 from xmc.config.shell import shell_command
-from xmc.data import Corpus
+from xmc.data.corpus import Corpus
 from xmc.data.files import listing
 from xmc.errors import XMCError
 from xmc.model import Blend, XMCModel

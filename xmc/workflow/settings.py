@@ -9,7 +9,6 @@ from typing import TypeVar
 from xmc import factory
 from xmc.config import (
     BagEncoder,
-    BenchmarkData,
     FixedFanInClassifier,
     LinearIntermediate,
     TrainConfig,
@@ -55,7 +54,7 @@ def with_recipe(config: C, given: Collection[str]) -> C:
 
 def _facts(config: TrainConfig) -> Facts:
     """As a benchmark set is published, or counted."""
-    if isinstance(config.data, BenchmarkData) and (benchmark := config.data.benchmark) is not None:
+    if (benchmark := config.data.published) is not None:
         return Facts(benchmark.train, benchmark.labels)
     corpus = factory.load_corpus(config)
     return Facts(len(corpus.split("train")), len(corpus.label_ids))

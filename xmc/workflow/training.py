@@ -9,7 +9,7 @@ import torch
 from xmc import factory
 from xmc.config import FinetuneConfig, TrainConfig, load_run_config, run_config_path
 from xmc.config.shell import shell_command
-from xmc.data import Corpus
+from xmc.data.corpus import Corpus
 from xmc.evaluate import check_metric_name
 from xmc.model import XMCModel
 from xmc.model.lexical import LexicalHalf

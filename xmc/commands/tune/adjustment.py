@@ -7,7 +7,7 @@ import torch
 
 from xmc import factory
 from xmc.config import TrainConfig
-from xmc.data import Corpus
+from xmc.data.corpus import Corpus
 from xmc.model.lexical import LexicalHalf
 from xmc.workflow.measuring import measure
 from xmc.workflow.run_folder import load_model

@@ -9,7 +9,7 @@ from pathlib import Path
 from xmc import factory
 from xmc.commands.tune.study import Study
 from xmc.config import TrainConfig
-from xmc.data import Corpus
+from xmc.data.corpus import Corpus
 from xmc.model.lexical import LexicalHalf
 from xmc.storage import whole_folder
 

@@ -36,7 +36,7 @@ from xmc.commands.tune.sizes import Sizes
 from xmc.commands.tune.space import Space, Value, space_around
 from xmc.commands.tune.study import Study
 from xmc.config import TrainConfig, load_run_config, parse, run_config_path, to_yaml
-from xmc.data import Corpus
+from xmc.data.corpus import Corpus
 from xmc.errors import XMCError
 from xmc.run_report import flat
 from xmc.storage import read_json, whole_file

@@ -132,7 +132,7 @@ def _dimensions(base: TrainConfig, kind_is_fixed: bool) -> Iterator[Dimension]:
     if trainer.max_steps is None:
         yield Dimension("trainer.epochs", Choice(tuple(trainer.epochs * f for f in (0.5, 1.0, 2.0, 4.0))))
     yield Dimension("trainer.batch_size", _around(trainer.batch_size))
-    if base.data.kind != "bow":
+    if base.data.holds_text:
         yield Dimension("trainer.label_texts", Choice((False, True)))
 
 

@@ -2,7 +2,7 @@ import pytest
 
 from xmc import config as c
 from xmc.config.compose import compose
-from xmc.factory.data import Fields, fields_of
+from xmc.data.formats import Fields
 
 
 @pytest.mark.parametrize(
@@ -20,8 +20,4 @@ from xmc.factory.data import Fields, fields_of
 )
 def test_fields_are_those_of_the_run(overrides: list[str], fields: Fields) -> None:
     values = compose([*overrides, *([] if overrides == ["data=pydoc"] else ["data.root=here"])])
-    assert fields_of(c.parse(c.TrainConfig, values)) == fields
-
-
-def test_fields_of_a_model_without_its_run() -> None:
-    assert fields_of(None) == Fields()
+    assert c.parse(c.TrainConfig, values).data.fields == fields

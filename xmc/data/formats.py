@@ -1,0 +1,139 @@
+"""What a data format is, and which there are.
+
+A format is a section with the keys that a reader needs and the reader itself, in a module that is light: it serves
+`xmc --help`, and imports what takes long where it reads.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+from xmc.data import files as inputs
+from xmc.registry import Registry
+from xmc.section import Before, Section
+from xmc.storage import home_expanded
+from xmc.values import Share, Text, Threads
+
+if TYPE_CHECKING:
+    from xmc.data.benchmark import Benchmark
+    from xmc.data.corpus import Corpus
+
+OnError = Literal["error", "skip"]
+Document = tuple[int, str, str, list[str] | list[int]]
+"""Line (from 1), id, text and labels of a document: their ids, or their places in the vocabulary."""
+
+SAME_DOCUMENTS = object()
+"""Stands in the type of a key that says where the data lies, or how its files name things: with another value a run
+goes on, as its documents stay the same."""
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Where a document of a table has its text, its id (empty: nowhere) and its labels."""
+
+    text: tuple[str, ...] = ("text",)
+    text_separator: str = "\n"
+    id: str = "id"
+    label: str = "labels"
+    label_separator: str = " "
+
+    def but(self, **given: Any) -> "Fields":
+        """With what is given instead; None, and no field at all, leave it as it is."""
+        return replace(self, **{name: value for name, value in given.items() if value not in (None, ())})
+
+
+class DataSection(Section):
+    """Where documents and their labels come from."""
+
+    holds_text: ClassVar[bool] = True
+    """False: rows of sparse features, `SparseRow`."""
+
+    kind: str
+    dev_fraction: Share = 0.1
+    """cut from train where there is no dev split; 0: train on all, keep the last model"""
+    cache_dir: Annotated[Text, SAME_DOCUMENTS] = "~/.cache/xmc"
+    processes: Annotated[Threads, SAME_DOCUMENTS] = 1
+    """more serve slow tokenizers; a fast one threads by itself"""
+
+    @property
+    def cache(self) -> Path:
+        """The folder of what is read and tokenised once."""
+        return home_expanded(self.cache_dir)
+
+    @property
+    def published(self) -> "Benchmark | None":
+        """The published set that this is."""
+        return None
+
+    @property
+    def fields(self) -> Fields:
+        """As other documents, which `xmc predict` reads, are likely to have them, too."""
+        return Fields()
+
+    def prepare(self) -> None:
+        """Put in place what is published; other data is the user's to put there."""
+
+    def read(self) -> "Corpus":
+        """Every split that there is, train always, over one vocabulary.
+
+        Raises:
+            XMCError: something cannot be read or does not fit together; it names file and line.
+        """
+        raise NotImplementedError
+
+    def load(self) -> "Corpus":
+        """As `read`, once a published set has proved to be in place and whole."""
+        return self.read()
+
+    def elsewhere(self, root: str) -> Self | None:
+        """As the files of another folder; None where there are no files."""
+        return None
+
+
+class FolderData(DataSection):
+    """Files in a folder."""
+
+    root: Annotated[Text, SAME_DOCUMENTS]
+    on_error: Annotated[OnError, SAME_DOCUMENTS] = "error"
+    """skip: leave out documents that cannot be used and labels that the vocabulary lacks, and say how many"""
+
+    @property
+    def folder(self) -> Path:
+        """The root; XMCError where it is no folder that can be read."""
+        return inputs.folder(self.root)
+
+    def elsewhere(self, root: str) -> Self | None:
+        return self.model_copy(update={"root": root})
+
+
+class Files(Section):
+    """Of each split, under root, a name or pattern (part-*.jsonl); null: the one that is named after it."""
+
+    train: Text | None = None
+    dev: Text | None = None
+    test: Text | None = None
+
+    def given(self) -> Mapping[str, str]:
+        return self.model_dump(exclude_none=True)
+
+
+FilesBySplit = Annotated[Files, Before(Files()), SAME_DOCUMENTS]
+
+DATA = Registry(
+    "data",
+    DataSection,
+    {
+        "pydoc": "xmc.data.pydoc:PydocData",
+        "synthetic": "xmc.data.synthetic:SyntheticData",
+        "jsonl": "xmc.data.table:JsonlData",
+        "csv": "xmc.data.table:CsvData",
+        "tsv": "xmc.data.table:TsvData",
+        "parquet": "xmc.data.table:ParquetData",
+        "lightxml": "xmc.data.lightxml:LightXMLData",
+        "repository": "xmc.data.repository:RepositoryData",
+        "pecos": "xmc.data.pecos:PecosData",
+        "annif": "xmc.data.annif:AnnifData",
+        "bow": "xmc.data.bow:BowData",
+    },
+)
