@@ -40,3 +40,14 @@ def test_an_answer_needs_nothing_slow(arguments: str, told: str) -> None:
 def test_modules_of_commands_are_light() -> None:
     loaded, error = loaded_by("from xmc.commands import COMMANDS, load; print(*map(load, COMMANDS))")
     assert not loaded and not error
+
+
+def test_sections_of_all_parts_are_light() -> None:
+    every = "print(*(registry[name] for registry in registries() for name in registry.names()))"
+    loaded, error = loaded_by(f"from xmc.config.nodes import registries; {every}")
+    assert not loaded and not error
+
+
+@pytest.mark.parametrize("module", ["xmc.data.documents", "xmc.data.prepare"])
+def test_what_reads_text_is_light(module: str) -> None:
+    assert loaded_by(f"import {module}") == (set(), "")

@@ -169,11 +169,8 @@ def test_values_become_overrides(value: object) -> None:
 def test_a_recommendation_is_of_its_set_and_takes_any_size(choice: str) -> None:
     for size in ("8gb", "80gb"):
         config = parse(TrainConfig, composed(f"experiment=[recommended/{choice},gpu/{size}]"))
-        assert (
-            config.data.published is not None
-            and config.data.published.name == choice
-            and config.trainer.device == "cuda"
-        )
+        assert config.data.published is not None and config.data.published.name == choice
+        assert config.trainer.device == "cuda"
 
 
 def test_defaults_are_the_demo() -> None:

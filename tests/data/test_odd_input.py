@@ -233,13 +233,7 @@ def test_damaged_parquet_is_told_in_one_line(tmp_path: Path) -> None:
     content[4:40] = b"\xff" * 36  # the header of the first page
     (tmp_path / "train.parquet").write_bytes(content)
     with pytest.raises(XMCError, match=r"train.parquet: cannot be read beyond row 0 \(.*\); is it complete") as refused:
-        JsonlData(
-            root=str(tmp_path),
-            text_fields=["text"],
-            label_field="labels",
-            id_field="id",
-            cache_dir=str(tmp_path / "cache"),
-        ).read()
+        JsonlData(root=str(tmp_path), cache_dir=str(tmp_path / "cache")).read()
     assert "\n" not in str(refused.value)
 
 

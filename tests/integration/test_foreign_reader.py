@@ -31,16 +31,14 @@ def toy(corpus: Path, tmp_path: Path) -> Path:
 
 def test_a_reader_of_another_package(toy: Path, tmp_path: Path) -> None:
     helped = run("train", "data=toy", "--help")
-    assert "data: annif, " in helped.stdout and "sign: ':'" in helped.stdout
-    assert "# between labels and text" in helped.stdout
-    mistyped = run("train", "data=toy", "data.sing=;")
+    assert "synthetic, toy, tsv" in helped.stdout and "# between labels and text" in helped.stdout
+    mistyped = run("train", "data=toy", "data.sing=x")
     assert "data.sing: unknown key; did you mean 'data.sign'?" in mistyped.stderr
-    options = ["data=toy", f"data.root={toy}", f"data.cache_dir={tmp_path / 'cache'}", "trainer.max_steps=20"]
-    trained = run("train", *small(toy, *options, f"run={tmp_path / 'run'}", "lexical=none"))
-    assert "train.toy:1: expected `labels: text`" in trained.stderr
-    trained = run("train", *small(toy, *options, "data.on_error=skip", f"run={tmp_path / 'run'}", "lexical=none"))
+    data, of_run = ["data=toy", f"data.root={toy}", f"data.cache_dir={tmp_path / 'cache'}"], f"run={tmp_path / 'run'}"
+    assert "train.toy:1: expected `labels: text`" in run("prepare", *data).stderr
+    short = ["data.on_error=skip", "lexical=none", "trainer.max_steps=20", of_run]
+    trained = run("train", *small(toy, *data, *short))
     assert trained.returncode == 0, trained.stderr
-    evaluated = run("evaluate", f"run={tmp_path / 'run'}")
+    evaluated = run("evaluate", of_run)
     assert evaluated.returncode == 0 and "60 documents" in evaluated.stdout, evaluated
-    missing = run("evaluate", f"run={tmp_path / 'run'}", installed=False)
-    assert "data.kind: got 'toy'" in missing.stderr
+    assert "data.kind: got 'toy'" in run("evaluate", of_run, installed=False).stderr
