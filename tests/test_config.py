@@ -20,7 +20,7 @@ from xmc.config import FinetuneConfig, Section, TrainConfig, parse
 from xmc.config.arguments import as_override, overrides_of
 from xmc.config.compose import conf_folder
 from xmc.config.nodes import ROOT, registered, registries
-from xmc.data.formats import DATA
+from xmc.data import DATA
 from xmc.errors import XMCError
 
 

@@ -19,20 +19,29 @@ def files_of(section: str) -> dict[str, str]:
     return dict(re.findall(r"`([\w.]+)`:\n\n```\w+\n(.*?)```", text, re.DOTALL))
 
 
-@pytest.fixture(scope="module")
-def strategies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the strategy of the how-to is installed."""
-    package, target = tmp_path_factory.mktemp("package"), tmp_path_factory.mktemp("installed")
-    for name, text in files_of("A strategy").items():
+def installed(section: str, factory: pytest.TempPathFactory) -> Path:
+    """Where the package of a section of the how-to is installed."""
+    package, target = factory.mktemp("package"), factory.mktemp("installed")
+    for name, text in files_of(section).items():
         (package / name).write_text(text)
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
     subprocess.run([*pip, "--target", str(target), str(package)], check=True)
     return target
 
 
-def run(installed: Path, cwd: Path, *arguments: str) -> Finished:
+@pytest.fixture(scope="module")
+def strategies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return installed("A strategy", tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def formats(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return installed("A data format", tmp_path_factory)
+
+
+def run(target: Path, cwd: Path, *arguments: str) -> Finished:
     """A command of xmc in a process of its own, which finds what is installed there."""
-    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(installed), *sys.path])}
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(target), *sys.path])}
     done = subprocess.run(command(*arguments), cwd=cwd, env=env, capture_output=True, text=True)
     return Finished(done.returncode, done.stdout, done.stderr)
 
@@ -53,6 +62,25 @@ def test_it_trains_and_is_measured(strategies: Path, corpus: Path, tmp_path: Pat
     assert done.returncode == 0, done.stderr
     alone = run(tmp_path, tmp_path, "evaluate", "run=mine")
     assert "sparsity.kind: got 'sensitivity'; expected one of: rigl, set, static, topkast" in alone.stderr
+
+
+def test_a_format_of_ones_own_is_read(formats: Path, corpus: Path, tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        records = map(json.loads, (corpus / f"{split}.jsonl").read_text().splitlines())
+        lines = [f"{' '.join(record['labels'])}: {record['text']}\n" for record in records]
+        (tmp_path / f"{split}.lines").write_text("no sign\n" + "".join(lines))
+    data = ["data=lines", "data.root=.", "data.cache_dir=cache"]
+    assert (
+        "data.sing: unknown key; did you mean 'data.sign'?"
+        in run(formats, tmp_path, "train", *data, "data.sing=x").stderr
+    )
+    assert "train.lines:1: expected `label label: text`" in run(formats, tmp_path, "prepare", *data).stderr
+    short = ["data.on_error=skip", "trainer.max_steps=20", "lexical=none", "run=mine"]
+    done = run(formats, tmp_path, "train", *small(corpus, *data, *short))
+    assert done.returncode == 0, done.stderr
+    done = run(formats, tmp_path, "evaluate", "run=mine")
+    assert done.returncode == 0 and "60 documents" in done.stdout, done.stderr
+    assert "data.kind: got 'lines'" in run(tmp_path, tmp_path, "evaluate", "run=mine").stderr
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,8 @@ from xmc.config.parts import (
     TreeLexical,
     WandbTracking,
 )
-from xmc.data.formats import DATA, DataSection
+from xmc.data import DATA
+from xmc.data.formats import DataSection
 from xmc.section import Before, Section
 from xmc.sparsity import SPARSITY
 from xmc.sparsity.strategy import SparsitySection

@@ -1,7 +1,6 @@
-"""What a data format is, and which there are.
+"""What a data format is: a section with the keys that a reader needs, and the reader itself.
 
-A format is a section with the keys that a reader needs and the reader itself, in a module that is light: it serves
-`xmc --help`, and imports what takes long where it reads.
+Modules of formats are light, as they serve `xmc --help`: what takes long to import is imported where the data is read.
 """
 
 from collections.abc import Mapping
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from xmc.data import files as inputs
-from xmc.registry import Registry
 from xmc.section import Before, Section
 from xmc.storage import home_expanded
 from xmc.values import Share, Text, Threads
@@ -119,21 +117,3 @@ class Files(Section):
 
 
 FilesBySplit = Annotated[Files, Before(Files()), SAME_DOCUMENTS]
-
-DATA = Registry(
-    "data",
-    DataSection,
-    {
-        "pydoc": "xmc.data.pydoc:PydocData",
-        "synthetic": "xmc.data.synthetic:SyntheticData",
-        "jsonl": "xmc.data.table:JsonlData",
-        "csv": "xmc.data.table:CsvData",
-        "tsv": "xmc.data.table:TsvData",
-        "parquet": "xmc.data.table:ParquetData",
-        "lightxml": "xmc.data.lightxml:LightXMLData",
-        "repository": "xmc.data.repository:RepositoryData",
-        "pecos": "xmc.data.pecos:PecosData",
-        "annif": "xmc.data.annif:AnnifData",
-        "bow": "xmc.data.bow:BowData",
-    },
-)
