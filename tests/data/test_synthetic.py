@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xmc.data.corpus import Corpus
-from xmc.data.planted import documents, label_words, spelling
+from xmc.data.planted import draw_documents, label_words, spelling
 from xmc.data.synthetic import SyntheticData
 from xmc.errors import XMCError
 
@@ -82,7 +82,7 @@ def test_frequencies_follow_zipf_mandelbrot(corpus: Corpus) -> None:
 def test_documents_stream() -> None:
     def peak(count: int) -> int:
         tracemalloc.start()
-        deque(documents("train", count, **SHAPE), maxlen=0)
+        deque(draw_documents("train", count, **SHAPE), maxlen=0)
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return most

@@ -44,7 +44,7 @@ class LabelNames(Mapping[str, str]):
         return " ".join(self._spelt[word] for word in self._words_of[int(id_.removeprefix("label-"))])
 
 
-def documents(
+def draw_documents(
     split: str,
     count: int,
     *,

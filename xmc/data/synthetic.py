@@ -74,7 +74,7 @@ class SyntheticData(DataSection):
 
 
 def _documents(files: tuple[()], split: str, count: int, **shape: int) -> Iterator[Document]:
-    from xmc.data.planted import documents
+    from xmc.data.planted import draw_documents
 
-    for row, (text, labels) in enumerate(documents(split, count, **shape)):
+    for row, (text, labels) in enumerate(draw_documents(split, count, **shape)):
         yield row + 1, f"{split}-{row}", text, labels
