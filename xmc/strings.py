@@ -31,6 +31,13 @@ class Strings(Sequence[str]):
         chosen = self.column[index]
         return chosen.to_pylist() if isinstance(index, slice) else chosen.as_py()
 
+    def index(self, value: str, start: int = 0, stop: int | None = None) -> int:
+        """The place of the first that is equal to the value. Raises ValueError where there is none."""
+        place: int = self.column[start:stop].index(value).as_py()
+        if place < 0:
+            raise ValueError(f"{value!r} is not there")
+        return start + place
+
     def __iter__(self) -> Iterator[str]:
         for chunk in self.column.chunks:
             yield from chunk.to_pylist()

@@ -107,8 +107,10 @@ class BagModel(EmbeddingBag):
         """Features [B, D] of token ids and attention mask, int64 [B, T], padded on the right."""
         size = input_ids.shape[0]
         documents, terms, counts = self.drop_terms(*self.terms(input_ids, attention_mask))
-        hidden = self.embed(documents, terms, self.weigh(documents, terms, counts, size), size)
-        return hidden if self.mlp is None else hidden + self.mlp(hidden)
+        return self.finish(self.embed(documents, terms, self.weigh(documents, terms, counts, size), size))
+
+    def finish(self, hidden_BD: Tensor) -> Tensor:
+        return hidden_BD if self.mlp is None else hidden_BD + self.mlp(hidden_BD)
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int = 50_000, min_frequency: int = 2) -> PreTrainedTokenizerFast:

@@ -60,6 +60,10 @@ class Classifier(nn.Module):
         """The k best labels of each document."""
         raise NotImplementedError
 
+    def rows(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """What `topk` ranks a few labels by: weights [n, D], 0 where there is no connection, and biases [n]."""
+        raise NotImplementedError
+
 
 class LinearClassifier(Classifier):
     """A classifier of one weight and one bias. adjustment: [L], what `topk` adds to the bias.
@@ -178,6 +182,13 @@ class FixedFanIn(LinearClassifier, Watched):
         return TopK(best.scores, torch.where(best.labels < 0, -1, self.order[best.labels]))
 
     @torch.no_grad()
+    def rows(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        places = labels if self.place is None else self.place[labels]
+        columns = self.index[places // self.connections.group_size, : self.active].long()
+        weight = torch.zeros(len(labels), self.in_features, device=self.bias.device)
+        return weight.scatter_(1, columns, self.weight[places, : self.active].float()), self._ranking_bias[places]
+
+    @torch.no_grad()
     def dense_gradient(self, evidence: Evidence, labels: slice) -> Tensor:
         """Gradient of the loss with respect to the weights that a run of labels would have if dense, [l, D].
 
@@ -234,6 +245,9 @@ class Dense(LinearClassifier):
 
     def topk(self, features_BD: Tensor, k: int) -> TopK:
         return dense_topk(features_BD, self.weight, self._ranking_bias, k)
+
+    def rows(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        return self.weight.detach()[labels], self._ranking_bias[labels]
 
     def _loss(self, features_BD: Tensor, positives: Positives, loss: LossName) -> StepOutput:
         return dense_loss(features_BD, self.weight, self.bias, positives, loss)

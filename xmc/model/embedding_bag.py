@@ -85,6 +85,10 @@ class EmbeddingBag(nn.Module):
         hidden: Tensor = self.norm(sums)
         return hidden
 
+    def finish(self, hidden_BD: Tensor) -> Tensor:
+        """What follows layer norm."""
+        return hidden_BD
+
     def save_pretrained(self, folder: Path, *, state_dict: Mapping[str, Tensor]) -> None:
         """Write the folder in Hugging Face layout. state_dict: the tensors as they are to be saved."""
         folder.mkdir(parents=True, exist_ok=True)

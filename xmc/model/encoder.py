@@ -126,14 +126,18 @@ class Encoder(nn.Module):
         elif self.pooling == "none":
             features_BD = self.backbone(input_ids_BT, attention_mask_BT)
         else:
-            output = self.backbone(
-                input_ids=input_ids_BT, attention_mask=attention_mask_BT, output_hidden_states=self.layers > 1
-            )
-            layers = [output.last_hidden_state] if self.layers == 1 else output.hidden_states[-self.layers :]
-            features_BD = torch.cat([pool(states.float(), attention_mask_BT, self.pooling) for states in layers], dim=1)
+            features_BD = self.pooled(input_ids_BT, attention_mask_BT)
         if self.lexical is not None:
             features_BD = torch.cat([features_BD, self.lexical(input_ids_BT, attention_mask_BT)], dim=1)
         return self.dropout(features_BD.float())
+
+    def pooled(self, input_ids_BT: Tensor, attention_mask_BT: Tensor) -> Tensor:
+        """What the transformer alone makes of the tokens, [B, D] in float32."""
+        output = self.backbone(
+            input_ids=input_ids_BT, attention_mask=attention_mask_BT, output_hidden_states=self.layers > 1
+        )
+        layers = [output.last_hidden_state] if self.layers == 1 else output.hidden_states[-self.layers :]
+        return torch.cat([pool(states.float(), attention_mask_BT, self.pooling) for states in layers], dim=1)
 
     def save_pretrained(self, folder: Path) -> None:
         """Write backbone and tokenizer in Hugging Face layout, and the pooling beside them.

@@ -61,6 +61,13 @@ class HeadAndTail(Classifier):
         labels = labels.gather(1, order)[:, :k].masked_fill(best[:, :k] == -torch.inf, -1)
         return TopK(best[:, :k].contiguous(), labels.contiguous())
 
+    def rows(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        places, first = self.place[labels], self.head.num_labels
+        in_head = places < first
+        of_head, of_tail = self.head.rows(places.clamp_max(first - 1)), self.tail.rows((places - first).clamp_min(0))
+        weight = torch.where(in_head[:, None], of_head[0], of_tail[0])
+        return weight, torch.where(in_head, of_head[1], of_tail[1])
+
     def _divided(self, of_label_L: Tensor) -> tuple[Tensor, Tensor]:
         by_place, first = of_label_L[self.order], self.head.num_labels
         return by_place[:first], by_place[first:]

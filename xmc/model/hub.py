@@ -4,12 +4,16 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from huggingface_hub import HfApi, ModelCard, ModelCardData, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
 from xmc.errors import XMCError, said
 from xmc.storage import home_expanded
+
+if TYPE_CHECKING:
+    from xmc.model.model import XMCModel
 
 FILES = ("*.json", "*.jsonl", "*.safetensors", "*.txt", "*.model")  # all that a model is read from, and no pickle
 
@@ -52,6 +56,20 @@ def push(
         page.save(Path(folder, "README.md"))
         api.upload_folder(repo_id=address.repo_id, folder_path=folder, commit_message=message)
     return str(address)
+
+
+def facts_of(model: "XMCModel") -> dict[str, str]:
+    """What the page says of a model, by name."""
+    facts = {"labels": f"{model.classifier.num_labels:,}", "encoder": model.encoder.backbone.config.model_type}
+    facts["classifier"] = f"{model.classifier.kind}, {model.classifier.in_features:,} features"
+    if model.lexical is not None:
+        facts["lexical half"] = f"a tree of linear classifiers, and centroids, over {len(model.lexical.terms):,} terms"
+    if model.logit_adjustment:
+        facts["ranking"] = f"rare labels higher, by a logit adjustment of {model.logit_adjustment:g}"
+    if (calibration := model.calibration) is not None:
+        facts["probabilities"] = "calibrated on dev data"
+        facts["threshold"] = "one a label" if calibration.own is not None else f"{calibration.threshold:.4g}"
+    return facts
 
 
 def model_page(repo_id: str, facts: dict[str, str]) -> ModelCard:

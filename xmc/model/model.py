@@ -1,12 +1,10 @@
 """The whole classifier, text in, ranked labels out, and its folder on disk."""
 
-import json
 import math
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -15,29 +13,26 @@ from torch import Tensor, nn
 from xmc.errors import XMCError
 from xmc.model import hub
 from xmc.model.calibration import Calibration
-from xmc.model.card import Card
 from xmc.model.classifier import Classifier
 from xmc.model.encoder import Encoder
-from xmc.model.intermediate import Identity, Linear, intermediate_config
+from xmc.model.explanation import Explanation, explain
+from xmc.model.intermediate import Identity, Linear
 from xmc.model.lexical import CANDIDATES, LexicalHalf
 from xmc.model.prediction import DEFAULT_K, Prediction, Threshold, check_texts, predictions
 from xmc.model.saved import (
     CARD,
-    FORMAT_VERSION,
     HEAD,
     LABELS,
     LEXICAL,
     check_connections,
-    empty_classifier,
-    empty_intermediate,
+    parts_of,
     read_card,
-    read_labels,
     sparse_prefix,
+    write_card,
     write_labels,
 )
-from xmc.model.seal import seal_checked, sealed
+from xmc.model.seal import seal_checked
 from xmc.model.tensor_file import ANEW, TensorFile, fill
-from xmc.storage import whole_file
 from xmc.types import Batch, TopK
 from xmc.values import LossName
 
@@ -106,7 +101,7 @@ class XMCModel(nn.Module):
     def network_ranking(self, features_BD: Tensor, k: int) -> TopK:
         """The k best labels by the network alone, with their probabilities, on the CPU."""
         top = self._by_network(features_BD, k)
-        return TopK(self._loss_probability(top.scores).cpu(), top.labels.cpu())
+        return TopK(self.network_probability(top.scores).cpu(), top.labels.cpu())
 
     def _by_network(self, features_BD: Tensor, k: int) -> TopK:
         """Raises XMCError where a document's best logit is not finite: some step on the way to it has overflowed."""
@@ -122,9 +117,9 @@ class XMCModel(nn.Module):
 
     def raw_probability(self, logits: Tensor) -> Tensor:
         """Probability of a logit before calibration: of stacked rankings its sigmoid, else what the loss ties to it."""
-        return torch.sigmoid(logits) if self.lexical is not None else self._loss_probability(logits)
+        return torch.sigmoid(logits) if self.lexical is not None else self.network_probability(logits)
 
-    def _loss_probability(self, logits: Tensor) -> Tensor:
+    def network_probability(self, logits: Tensor) -> Tensor:
         """Probability that the loss ties to a logit of the network; the squared hinge's minimiser is 2p - 1."""
         return torch.sigmoid(logits) if self.loss == "bce" else ((logits + 1) / 2).clamp(0, 1)
 
@@ -149,6 +144,19 @@ class XMCModel(nn.Module):
             k = self.default_k(threshold)
         with self._evaluating():
             return [p for inputs in self._inputs(texts, batch_size) for p in self._predicted(*inputs, k, threshold)]
+
+    def explain(self, text: str, labels: Sequence[str]) -> list[Explanation]:
+        """What each word of the text adds to the score of each of these labels, in their order. See docs/explain.md.
+
+        labels: ids, whether they are predicted or not. Of a network that is not linear (a transformer, or layers
+        between a bag and the classifier) it needs captum.
+
+        Raises:
+            XMCError: the text is empty, a label is unknown, captum is missing, or the tokenizer does not tell where its
+                tokens stand.
+        """
+        with self._evaluating():
+            return explain(self, text, labels)
 
     @torch.no_grad()
     def ranking(self, texts: Sequence[str], k: int, batch_size: int = 64) -> TopK:
@@ -247,27 +255,7 @@ class XMCModel(nn.Module):
 
     def save_card(self, folder: str | Path) -> None:
         """Write the card of a saved model anew, and its calibration: if interrupted, all stays old."""
-        folder = Path(folder)
-        calibration = None if self.calibration is None else self.calibration.save(folder)
-        card: dict[str, Any] = {
-            "format_version": FORMAT_VERSION,
-            "loss": self.loss,
-            "logit_adjustment": self.logit_adjustment,
-            "intermediate": intermediate_config(self.intermediate),
-            "classifier": {"kind": self.classifier.kind, "in_features": self.classifier.in_features},
-            "calibration": calibration,
-            "lexical": None if self.lexical is None else self.lexical.card(),
-        }
-        files = [folder / HEAD, folder / LABELS, *(path for path in folder.glob("encoder/**/*") if path.is_file())]
-        if calibration is not None and calibration["own"]:
-            files.append(folder / calibration["own"])
-        if self.lexical is not None:
-            files.append(folder / LEXICAL)
-        with whole_file(folder / CARD) as out:
-            out.write(json.dumps(sealed(card, folder, files), indent=2) + "\n")
-        for thresholds in folder.glob("thresholds*.safetensors"):
-            if calibration is None or thresholds.name != calibration["own"]:
-                thresholds.unlink()
+        write_card(self, Path(folder))
 
     def push_to_hub(
         self,
@@ -281,22 +269,8 @@ class XMCModel(nn.Module):
 
         repo_id: `owner/model`; it is made where it does not exist. token: None is the one of `hf auth login`.
         """
-        page = hub.model_page(repo_id, self._facts())
+        page = hub.model_page(repo_id, hub.facts_of(self))
         return hub.push(self.save_pretrained, page, repo_id, private=private, message=commit_message, token=token)
-
-    def _facts(self) -> dict[str, str]:
-        facts = {"labels": f"{self.classifier.num_labels:,}", "encoder": self.encoder.backbone.config.model_type}
-        facts["classifier"] = f"{self.classifier.kind}, {self.classifier.in_features:,} features"
-        if self.lexical is not None:
-            facts["lexical half"] = (
-                f"a tree of linear classifiers, and centroids, over {len(self.lexical.terms):,} terms"
-            )
-        if self.logit_adjustment:
-            facts["ranking"] = f"rare labels higher, by a logit adjustment of {self.logit_adjustment:g}"
-        if (calibration := self.calibration) is not None:
-            facts["probabilities"] = "calibrated on dev data"
-            facts["threshold"] = "one a label" if calibration.own is not None else f"{calibration.threshold:.4g}"
-        return facts
 
     @classmethod
     def from_pretrained(
@@ -312,40 +286,8 @@ class XMCModel(nn.Module):
         folder = hub.local_folder(folder, revision)
         card = read_card(folder)
         with seal_checked(folder / CARD):
-            model = cls._assembled(folder, card, device, backend)
+            head = TensorFile(folder / HEAD)
+            model = cls(**parts_of(folder, card, head, device, backend))
+            fill({name: value for name, value in model.state_dict().items() if not name.startswith("encoder.")}, head)
+            check_connections(model)
         return model.to(device).eval()
-
-    @classmethod
-    def _assembled(cls, folder: Path, card: Card, device: str, backend: str) -> "XMCModel":
-        """The parts of a model's folder, once they fit together."""
-        encoder = Encoder.from_pretrained(folder / "encoder")
-        head = TensorFile(folder / HEAD)
-        intermediate = empty_intermediate(card.intermediate, encoder.width, head)
-        if intermediate.width != card.classifier.in_features:
-            raise XMCError(
-                f"{folder}: the classifier reads {card.classifier.in_features} features, the layers before it give "
-                f"{intermediate.width}; {ANEW}"
-            )
-        classifier = empty_classifier(card.classifier, head, backend, device)
-        label_ids, label_names = read_labels(folder / LABELS, classifier.num_labels)
-        calibration = None
-        if card.calibration is not None:
-            calibration = Calibration.load(folder, card.calibration, classifier.num_labels)
-        lexical = None
-        if card.lexical is not None:
-            size = len(encoder.tokenizer)
-            lexical = LexicalHalf.load(folder / LEXICAL, card.lexical, size, classifier.num_labels)
-        model = cls(
-            encoder,
-            intermediate,
-            classifier,
-            label_ids=label_ids,
-            label_names=label_names,
-            loss=card.loss,
-            calibration=calibration,
-            logit_adjustment=card.logit_adjustment,
-            lexical=lexical,
-        )
-        fill({name: value for name, value in model.state_dict().items() if not name.startswith("encoder.")}, head)
-        check_connections(model)
-        return model

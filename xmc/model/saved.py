@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,16 +14,23 @@ from torch import Tensor, nn
 
 from xmc import storage
 from xmc.errors import XMCError, said
+from xmc.model.calibration import Calibration
 from xmc.model.card import BlendCard, Card, ClassifierCard, IdentityCard, LinearCard, Part, read_part
 from xmc.model.classifier import Classifier, Dense, FixedFanIn, LinearClassifier
+from xmc.model.encoder import Encoder
 from xmc.model.head_and_tail import HeadAndTail
-from xmc.model.intermediate import Identity, Linear
+from xmc.model.intermediate import Identity, Linear, intermediate_config
+from xmc.model.lexical import LexicalHalf
+from xmc.model.seal import sealed
 from xmc.model.sparse_ift import no_connections
 from xmc.model.sparse_linear import SparseLinear
 from xmc.model.tensor_file import ANEW, TensorFile, check_size, form
 from xmc.ops.blocks import group_size
 from xmc.ops.fan_in import check_distinct_columns, index_dtype, resolve_backend
 from xmc.strings import Strings
+
+if TYPE_CHECKING:
+    from xmc.model.model import XMCModel
 
 # 2: `calibration` in the card; 3: `logit_adjustment`; 4: the card names the file of the thresholds; 5: tables of int8,
 # and the lexical half; 6: blends
@@ -66,6 +73,61 @@ def _read_card(folder: Path, part: type[P]) -> P:
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise XMCError(f"{folder} has format {version}; this xmc reads up to {FORMAT_VERSION}: pip install -U xmc")
     return read_part(path, part)
+
+
+def write_card(model: "XMCModel", folder: Path) -> None:
+    """The card of a model, and the file of its thresholds: if interrupted, all stays old."""
+    calibration = None if model.calibration is None else model.calibration.save(folder)
+    card: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "loss": model.loss,
+        "logit_adjustment": model.logit_adjustment,
+        "intermediate": intermediate_config(model.intermediate),
+        "classifier": {"kind": model.classifier.kind, "in_features": model.classifier.in_features},
+        "calibration": calibration,
+        "lexical": None if model.lexical is None else model.lexical.card(),
+    }
+    files = [folder / HEAD, folder / LABELS, *(path for path in folder.glob("encoder/**/*") if path.is_file())]
+    if calibration is not None and calibration["own"]:
+        files.append(folder / calibration["own"])
+    if model.lexical is not None:
+        files.append(folder / LEXICAL)
+    with storage.whole_file(folder / CARD) as out:
+        out.write(json.dumps(sealed(card, folder, files), indent=2) + "\n")
+    for thresholds in folder.glob("thresholds*.safetensors"):
+        if calibration is None or thresholds.name != calibration["own"]:
+            thresholds.unlink()
+
+
+def parts_of(folder: Path, card: Card, head: TensorFile, device: str, backend: str) -> dict[str, Any]:
+    """What `XMCModel` is made of, by the names of its arguments, once it fits together; layers are yet to be filled."""
+    encoder = Encoder.from_pretrained(folder / "encoder")
+    intermediate = empty_intermediate(card.intermediate, encoder.width, head)
+    if intermediate.width != card.classifier.in_features:
+        raise XMCError(
+            f"{folder}: the classifier reads {card.classifier.in_features} features, the layers before it give "
+            f"{intermediate.width}; {ANEW}"
+        )
+    classifier = empty_classifier(card.classifier, head, backend, device)
+    label_ids, label_names = read_labels(folder / LABELS, classifier.num_labels)
+    calibration = None
+    if card.calibration is not None:
+        calibration = Calibration.load(folder, card.calibration, classifier.num_labels)
+    lexical = None
+    if card.lexical is not None:
+        size = len(encoder.tokenizer)
+        lexical = LexicalHalf.load(folder / LEXICAL, card.lexical, size, classifier.num_labels)
+    return {
+        "encoder": encoder,
+        "intermediate": intermediate,
+        "classifier": classifier,
+        "label_ids": label_ids,
+        "label_names": label_names,
+        "loss": card.loss,
+        "calibration": calibration,
+        "logit_adjustment": card.logit_adjustment,
+        "lexical": lexical,
+    }
 
 
 def write_labels(path: Path, ids: Iterable[str], names: Iterable[str]) -> None:

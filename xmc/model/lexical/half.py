@@ -26,7 +26,7 @@ from xmc.types import TopK
 CANDIDATES = 50  # of each ranking, at least
 _BEAM = 20  # nodes of a level that are looked into
 _CARD, _TENSORS = "card.json", "lexical.safetensors"  # of a half apart from its model
-_BUDGET = 1 << 16  # entries that a document may read to find its centroids
+BUDGET = 1 << 16  # entries that a document may read to find its centroids
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +77,20 @@ class LexicalHalf:
         """The k best by the network's probabilities and the rankings of `rank` together; scores are log-odds, equal
         ones rank by ascending label."""
         labels, scores = candidates([network, *others])
-        counts = self.counts_of(labels)
-        logits = (self.coefficients.numpy()[:, None, None] * meta_features(scores, counts)).sum(axis=0)
-        unknown = (counts == 0) & (labels >= 0)
-        if unknown.any():
-            logits[unknown] = logit(np.clip(scores[0, unknown], 1e-30, 1 - 1e-4))
+        logits = self.log_odds(scores, self.counts_of(labels))
         logits[labels < 0] = -np.inf
         order = np.argsort(-logits, axis=1, kind="stable")[:, :k]
         best = np.take_along_axis(logits, order, axis=1), np.take_along_axis(labels, order, axis=1)
         return TopK(*map(torch.from_numpy, best))
+
+    def log_odds(self, scores: NDArray[np.float32], counts: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What the rankings' scores of a document's candidates, [3, B, C], make together. counts: as `counts_of` has
+        them."""
+        logits = (self.coefficients.numpy()[:, None, None] * meta_features(scores, counts)).sum(axis=0)
+        unknown = counts == 0
+        if unknown.any():
+            logits[unknown] = logit(np.clip(scores[0, unknown], 1e-30, 1 - 1e-4))
+        return logits
 
     def counts_of(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
         """The training documents of labels, 0 of those that the half does not know."""
@@ -102,7 +107,7 @@ class LexicalHalf:
         return TopK(scores.exp()[:, :k], self._label_of(rows)[:, :k])
 
     def _by_centroid(self, documents: csr_matrix, k: int) -> TopK:
-        rows, cosines = map(torch.from_numpy, best_rows(documents, self.centroids, min(k, len(self.labels)), _BUDGET))
+        rows, cosines = map(torch.from_numpy, best_rows(documents, self.centroids, min(k, len(self.labels)), BUDGET))
         return TopK(cosines.clamp(0, 1), self._label_of(rows))
 
     def _label_of(self, rows: Tensor) -> Tensor:

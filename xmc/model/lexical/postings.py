@@ -59,6 +59,31 @@ class Postings:
     def num_rows(self) -> int:
         return len(self.scale)
 
+    def at(self, rows: NDArray[np.int64], terms: NDArray[np.integer]) -> NDArray[np.float32]:
+        """The weights of these rows at these terms, [R, U]; 0 where a row has none."""
+        nodes = self.node_of(rows)
+        low, end = self.entries(nodes, terms)
+        high, wanted, last = end, (rows - self.first[nodes])[:, None], max(0, len(self.rows) - 1)
+        while (searching := low < high).any():
+            middle = (low + high) >> 1
+            before = self.rows[np.minimum(middle, last)] < wanted
+            low, high = np.where(searching & before, middle + 1, low), np.where(searching & ~before, middle, high)
+        place = np.minimum(low, last)
+        found = (low < end) & (self.rows[place] == wanted)
+        return np.where(found, self.weights[place] * self.scale[rows, None], np.float32(0))
+
+    def node_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The node that each row is in."""
+        return np.searchsorted(self.first, rows, "right") - 1
+
+    def entries(self, nodes: NDArray[np.int64], terms: NDArray[np.integer]) -> tuple[NDArray[np.int64], ...]:
+        """Where the entries of these terms begin and end in each of the nodes, [n, U]; alike where there are none."""
+        bounds = zip(self.nodes[nodes], self.nodes[nodes + 1], strict=True)
+        places = [low + np.searchsorted(self.terms[low:high], terms) for low, high in bounds]
+        place = np.minimum(places, max(0, len(self.terms) - 1))
+        known = (places < self.nodes[nodes + 1, None]) & (self.terms[place] == terms)
+        return np.where(known, self.offsets[place], 0), np.where(known, self.offsets[place + 1], 0)
+
     def fault(self, num_nodes: int, num_rows: int, num_terms: int) -> str | None:
         """What of it does not belong together, as the loops of the op rely on; None: nothing."""
         types = (np.int64, np.int64, np.int32, np.int64, self.rows.dtype, np.int8, np.float32)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xmc.ops.bag import count_terms, document_idf, tf_idf
 
-_FIRST_WORD = 1  # lower ids are padding
+FIRST_WORD = 1  # lower ids are padding
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,4 +70,4 @@ class Terms:
         return matrix
 
     def _counts(self, ids_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return count_terms(ids_BT, mask_BT, self.bigrams, _FIRST_WORD, self.vocab_size)
+        return count_terms(ids_BT, mask_BT, self.bigrams, FIRST_WORD, self.vocab_size)

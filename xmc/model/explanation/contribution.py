@@ -1,0 +1,50 @@
+"""What an explanation says: which words of a text speak for a label, and which against it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What one word adds to a label's score. start, end: characters of the text. weight: below 0 against the label."""
+
+    start: int
+    end: int
+    text: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a text has a label, or has not: score = base + the sum of the terms' weights.
+
+    score: the label's log-odds, as `Prediction.logit`. terms: each word that has a part in it, as often as it occurs,
+    in the order of the text. base: what the score would be of a text of which no word is known.
+    """
+
+    label: str
+    score: float
+    terms: list[Contribution]
+    base: float
+
+    def words(self, k: int) -> list[tuple[str, float]]:
+        """The k words of the largest weight, whatever its sign, all occurrences together, whatever their case."""
+        sums: dict[str, float] = {}
+        for term in self.terms:
+            word = term.text.casefold()
+            sums[word] = sums.get(word, 0.0) + term.weight
+        return sorted(sums.items(), key=lambda item: -abs(item[1]))[:k]
+
+
+def explanation(
+    label: str, text: str, score: float, spans: NDArray[np.int64], weights: NDArray[np.float64]
+) -> Explanation:
+    """Of words at these spans [W, 2] and with these weights [W]; those that add nothing are left out."""
+    terms = [
+        Contribution(start, end, text[start:end], weight)
+        for (start, end), weight in zip(spans.tolist(), weights.tolist(), strict=True)
+        if weight
+    ]
+    return Explanation(label, score, terms, score - float(weights.sum()))

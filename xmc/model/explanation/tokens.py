@@ -1,0 +1,84 @@
+"""A text as the encoder reads it, with the place of every token, and as its reader does, in words."""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import pre_tokenizers
+from torch import Tensor
+
+from xmc.errors import XMCError
+from xmc.model.bag import untrained_tokenizer
+from xmc.model.encoder import Encoder
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """One text. ids: int64 [T]. values: float32 [T] of sparse features. spans: int64 [T, 2], characters of the text;
+    of special tokens both are equal."""
+
+    text: str
+    ids: Tensor
+    values: Tensor | None
+    spans: NDArray[np.int64]
+    words: NDArray[np.int64]
+
+    @property
+    def batch(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Ids, attention mask and values, [1, T], as the encoder takes them."""
+        ids_1T = self.ids[None]
+        return ids_1T, torch.ones_like(ids_1T), None if self.values is None else self.values[None]
+
+
+def tokens_of(text: str, encoder: Encoder) -> Tokens:
+    """The tokens that the encoder reads of a text, and its words.
+
+    Raises:
+        XMCError: the tokenizer does not tell where its tokens stand.
+    """
+    if not encoder.reads_text:
+        return _sparse_row(text, encoder)
+    if not encoder.tokenizer.is_fast:
+        raise XMCError(
+            f"{type(encoder.tokenizer).__name__} does not tell where its tokens stand in a text; only models with a "
+            "fast tokenizer of transformers can be explained"
+        )
+    read = encoder.tokenizer(text, truncation=True, max_length=encoder.max_length, return_offsets_mapping=True)
+    spans = np.array(read["offset_mapping"], np.int64).reshape(-1, 2)
+    words = [span for _, span in _splitter().pre_tokenize_str(text)]
+    return Tokens(text, torch.tensor(read["input_ids"], dtype=torch.int64), None, spans, np.array(words, np.int64).reshape(-1, 2))
+
+
+def _sparse_row(text: str, encoder: Encoder) -> Tokens:
+    """A row of sparse features; each entry is a word."""
+    ids, _, values = encoder.tokenize([text])
+    found = {int(entry[1]): entry.span() for entry in re.finditer(r"(\d+):\S+", text)}
+    spans = np.array([found[feature] for feature in ids[0].tolist()], np.int64).reshape(-1, 2)
+    assert values is not None
+    return Tokens(text, ids[0], values[0], spans, spans)
+
+
+@cache
+def _splitter() -> pre_tokenizers.PreTokenizer:
+    """Words are those of a bag, whatever the encoder is, so that what several models say of a text can be added."""
+    return untrained_tokenizer().pre_tokenizer
+
+
+def by_word(tokens: Tokens, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The weights [T, n] of the tokens, added up by word, [W, n].
+
+    A token that covers several words is shared evenly among them; one that covers none, such as a special one or
+    punctuation, is left out.
+    """
+    starts, ends = tokens.spans.T
+    first = np.searchsorted(tokens.words[:, 1], starts, "right")
+    last = np.searchsorted(tokens.words[:, 0], ends, "left")
+    counts = np.where(ends > starts, np.maximum(last - first, 0), 0)
+    token = np.repeat(np.arange(len(counts)), counts)
+    word = first[token] + np.arange(len(token)) - (counts.cumsum() - counts)[token]
+    sums = np.zeros((len(tokens.words), weights.shape[1]))
+    np.add.at(sums, word, weights[token] / counts[token, None])
+    return sums
