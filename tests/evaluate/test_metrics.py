@@ -215,6 +215,7 @@ def all_metrics(
         "ndcg": ndcg_at_k(labels, truth, k),
         "psp": psp_at_k(labels, truth, weight, k),
         "psndcg": psndcg_at_k(labels, truth, weight, k),
+        "samples": f1_at_k(labels, truth, k, "samples"),
         "micro": f1_at_k(labels, truth, k, "micro"),
         "macro": f1_at_k(labels, truth, k, "macro"),
         "coverage": coverage_at_k(labels, truth, k),
@@ -261,6 +262,7 @@ def brute_force(
         "psndcg": sum(normalised(gains(row, true, weight), true) for row, true in pairs) / possible_dcg
         if possible_dcg
         else 0.0,
+        "samples": mean([2 * len(set(row) & true) / max(1, len(row) + len(true)) for row, true in pairs]),
         "micro": float(Fraction(2 * sum(tp), sum(said) + sum(held))) if sum(said) + sum(held) else 0.0,
         "macro": mean([2 * tp[label] / (said[label] + held[label]) for label in present]),
         "coverage": mean([float(tp[label] > 0) for label in present]),
@@ -410,13 +412,19 @@ def test_agrees_with_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     dense = (rng.random((60, 12)) < 0.2).astype(np.int64)
     dense[:, [3, 7]] = 0
+    dense[[5, 6]] = 0
     truth = sp.csr_array(dense)
     labels = rng.permuted(np.tile(np.arange(12), (60, 1)), axis=1)[:, :4]
+    labels[6:9, 1:] = -1
+    labels[6] = -1
     for k in range(1, 5):
         predicted = np.zeros((60, 12), dtype=np.int64)
-        np.put_along_axis(predicted, labels[:, :k], 1, axis=1)
+        documents, ranks = (labels[:, :k] >= 0).nonzero()
+        predicted[documents, labels[documents, ranks]] = 1
         present = np.flatnonzero(dense.sum(axis=0))
+        samples = sk.f1_score(dense, predicted, average="samples", zero_division=0)  # Annif's F1@k (doc avg)
         micro = sk.f1_score(dense, predicted, average="micro")
         macro = sk.f1_score(dense, predicted, average="macro", labels=present, zero_division=0)
+        assert_allclose(f1_at_k(labels, truth, 4, "samples")[k - 1], samples, rtol=1e-12)
         assert_allclose(f1_at_k(labels, truth, 4, "micro")[k - 1], micro, rtol=1e-12)
         assert_allclose(f1_at_k(labels, truth, 4, "macro")[k - 1], macro, rtol=1e-12)

@@ -93,6 +93,19 @@ def test_evaluate(trained: Path, xmc: Run) -> None:
     assert f"{100 * report['metrics']['P@1']:.2f}" in done.stdout
 
 
+def test_figures_of_documents_have_the_means_that_are_reported(
+    trained: Path, corpus: Path, tmp_path: Path, xmc: Run
+) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints")))
+    xmc("evaluate", f"run={run}", "split=test", "documents=true")
+    documents, truth = lines(run / "documents-test.jsonl"), lines(corpus / "test.jsonl")
+    assert [(d["id"], d["labels"]) for d in documents] == [(t["id"], len(t["labels"])) for t in truth]
+    metrics = json.loads((run / "metrics-test.json").read_text())["metrics"]
+    for name in (f"{family}@{k}" for family in ("P", "R", "F1", "nDCG") for k in (1, 3, 5)):
+        assert sum(d[name] for d in documents) / len(documents) == pytest.approx(metrics[name], abs=1e-6)
+    assert metrics["F1@1"] > metrics["F1@5"] > 0  # documents have a label or two
+
+
 def test_predict_from_file_to_file(trained: Path, corpus: Path, tmp_path: Path, xmc: Run) -> None:
     output = tmp_path / "pred.jsonl"
     xmc("predict", f"run={trained}", f"input={corpus / 'test.jsonl'}", f"output={output}", "k=3")

@@ -14,9 +14,9 @@ from xmc.types import TopK
 LABELS = [f"l{i}" for i in range(7)]
 
 
-def nearest(model: XMCModel) -> NearestDocuments:
+def nearest(model: XMCModel, width: int = 12) -> NearestDocuments:
     count = len(TEXTS)
-    neighbours = Neighbours.empty(count, 12, torch.arange(count + 1), torch.arange(count) % 7, 3)
+    neighbours = Neighbours.empty(count, width, torch.arange(count + 1), torch.arange(count) % 7, 3)
     neighbours.put_(torch.arange(count), model.encode(TEXTS))
     return NearestDocuments(model, neighbours)
 

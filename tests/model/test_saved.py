@@ -385,7 +385,7 @@ def test_an_interrupted_calibration_leaves_the_old_one(tmp_path: Path, monkeypat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("xmc.model.model.json.dumps", killed)
+        patch.setattr("xmc.model.saved.json.dumps", killed)
         with pytest.raises(KeyboardInterrupt):
             model.save_card(tmp_path)
     assert len(list(tmp_path.glob("thresholds-*"))) == 2

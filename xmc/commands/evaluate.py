@@ -17,6 +17,8 @@ class EvaluateConfig(Section):
     data: RunData = Field(default_factory=dict)
     """any key of the run's data that is another now: data.root=... where it has moved"""
     split: Split = "test"
+    documents: bool = False
+    """the figures of each document too, in documents-<split>.jsonl"""
     batch_size: Count = 256
     device: str = "auto"
     threads: Threads | None = None
@@ -25,16 +27,24 @@ class EvaluateConfig(Section):
 def run(config: EvaluateConfig, _: Given) -> None:
     """Measure a run's model on a split: a table on the terminal and `<run>/metrics-<split>.json`.
 
-    Of a calibrated model also `<run>/decisions-<split>.json`: what its thresholds give, and calibration errors.
+    documents=true: also `<run>/documents-<split>.jsonl`, the figures of each document. Of a calibrated model also
+    `<run>/decisions-<split>.json`: what its thresholds give, and calibration errors.
     """
     trained = load_run_config(config.run, config.data)
     with undisturbed():
         from xmc import factory
         from xmc.model import Blend
         from xmc.workflow.calibrating import Lists, decide
-        from xmc.workflow.measuring import report_of, scores_of
+        from xmc.workflow.measuring import figures_of_documents, report_of, scores_of
         from xmc.workflow.predicting import rank, rank_by_blend
-        from xmc.workflow.run_folder import corpus_of, half_for, held_if_writable, load_model_or_blend, write_json
+        from xmc.workflow.run_folder import (
+            corpus_of,
+            half_for,
+            held_if_writable,
+            load_model_or_blend,
+            write_json,
+            write_json_lines,
+        )
 
     folder = Path(config.run)
     factory.model_folder(folder)
@@ -56,6 +66,9 @@ def run(config: EvaluateConfig, _: Given) -> None:
         report = report_of(top, corpus, config.split, trained.metrics)
         try:
             write_json(folder / f"metrics-{config.split}.json", report.to_dict())
+            if config.documents:
+                figures = figures_of_documents(top, split, ks)
+                write_json_lines(folder / f"documents-{config.split}.jsonl", figures)
             if decisions is not None:
                 write_json(folder / f"decisions-{config.split}.json", decisions.to_dict())
         finally:  # what was measured is shown, whether it can be kept or not

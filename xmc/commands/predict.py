@@ -48,6 +48,8 @@ class PredictConfig(Section):
     """probability that a label needs: a number | auto: as `xmc calibrate` chose; null: none"""
     filter: Text | None = None
     """`document label` a line, both from 0: what a document's list leaves out"""
+    explain: bool = False
+    """the words that say most for and against each label, with their weights; with format=jsonl"""
     on_error: OnError = "error"
     """skip: leave out documents that cannot be used and list them; of scores, their rows are empty"""
     batch_size: Count = 64
@@ -68,6 +70,8 @@ def run(config: PredictConfig, _: Given) -> None:
     if config.input == "-" and sys.stdin is None:
         raise XMCError("input=-: standard input is closed; give it documents, or a file as input")
     check_output(config.output, config.format, config.input, config.filter)
+    if config.explain and config.format != "jsonl":
+        raise XMCError(f"explain=true: format={config.format} has no place for reasons; give format=jsonl")
     with undisturbed():
         from xmc import factory
         from xmc.data.arriving import Arriving, standard_input
@@ -93,6 +97,7 @@ def run(config: PredictConfig, _: Given) -> None:
         threshold=config.threshold,
         left_out=left_out,
         ready=source.ready if isinstance(source, Arriving) else None,
+        explain=config.explain,
     )
     count = write_predictions(ranked, config.output, config.format, model.label_ids)
     logger.info("%d documents -> %s", count, "standard output" if config.output == "-" else config.output)

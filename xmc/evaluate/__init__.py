@@ -5,7 +5,7 @@ from xmc.evaluate.frequency import Octave, by_frequency, octaves
 from xmc.evaluate.metrics import frequency_bins, leave_out, ranked_labels
 from xmc.evaluate.mistakes import Confusion, best_and_worst, confusions
 from xmc.evaluate.propensity import inverse_propensity
-from xmc.evaluate.report import FAMILIES, Report, check_metric_name, evaluate, metric_names
+from xmc.evaluate.report import FAMILIES, Report, by_document, check_metric_name, evaluate, metric_names
 from xmc.evaluate.terms import BINS
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Octave",
     "Report",
     "best_and_worst",
+    "by_document",
     "by_frequency",
     "check_metric_name",
     "confusions",

@@ -88,15 +88,16 @@ def psndcg_at_k(labels: Labels, truth: CSR, inverse_propensity: Values, k: int) 
     return ratio_of_sums(partial(terms.psndcg, weight=inverse_propensity), labels, truth, k)
 
 
-def f1_at_k(labels: Labels, truth: CSR, k: int, average: Literal["micro", "macro"]) -> Values:
+def f1_at_k(labels: Labels, truth: CSR, k: int, average: Literal["samples", "micro", "macro"]) -> Values:
     """F1@1..k, the first j labels of each list taken as the predicted set.
 
-    micro: over all (document, label) decisions together. macro: the mean of each label's F1 over the labels with at
-    least one true document, so that its scale does not hang on how many of the L labels the split happens to hold.
+    samples: the mean of each document's F1, as Annif has it. micro: over all (document, label) decisions together.
+    macro: the mean of each label's F1 over the labels with at least one true document, so that its scale does not hang
+    on how many of the L labels the split happens to hold.
     """
     truth = checked(labels, truth, k)
-    if average == "micro":
-        return ratio_of_sums(terms.micro_f1, labels, truth, k)
+    if average != "macro":
+        return ratio_of_sums(terms.f1 if average == "samples" else terms.micro_f1, labels, truth, k)
     true = _documents_per_label(truth)
     present = true > 0
     values = np.zeros(k)

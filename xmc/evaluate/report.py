@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from xmc.errors import XMCError
 from xmc.evaluate import metrics
 from xmc.evaluate.propensity import inverse_propensity
-from xmc.evaluate.terms import BINS, CSR, Labels, Values, families, ratio_of_sums
+from xmc.evaluate.terms import BINS, BY_DOCUMENT, CSR, Labels, Values, blocks, families, ratio, ratio_of_sums
 from xmc.spelling import did_you_mean
 
 FAMILIES = (
-    *("P", "R", "nDCG", "PSP", "PSnDCG", "micro-F1", "macro-F1", "coverage"),
+    *("P", "R", "F1", "nDCG", "PSP", "PSnDCG", "micro-F1", "macro-F1", "coverage"),
     *(f"{name}-{family}" for family in "PR" for name in BINS),
 )
 DEFAULT_KS = (1, 3, 5)
@@ -109,6 +109,16 @@ def evaluate(
         A=A,
         B=B,
     )
+
+
+def by_document(topk_labels: Labels, truth: CSR, ks: Sequence[int] = DEFAULT_KS) -> dict[str, Values]:
+    """P, R, F1 and nDCG of each document, float64 [N], by name (`P@1`); their means are those of `evaluate`."""
+    truth = metrics.checked(topk_labels, truth, max(ks))
+    values = {}
+    for family, of in BY_DOCUMENT.items():
+        parts = [ratio(*of(block)) for block in blocks(topk_labels, truth, max(ks))]
+        values |= {f"{family}@{k}": np.concatenate([part[:, k - 1] for part in parts]) for k in ks}
+    return values
 
 
 def _families(

@@ -82,8 +82,18 @@ def psndcg(block: Block, weight: Values) -> Terms:
     return _normalised_dcg(gained, block.counts), _normalised_dcg(possible, block.counts)
 
 
+def f1(block: Block) -> Terms:
+    """F1 of each document, its first labels taken as the predicted set; 0 where there is no label at all."""
+    sizes = _cumulated(block.ranked >= 0) + block.counts[:, None]
+    return 2 * _cumulated(block.hits) / np.maximum(sizes, 1), np.ones(block.hits.shape)
+
+
 def micro_f1(block: Block) -> Terms:
     return 2 * _cumulated(block.hits), _cumulated(block.ranked >= 0) + block.counts[:, None]
+
+
+BY_DOCUMENT: Final[dict[str, TermsOf]] = {"P": precision, "R": recall, "F1": f1, "nDCG": ndcg}
+"""Metrics that are means over documents."""
 
 
 def families(weight: Values, bins: NDArray[np.int64]) -> dict[str, TermsOf]:
@@ -91,10 +101,7 @@ def families(weight: Values, bins: NDArray[np.int64]) -> dict[str, TermsOf]:
 
     weight: inverse propensity of each label, [L]. bins: head, torso or tail, by label, [L].
     """
-    by_family: dict[str, TermsOf] = {
-        "P": precision,
-        "R": recall,
-        "nDCG": ndcg,
+    by_family: dict[str, TermsOf] = BY_DOCUMENT | {
         "PSP": partial(psp, weight=weight),
         "PSnDCG": partial(psndcg, weight=weight),
         "micro-F1": micro_f1,

@@ -12,6 +12,8 @@ import torch
 from xmc.errors import XMCError
 from xmc.model.card import BlendCard, ModelCard, NeighboursCard, ScoresCard
 from xmc.model.encoder import Encoder
+from xmc.model.explanation.blended import explain_blend
+from xmc.model.explanation.contribution import Explanation
 from xmc.model.model import XMCModel
 from xmc.model.neighbours import Neighbours
 from xmc.model.prediction import DEFAULT_K, Prediction, Threshold, check_texts, predictions
@@ -151,6 +153,20 @@ class Blend:
         probabilities = self.probability(top.scores)
         suggested = (top.labels >= 0) & (probabilities.double() >= least)
         return list(predictions(self, top.labels, probabilities, top.scores, suggested))
+
+    def explain(self, text: str, labels: Sequence[str]) -> list[Explanation]:
+        """As `XMCModel.explain`; what the nearest documents say is part of the base, since no word says it.
+
+        Raises:
+            XMCError: as there; or a ranking is known of some documents alone.
+        """
+        check_texts([text], self.encoder.reads_text)
+        depth = max(DEPTH, len(labels))
+        rankings = [
+            (one.ranker if isinstance(one.ranker, XMCModel) else None, one.weight, one.ranker.ranking([text], depth))
+            for one in self.members
+        ]
+        return explain_blend(text, labels, self.label_ids, rankings)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the blend's folder, created if missing. Its card is the last file to come."""

@@ -142,7 +142,7 @@ class XMCModel(nn.Module):
         check_texts(texts, self.encoder.reads_text)
         if k is None:
             k = self.default_k(threshold)
-        with self._evaluating():
+        with self.evaluating():
             return [p for inputs in self._inputs(texts, batch_size) for p in self._predicted(*inputs, k, threshold)]
 
     def explain(self, text: str, labels: Sequence[str]) -> list[Explanation]:
@@ -155,8 +155,7 @@ class XMCModel(nn.Module):
             XMCError: the text is empty, a label is unknown, captum is missing, or the tokenizer does not tell where its
                 tokens stand.
         """
-        with self._evaluating():
-            return explain(self, text, labels)
+        return explain(self, text, labels)
 
     @torch.no_grad()
     def ranking(self, texts: Sequence[str], k: int, batch_size: int = 64) -> TopK:
@@ -165,7 +164,7 @@ class XMCModel(nn.Module):
         Raises:
             XMCError: the best score of a text is not finite.
         """
-        with self._evaluating():
+        with self.evaluating():
             parts = [self.topk(ids, mask, k, values) for ids, mask, values in self._inputs(texts, batch_size)]
         return TopK.cat([TopK(self.probability(top.scores).float().cpu(), top.labels.cpu()) for top in parts])
 
@@ -182,11 +181,11 @@ class XMCModel(nn.Module):
     @torch.no_grad()
     def embed(self, texts: Sequence[str], batch_size: int) -> Tensor:
         """As `encode`, which checks the texts first; here they may be empty."""
-        with self._evaluating():
+        with self.evaluating():
             return torch.cat([self.features(*inputs) for inputs in self._inputs(texts, batch_size)])
 
     @contextmanager
-    def _evaluating(self) -> Iterator[None]:
+    def evaluating(self) -> Iterator[None]:
         """All parts are as in evaluation meanwhile; those that are already are not asked twice for each document."""
         was_training = self.training
         if any(module.training for module in self.modules()):

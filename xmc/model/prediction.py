@@ -18,13 +18,15 @@ Threshold = float | Literal["auto"] | None
 class Prediction:
     """One suggested label. score: its probability. logit: what it is ranked by, where probabilities are 0 or 1 too.
 
-    Of a calibrated model the logit is the log-odds of the score.
+    Of a calibrated model the logit is the log-odds of the score. words: those that add most to the logit, and how much;
+    None where nobody asked.
     """
 
     label: str
     name: str
     score: float
     logit: float
+    words: Sequence[tuple[str, float]] | None = None
 
 
 class Named(Protocol):

@@ -1,11 +1,15 @@
 """What a model is worth on a split."""
 
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
 from xmc.config import Metrics
 from xmc.data.batches import Batches
 from xmc.data.corpus import Corpus, Split
 from xmc.data.scores import read_scores
 from xmc.errors import XMCError
-from xmc.evaluate import Report, evaluate
+from xmc.evaluate import Report, by_document, evaluate, leave_out
 from xmc.model import DEPTH, Blend, ScoreFiles, XMCModel
 from xmc.types import TopK
 from xmc.workflow.predicting import most_left_out, rank
@@ -29,6 +33,20 @@ def report_of(top: TopK, corpus: Corpus, split: str, metrics: Metrics) -> Report
         B=metrics.propensity_b,
         filter=documents.filter_pairs,
     )
+
+
+def figures_of_documents(top: TopK, documents: Split, ks: Sequence[int]) -> Iterator[dict[str, str | int | float]]:
+    """Of each document: its id, how many labels it truly has, and its P, R, F1 and nDCG, by name (`P@1`)."""
+    labels, truth = top.labels.numpy(), documents.labels
+    if (pairs := documents.filter_pairs) is not None:
+        labels, truth = leave_out(labels, truth, pairs)
+    figures = by_document(labels, truth, ks)
+    for identifier, true, *values in zip(documents.ids, np.diff(truth.indptr).tolist(), *figures.values(), strict=True):
+        yield {
+            "id": identifier,
+            "labels": true,
+            **{n: round(float(v), 6) for n, v in zip(figures, values, strict=True)},
+        }
 
 
 def scores_of(blend: Blend, documents: Split, name: str, k: int) -> dict[str, TopK]:

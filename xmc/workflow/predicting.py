@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Literal, TypeVar
 
@@ -22,6 +23,7 @@ from xmc.model import Blend, Prediction, Threshold, XMCModel
 from xmc.storage import whole_file
 from xmc.types import Batch, TopK
 
+SHOWN = 10  # words of each label
 T = TypeVar("T")
 Ranked = tuple[str, list[Prediction]]
 """Id and suggested labels of a document, best first."""
@@ -92,13 +94,14 @@ def predict_documents(
     threshold: Threshold = None,
     left_out: Mapping[int, Sequence[int]] | None = None,
     ready: Callable[[], bool] | None = None,
+    explain: bool = False,
 ) -> Iterator[Ranked | XMCError]:
     """The id and the k best labels of each document, in order; see `XMCModel.predict`.
 
     documents: (id, text) pairs, and in the place of a document that cannot be used its error, which stays there; only
     one batch of them is held at a time. left_out: places of labels that the list of a document, named by its place,
     leaves out: the others move up. ready: whether the next document is there; a batch does not wait for those that are
-    still to come. None: they all are there.
+    still to come. None: they all are there. explain: each label with the words that add most to it.
     """
     left_out = left_out or {}
     most = min(model.default_k(threshold) if k is None else k, len(model.label_ids))
@@ -108,12 +111,19 @@ def predict_documents(
         texts = [text for _, (_, text) in usable]
         more = max(map(len, hidden), default=0)
         predictions = model.predict(texts, most + more, batch_size, threshold) if texts else []
+        lists = zip(predictions, hidden, strict=True)
+        shown = ([p for p in labels if p.label not in names][:most] for labels, names in lists)
         ranked = (
-            (identifier, [p for p in labels if p.label not in names][:most])
-            for (_, (identifier, _)), labels, names in zip(usable, predictions, hidden, strict=True)
+            (identifier, _explained(model, text, labels) if explain else labels)
+            for (_, (identifier, text)), labels in zip(usable, shown, strict=True)
         )
         for _, document in batch:
             yield document if isinstance(document, XMCError) else next(ranked)
+
+
+def _explained(model: XMCModel | Blend, text: str, predictions: Sequence[Prediction]) -> list[Prediction]:
+    reasons = model.explain(text, [p.label for p in predictions])
+    return [replace(p, words=reason.words(SHOWN)) for p, reason in zip(predictions, reasons, strict=True)]
 
 
 def _batches(stream: Iterator[T], size: int, ready: Callable[[], bool] | None) -> Iterator[list[T]]:
@@ -138,7 +148,8 @@ def write_predictions(
     A document that could not be used has an empty row among scores, and none elsewhere. A file whose name ends in .gz
     is compressed.
 
-    jsonl: a JSON object a document, with the names and probabilities of its labels. scores: the sparse text of the
+    jsonl: a JSON object a document, with the names and probabilities of its labels, and their words where there are
+    such. scores: the sparse text of the
     Extreme Classification Repository, `rows columns` and then `label:score ...` a row, labels by their place in
     `label_ids`, ascending; a score is the sigmoid of the logit, so that it is positive and ranks as the model does
     (of a calibrated model, its probability).
@@ -169,8 +180,14 @@ def _write_lines(out: IO[str], ranked: Iterable[Ranked | XMCError], line: Callab
 
 def _json_line(document: Ranked) -> str:
     identifier, labels = document
-    values = [{"label": p.label, "name": p.name, "score": round(p.score, 6)} for p in labels]
+    values = [{"label": p.label, "name": p.name, "score": round(p.score, 6), **_reasons(p)} for p in labels]
     return json.dumps({"id": identifier, "labels": values}, ensure_ascii=False)
+
+
+def _reasons(prediction: Prediction) -> dict[str, list[dict[str, str | float]]]:
+    if prediction.words is None:
+        return {}
+    return {"words": [{"word": word, "weight": round(weight, 4)} for word, weight in prediction.words]}
 
 
 def _annif_line(document: Ranked) -> str:

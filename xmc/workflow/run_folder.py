@@ -3,7 +3,7 @@
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -161,10 +161,18 @@ def write_json(path: Path, values: object) -> None:
     Raises:
         XMCError: the system does not let us.
     """
+    _write(path, [json.dumps(values, indent=2)])
+
+
+def write_json_lines(path: Path, values: Iterable[object]) -> None:
+    """Likewise, a line each."""
+    _write(path, (json.dumps(value, ensure_ascii=False) for value in values))
+
+
+def _write(path: Path, lines: Iterable[str]) -> None:
     try:
         with whole_file(path) as out:
-            json.dump(values, out, indent=2)
-            out.write("\n")
+            out.writelines(f"{line}\n" for line in lines)
     except OSError as error:
         raise XMCError(
             f"{path} could not be written ({error.strerror or error}); make room, or the folder writable, and give the "

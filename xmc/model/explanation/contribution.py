@@ -1,9 +1,12 @@
 """What an explanation says: which words of a text speak for a label, and which against it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from xmc.model.explanation.ranking import Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +41,14 @@ class Explanation:
         return sorted(sums.items(), key=lambda item: -abs(item[1]))[:k]
 
 
-def explanation(
-    label: str, text: str, score: float, spans: NDArray[np.int64], weights: NDArray[np.float64]
-) -> Explanation:
-    """Of words at these spans [W, 2] and with these weights [W]; those that add nothing are left out."""
-    terms = [
-        Contribution(start, end, text[start:end], weight)
-        for (start, end), weight in zip(spans.tolist(), weights.tolist(), strict=True)
-        if weight
+def explanations(
+    labels: Sequence[str], text: str, words: NDArray[np.int64], scores: Floats, weights: Floats
+) -> list[Explanation]:
+    """Of n labels. words: [W, 2], where each begins and ends. scores: [n]. weights: [W, n]; those of 0 are left out."""
+    spans = [(start, end, text[start:end]) for start, end in words.tolist()]
+    return [
+        Explanation(label, score, [Contribution(*span, w) for span, w in zip(spans, of_words, strict=True) if w], base)
+        for label, score, of_words, base in zip(
+            labels, scores.tolist(), weights.T.tolist(), (scores - weights.sum(axis=0)).tolist(), strict=True
+        )
     ]
-    return Explanation(label, score, terms, score - float(weights.sum()))

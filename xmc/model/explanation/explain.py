@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from xmc.errors import XMCError
-from xmc.model.explanation.contribution import Explanation, explanation
+from xmc.model.explanation.contribution import Explanation, explanations
 from xmc.model.explanation.lexical import said_by_half
 from xmc.model.explanation.network import said_by_network
 from xmc.model.explanation.ranking import Floats, Said
@@ -21,47 +21,46 @@ if TYPE_CHECKING:
     from xmc.model.model import XMCModel
 
 
-@torch.no_grad()
 def explain(model: "XMCModel", text: str, labels: Sequence[str]) -> list[Explanation]:
-    """See `XMCModel.explain`; the model is in evaluation."""
+    """See `XMCModel.explain`."""
     check_texts([text], model.encoder.reads_text)
-    numbers = np.array([number_of(label, model.label_ids) for label in labels], np.int64)
-    if not len(numbers):
-        return []
-    tokens = tokens_of(text, model.encoder)
-    network = said_by_network(model, tokens, numbers)
-    scores, weights = network.scores, network.weights
-    if model.lexical is not None:
-        scores, weights = _with_half(model, tokens, numbers, network)
-    by_words = by_word(tokens, weights)
-    if (calibration := model.calibration) is not None:
-        scores, by_words = calibration.scale * scores + calibration.shift, calibration.scale * by_words
-    return [
-        explanation(label, text, float(score), tokens.words, of_words)
-        for label, score, of_words in zip(labels, scores, by_words.T, strict=True)
-    ]
+    numbers = numbers_of(labels, model.label_ids)
+    return explanations(labels, text, *weighed(model, text, numbers)) if labels else []
 
 
-def number_of(label: str, label_ids: Sequence[str]) -> int:
-    """The place of a label. Raises XMCError where there is none of that id."""
+def numbers_of(labels: Sequence[str], label_ids: Sequence[str]) -> NDArray[np.int64]:
+    """The places of labels. Raises XMCError where there is none of that id."""
+    if isinstance(labels, str):
+        raise XMCError("expected a list of labels; wrap a single one: [label]")
     try:
-        return label_ids.index(label)
+        return np.array([label_ids.index(label) for label in labels], np.int64)
     except ValueError:
-        raise XMCError(
-            f"label {label!r:.80} is none of the model's {len(label_ids):,}; give the id of one"
-        ) from None
+        unknown = next(label for label in labels if label not in label_ids)
+        raise XMCError(f"label {unknown!r:.80} is none of the model's {len(label_ids):,}; give their ids") from None
 
 
-def _with_half(model: "XMCModel", tokens: Tokens, numbers: NDArray[np.int64], network: Said) -> tuple[Floats, Floats]:
+@torch.no_grad()
+def weighed(model: "XMCModel", text: str, labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], Floats, Floats]:
+    """The words of a text, int64 [W, 2], the scores of labels, [n], and what each word adds to them, [W, n]."""
+    with model.evaluating():
+        tokens = tokens_of(text, model.encoder)
+        network = said_by_network(model, tokens, labels)
+        scores, weights = network.scores, network.weights
+        if model.lexical is not None:
+            scores, weights = _with_half(model, tokens, labels, network)
+    if (calibration := model.calibration) is not None:
+        scores, weights = calibration.scale * scores + calibration.shift, calibration.scale * weights
+    return tokens.words, scores, by_word(tokens, weights)
+
+
+def _with_half(model: "XMCModel", tokens: Tokens, labels: NDArray[np.int64], network: Said) -> tuple[Floats, Floats]:
     """Scores [n] and weights [T, n] of the network and the lexical half together."""
     assert model.lexical is not None
-    in_probabilities = [
-        model.network_probability(torch.from_numpy(logits)).numpy() for logits in (network.scores, network.empty)
-    ]
-    said = [Said(*in_probabilities, network.weights), *said_by_half(model.lexical, tokens, numbers)]
-    depth = max(CANDIDATES, len(numbers))
-    ids, mask, values = (None if part is None else part.to(model.device) for part in tokens.batch)
+    here, empty = (model.network_probability(torch.from_numpy(z)).numpy() for z in (network.scores, network.empty))
+    said = [Said(here, empty, network.weights), *said_by_half(model.lexical, tokens, labels)]
+    depth = max(CANDIDATES, len(labels))
+    ids, mask, values = tokens.batch(model.device)
     features_1D = model.features(ids, mask, values)
     rankings = [model.network_ranking(features_1D, depth), *model.lexical.rank(ids, mask, values, depth)]
-    scores, shares = stacked(model.lexical, said, rankings, numbers)
-    return scores, sum(one.adding_up_to(share) for one, share in zip(said, shares, strict=True))
+    scores, shares = stacked(model.lexical, said, rankings, labels)
+    return scores, np.sum([one.adding_up_to(share) for one, share in zip(said, shares, strict=True)], axis=0)

@@ -3,7 +3,7 @@
 The path goes from a text of mask tokens, with its special tokens and its length, and from a bag without a word.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,7 @@ def said(model: "XMCModel", tokens: Tokens, hidden: "Hidden | None", weight_nD: 
     backbone = model.encoder.backbone
     inputs, baselines = [], []
     if not isinstance(backbone, EmbeddingBag):
-        ids, mask, _ = (part if part is None else part.to(model.device) for part in tokens.batch)
+        ids, mask, _ = tokens.batch(model.device)
         for into, given in ((inputs, ids), (baselines, _masked(ids, tokens, model))):
             into.append(backbone.get_input_embeddings()(given))
     if hidden is not None:
@@ -59,7 +59,9 @@ def said(model: "XMCModel", tokens: Tokens, hidden: "Hidden | None", weight_nD: 
     return Said(here, empty, weights)
 
 
-def _mean_gradients(logits, inputs: list[Tensor], baselines: list[Tensor], n: int) -> list[Tensor]:
+def _mean_gradients(
+    logits: Callable[..., Tensor], inputs: list[Tensor], baselines: list[Tensor], n: int
+) -> list[Tensor]:
     """Of each of the n logits along the path, like the inputs [1, ...]: [n, ...] each."""
     try:
         from captum.attr import IntegratedGradients

@@ -18,7 +18,7 @@ from xmc.model.lexical.terms import FIRST_WORD
 
 def said_by_half(half: LexicalHalf, tokens: Tokens, labels: NDArray[np.int64]) -> list[Said]:
     """By the tree, in probabilities, and by the centroids, in cosines; of labels that the half lacks, nothing."""
-    document = half.terms.matrix(*tokens.batch)
+    document = half.terms.matrix(*tokens.batch())
     terms, values = document.indices, document.data.astype(np.float64)
     ids = tokens.ids.numpy()
     if tokens.values is None:

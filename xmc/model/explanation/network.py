@@ -21,6 +21,7 @@ from xmc.model.explanation.occurrences import Occurrences
 from xmc.model.explanation.ranking import Said
 from xmc.model.explanation.tokens import Tokens
 from xmc.model.intermediate import Identity
+from xmc.model.sparse_features import SparseFeaturesModel
 
 if TYPE_CHECKING:
     from xmc.model.model import XMCModel
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Hidden:
-    """What layer norm gives in a bag: start [D], where no word is known, and what each of the terms [U] adds, [U, D]."""
+    """What layer norm gives in a bag: start [D], where no word is known, and what each of the terms [U] adds to it."""
 
     start: Tensor
     parts: Tensor
@@ -37,15 +38,16 @@ class Hidden:
 
     @classmethod
     def of(cls, bag: EmbeddingBag, tokens: Tokens) -> Self:
-        device, ids = bag.table.device, tokens.ids.numpy()
-        batch = [None if part is None else part.to(device) for part in tokens.batch]
+        ids = tokens.ids.numpy()
+        ids_1T, mask_1T, values_1T = tokens.batch(bag.table.device)
         if isinstance(bag, BagModel):
-            documents, terms, counts = bag.terms(*batch[:2])
+            documents, terms, counts = bag.terms(ids_1T, mask_1T)
             values = bag.weigh(documents, terms, counts, 1)
             seen = np.where(ids < bag.config.word_rows, ids, UNKNOWN)
             occurrences = Occurrences.of_words(seen, bag.idf.cpu().numpy(), bag.bigrams.cpu().numpy(), NUM_SPECIAL)
         else:
-            _, terms, values = bag.terms(*batch)
+            assert isinstance(bag, SparseFeaturesModel) and values_1T is not None
+            _, terms, values = bag.terms(ids_1T, mask_1T, values_1T)
             occurrences = Occurrences.of_tokens(ids)
         rows = values[:, None] * bag.table[terms]
         rows = rows - rows.mean(dim=1, keepdim=True)
@@ -67,9 +69,9 @@ def said_by_network(model: "XMCModel", tokens: Tokens, labels: NDArray[np.int64]
     weight_nD, bias_n = model.classifier.rows(torch.from_numpy(labels).to(model.device))
     bag = encoder.backbone if isinstance(encoder.backbone, EmbeddingBag) else encoder.lexical
     hidden = None if bag is None else Hidden.of(bag, tokens)
-    if bag is encoder.backbone and getattr(bag, "mlp", None) is None and isinstance(model.intermediate, Identity):
-        assert hidden is not None
-        weights, empty = hidden.by_token(weight_nD), weight_nD @ hidden.start + bias_n
-        empty = empty.double().cpu().numpy()
+    more = (isinstance(bag, BagModel) and bag.mlp is not None) or not isinstance(model.intermediate, Identity)
+    if hidden is not None and bag is encoder.backbone and not more:
+        weights = hidden.by_token(weight_nD)
+        empty = (weight_nD @ hidden.start + bias_n).double().cpu().numpy()
         return Said(empty + weights.sum(axis=0), empty, weights)
     return gradients.said(model, tokens, hidden, weight_nD, bias_n)

@@ -1,6 +1,7 @@
 """A text as the encoder reads it, with the place of every token, and as its reader does, in words."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -17,8 +18,8 @@ from xmc.model.encoder import Encoder
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """One text. ids: int64 [T]. values: float32 [T] of sparse features. spans: int64 [T, 2], characters of the text;
-    of special tokens both are equal."""
+    """One text. ids: int64 [T]. values: float32 [T] of sparse features. spans: int64 [T, 2], where tokens begin and end
+    in the text, which is the same of special ones. words: int64 [W, 2], likewise."""
 
     text: str
     ids: Tensor
@@ -26,11 +27,10 @@ class Tokens:
     spans: NDArray[np.int64]
     words: NDArray[np.int64]
 
-    @property
-    def batch(self) -> tuple[Tensor, Tensor, Tensor | None]:
+    def batch(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor, Tensor | None]:
         """Ids, attention mask and values, [1, T], as the encoder takes them."""
-        ids_1T = self.ids[None]
-        return ids_1T, torch.ones_like(ids_1T), None if self.values is None else self.values[None]
+        ids_1T = self.ids[None].to(device)
+        return ids_1T, torch.ones_like(ids_1T), None if self.values is None else self.values[None].to(device)
 
 
 def tokens_of(text: str, encoder: Encoder) -> Tokens:
@@ -47,18 +47,22 @@ def tokens_of(text: str, encoder: Encoder) -> Tokens:
             "fast tokenizer of transformers can be explained"
         )
     read = encoder.tokenizer(text, truncation=True, max_length=encoder.max_length, return_offsets_mapping=True)
-    spans = np.array(read["offset_mapping"], np.int64).reshape(-1, 2)
     words = [span for _, span in _splitter().pre_tokenize_str(text)]
-    return Tokens(text, torch.tensor(read["input_ids"], dtype=torch.int64), None, spans, np.array(words, np.int64).reshape(-1, 2))
+    ids = torch.tensor(read["input_ids"], dtype=torch.int64)
+    return Tokens(text, ids, None, _spans(read["offset_mapping"]), _spans(words))
 
 
 def _sparse_row(text: str, encoder: Encoder) -> Tokens:
     """A row of sparse features; each entry is a word."""
     ids, _, values = encoder.tokenize([text])
     found = {int(entry[1]): entry.span() for entry in re.finditer(r"(\d+):\S+", text)}
-    spans = np.array([found[feature] for feature in ids[0].tolist()], np.int64).reshape(-1, 2)
+    spans = _spans([found[feature] for feature in ids[0].tolist()])
     assert values is not None
-    return Tokens(text, ids[0], values[0], spans, spans)
+    return Tokens(text, ids[0], values[0], spans, spans[np.argsort(spans[:, 0])])
+
+
+def _spans(pairs: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+    return np.array(pairs, np.int64).reshape(-1, 2)
 
 
 @cache
