@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from harness import WORDS, Run
+from harness import Run
 from test_bad_input import fails
 
 from xmc.model import XMCModel
@@ -27,7 +27,7 @@ def test_predict_explains(trained: Path, corpus: Path, xmc: Run) -> None:
         assert document == json.loads(without) and 0 < len(words) <= 10
         weights = [abs(word["weight"]) for word in words]
         assert weights == sorted(weights, reverse=True)
-        own += words[0]["word"] in WORDS[label["label"]]
+        own += words[0]["word"] == label["label"].removeprefix("topic")  # of `word9a`, letters and digits apart
     assert own > 0.9 * len(lines)
 
 

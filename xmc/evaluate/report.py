@@ -114,7 +114,7 @@ def evaluate(
 def by_document(topk_labels: Labels, truth: CSR, ks: Sequence[int] = DEFAULT_KS) -> dict[str, Values]:
     """P, R, F1 and nDCG of each document, float64 [N], by name (`P@1`); their means are those of `evaluate`."""
     truth = metrics.checked(topk_labels, truth, max(ks))
-    values = {}
+    values: dict[str, Values] = {}
     for family, of in BY_DOCUMENT.items():
         parts = [ratio(*of(block)) for block in blocks(topk_labels, truth, max(ks))]
         values |= {f"{family}@{k}": np.concatenate([part[:, k - 1] for part in parts]) for k in ks}

@@ -10,6 +10,7 @@ from xmc.data.corpus import Corpus, Split
 from xmc.data.scores import read_scores
 from xmc.errors import XMCError
 from xmc.evaluate import Report, by_document, evaluate, leave_out
+from xmc.evaluate.terms import CSR, Labels
 from xmc.model import DEPTH, Blend, ScoreFiles, XMCModel
 from xmc.types import TopK
 from xmc.workflow.predicting import most_left_out, rank
@@ -37,7 +38,8 @@ def report_of(top: TopK, corpus: Corpus, split: str, metrics: Metrics) -> Report
 
 def figures_of_documents(top: TopK, documents: Split, ks: Sequence[int]) -> Iterator[dict[str, str | int | float]]:
     """Of each document: its id, how many labels it truly has, and its P, R, F1 and nDCG, by name (`P@1`)."""
-    labels, truth = top.labels.numpy(), documents.labels
+    labels: Labels = top.labels.numpy()
+    truth: CSR = documents.labels
     if (pairs := documents.filter_pairs) is not None:
         labels, truth = leave_out(labels, truth, pairs)
     figures = by_document(labels, truth, ks)

@@ -29,7 +29,8 @@ _TOGETHER = 8  # of these
 def said(model: "XMCModel", tokens: Tokens, hidden: "Hidden | None", weight_nD: Tensor, bias_n: Tensor) -> Said:
     """In logits, by the rows of n labels. Raises XMCError where captum is not installed."""
     backbone = model.encoder.backbone
-    inputs, baselines = [], []
+    inputs: list[Tensor] = []
+    baselines: list[Tensor] = []
     if not isinstance(backbone, EmbeddingBag):
         ids, mask, _ = tokens.batch(model.device)
         for into, given in ((inputs, ids), (baselines, _masked(ids, tokens, model))):
