@@ -1,6 +1,7 @@
 """Integrated gradients (Sundararajan et al., ICML 2017) of what is not linear: transformers, and layers behind a bag.
 
-The path goes from a text of mask tokens, with its special tokens and its length, and from a bag without a word.
+The path goes from a text of padding, with its special tokens and its length, and from a bag without a word. From mask
+tokens, which stand for a likely word, stop words get half as much again, and the words that are named count for less.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,11 +14,12 @@ from torch import Tensor
 
 from xmc.errors import XMCError
 from xmc.model.embedding_bag import EmbeddingBag
+from xmc.model.encoder import pad_id
 from xmc.model.explanation.ranking import Said
 from xmc.model.explanation.tokens import Tokens
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from xmc.model.explanation.network import Hidden
     from xmc.model.model import XMCModel
@@ -33,7 +35,7 @@ def said(model: "XMCModel", tokens: Tokens, hidden: "Hidden | None", weight_nD: 
     baselines: list[Tensor] = []
     if not isinstance(backbone, EmbeddingBag):
         ids, mask, _ = tokens.batch(model.device)
-        for into, given in ((inputs, ids), (baselines, _masked(ids, tokens, model))):
+        for into, given in ((inputs, ids), (baselines, _padded(ids, tokens, model.encoder.tokenizer))):
             into.append(backbone.get_input_embeddings()(given))
     if hidden is not None:
         inputs.append((hidden.start + hidden.parts.sum(dim=0))[None])
@@ -78,14 +80,10 @@ def _mean_gradients(
     return [torch.cat(parts) for parts in zip(*of_labels, strict=True)]
 
 
-def _masked(ids_1T: Tensor, tokens: Tokens, model: "XMCModel") -> Tensor:
-    """The ids with another in the place of each that stands for a part of the text."""
-    tokenizer = model.encoder.tokenizer
-    empty = next(
-        (i for i in (tokenizer.mask_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id) if i is not None), 0
-    )
+def _padded(ids_1T: Tensor, tokens: Tokens, tokenizer: "PreTrainedTokenizerBase") -> Tensor:
+    """The ids with padding in the place of each that stands for a part of the text; it is attended to all the same."""
     special = torch.from_numpy(tokens.spans[:, 0] == tokens.spans[:, 1]).to(ids_1T.device)
-    return torch.where(special, ids_1T, empty)
+    return torch.where(special, ids_1T, pad_id(tokenizer))
 
 
 @contextmanager
