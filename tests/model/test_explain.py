@@ -19,7 +19,7 @@ from xmc.model.intermediate import Identity
 from xmc.model.lexical.terms import Terms
 from xmc.model.sparse_features import SparseFeaturesConfig, SparseFeaturesModel, SparseFeaturesTokenizer
 from xmc.ops.fan_in import resolve_backend
-from xmc.sparsity import init_index
+from xmc.sparsity.topology import init_index
 from xmc.train.lexical import LexicalRecipe, learn_lexical_half
 
 IDS = [f"l{i}" for i in range(7)]
