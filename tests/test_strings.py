@@ -36,3 +36,14 @@ def test_strings_over_several_chunks_take_less_than_a_list() -> None:
     strings = Strings(texts)
     assert strings == texts and strings[100_000] == "label-100000"
     assert strings.column.nbytes < 0.3 * sum(map(sys.getsizeof, texts))
+
+
+def test_places_of_strings() -> None:
+    strings = Strings(["a", "", "b\u00fc", "a"])
+    assert [strings.index(value) for value in ("a", "", "b\u00fc")] == [0, 1, 2]
+    assert strings.index("a", 1) == 3
+    for missing in ("c", "\ud800"):
+        with pytest.raises(ValueError):
+            strings.index(missing)
+    with pytest.raises(ValueError):
+        strings.index("b\u00fc", 0, 2)

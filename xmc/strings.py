@@ -33,7 +33,10 @@ class Strings(Sequence[str]):
 
     def index(self, value: str, start: int = 0, stop: int | None = None) -> int:
         """The place of the first that is equal to the value. Raises ValueError where there is none."""
-        place: int = self.column[start:stop].index(value).as_py()
+        encoded = value.encode()
+        bounds = pa.py_buffer(np.array([0, len(encoded)], np.int32))
+        wanted = pa.StringArray.from_buffers(1, bounds, pa.py_buffer(encoded))[0]  # pa.scalar imports pandas
+        place: int = self.column[start:stop].index(wanted).as_py()
         if place < 0:
             raise ValueError(f"{value!r} is not there")
         return start + place
