@@ -17,7 +17,6 @@ MAY_IMPORT = {
     "spelling": set(),
     "section": set(),
     "registry": {"section"},
-    "parametrization": set(),
     "recipe": set(),
     "endings": {"terminal"},
     "types": set(),
@@ -31,20 +30,22 @@ MAY_IMPORT = {
         "endings",
     },
     "evaluate": {"types", "spelling"},
-    "config": {"section", "registry", "sparsity", "data", "values", "spelling", "storage"},
+    "parts": {
+        *("section", "registry", "values", "types", "storage", "endings", "ops", "model", "sparsity", "train", "data"),
+    },
+    "config": {"section", "registry", "parts", "sparsity", "data", "values", "spelling", "storage"},
     "factory": {
-        *("types", "threads", "storage", "config", "ops", "model", "parametrization", "sparsity", "train", "data"),
-        *("evaluate", "endings"),
+        *("types", "registry", "threads", "storage", "parts", "config", "ops", "model", "sparsity", "train", "data"),
     },
     "run_report": {"types", "storage", "data", "evaluate", "model", "ops", "sparsity"},
-    "estimate": {"types", "config", "factory", "data", "model", "ops", "endings"},
+    "estimate": {"types", "parts", "config", "factory", "data", "model"},
     "workflow": {
         *("types", "strings", "storage", "config", "recipe", "factory", "data", "evaluate", "model", "ops", "train"),
-        *("run_report",),
+        *("run_report", "parts"),
     },
     "commands": {
-        *("values", "storage", "endings", "config", "factory", "data", "evaluate", "model", "train"),
-        *("run_report", "estimate", "workflow"),
+        *("section", "values", "storage", "endings", "parts", "config", "factory", "data", "evaluate", "model"),
+        *("train", "run_report", "estimate", "workflow"),
     },
     "label_lists": set(),
     "estimator": {

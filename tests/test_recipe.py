@@ -3,7 +3,8 @@ from typing import Any
 import pytest
 from test_config import composed
 
-from xmc.config import FixedFanInClassifier, TrainConfig, parse
+from xmc.config import TrainConfig, parse
+from xmc.parts.classifier.fixed_fan_in import FixedFanInClassifier
 from xmc.recipe import Facts, is_given, recommended
 from xmc.workflow import settings
 

@@ -91,7 +91,8 @@ def reached(command: str) -> set[Node]:
     waiting, seen = [("xmc.launch", "launch"), (own, "COMMAND")], set()
     while waiting:
         node = waiting.pop()
-        of_a_run = node[0] == "xmc.config.parts" or node[1] in ("TrainConfig", "FinetuneConfig")
+        module, name = node
+        of_a_run = module.startswith("xmc.parts.") or name in ("TrainConfig", "FinetuneConfig")
         if node not in seen and (command in TRAINING or not of_a_run):
             seen.add(node)
             waiting += used(*node)

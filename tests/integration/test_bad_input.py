@@ -269,16 +269,16 @@ def test_full_disk(xmc: Run, corpus: Path, tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_interrupted_before_the_first_step(corpus: Path, tmp_path: Path, xmc: Run) -> None:
-    def stop(*_: object) -> None:
+    def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     arguments = small(corpus, f"run={tmp_path / 'run'}", "trainer.max_steps=2")
     for part, way_on in (
-        ("load_corpus", "give the command again"),
-        ("build_tracker", f"go on with: xmc train run={tmp_path / 'run'} resume=true"),
+        ("factory.load_corpus", "give the command again"),
+        ("workflow.training.LocalLog", f"go on with: xmc train run={tmp_path / 'run'} resume=true"),
     ):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(f"xmc.factory.{part}", stop)
+            patch.setattr(f"xmc.{part}", stop)
             done = xmc("train", *arguments, check=False)
         assert (done.returncode, done.stderr.splitlines()[-1]) == (130, f"interrupted; {way_on}")
     assert "no checkpoint yet" in xmc("train", f"run={tmp_path / 'run'}", "resume=true").stderr

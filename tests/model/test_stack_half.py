@@ -9,10 +9,10 @@ from test_lexical_half import LABELS, learned
 from test_model import TEXTS, make_model
 
 from xmc.data.batches import Batches
-from xmc.factory import lexical
-from xmc.factory.lexical import stack_
 from xmc.model import XMCModel
 from xmc.model.lexical import PRIOR
+from xmc.workflow import stacking
+from xmc.workflow.stacking import stack_
 
 
 def dev_of(model: XMCModel) -> Batches:
@@ -28,7 +28,7 @@ def stacked(filter: csr_matrix | None, monkeypatch: pytest.MonkeyPatch) -> tuple
         pairs.extend([sum(map(len, features)), int(sum(part.sum() for part in hits))])
         return prior
 
-    monkeypatch.setattr(lexical, "fitted", fitted)
+    monkeypatch.setattr(stacking, "fitted", fitted)
     stack_(model, learned(model), dev_of(model), 0, filter)
     return model, *pairs
 

@@ -9,8 +9,9 @@ from typing import Annotated
 from pydantic import Field
 
 from xmc.commands.command import Command, Given
-from xmc.config import PARAMETRIZATION, Section, StandardParametrization, SuParParametrization, TrainConfig, Trainer
+from xmc.config import Section, TrainConfig, Trainer
 from xmc.endings import undisturbed
+from xmc.parts.parametrization import PARAMETRIZATION, ParametrizationSection
 from xmc.storage import whole_file
 from xmc.values import Count, OneOrMore, Seed, Text
 
@@ -34,9 +35,7 @@ class CoordinateCheckConfig(TrainConfig):
 
     trainer: Trainer = Trainer(batch_size=16)
     """what a large batch agrees on is little, and would hide how updates add up over connections"""
-    parametrization: Annotated[StandardParametrization | SuParParametrization, PARAMETRIZATION] = (
-        PARAMETRIZATION.default("supar")
-    )
+    parametrization: Annotated[ParametrizationSection, PARAMETRIZATION] = PARAMETRIZATION.default("supar")
     check: CoordinateCheck = CoordinateCheck()
 
 

@@ -4,45 +4,70 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from xmc.config.parts import (
-    AUXILIARY,
-    CLASSIFIER,
-    ENCODER,
-    INTERMEDIATE,
-    LEXICAL,
-    PARAMETRIZATION,
-    SPARSE_IFT,
-    TRACKING,
-    BagEncoder,
-    ClustersAuxiliary,
-    DenseClassifier,
-    FixedFanInClassifier,
-    IdentityIntermediate,
-    LinearIntermediate,
-    Metrics,
-    NoAuxiliary,
-    NoLexical,
-    NoSparseIFT,
-    NoTracking,
-    SparseFeaturesEncoder,
-    SparseIFT,
-    StandardParametrization,
-    SuParParametrization,
-    Trainer,
-    TransformerEncoder,
-    TreeLexical,
-    WandbTracking,
-)
 from xmc.data import DATA
 from xmc.data.formats import DataSection
+from xmc.parts.auxiliary import AUXILIARY, AuxiliarySection
+from xmc.parts.classifier import CLASSIFIER, ClassifierSection
+from xmc.parts.encoder import ENCODER, EncoderSection
+from xmc.parts.intermediate import INTERMEDIATE, IntermediateSection
+from xmc.parts.lexical import LEXICAL, LexicalSection
+from xmc.parts.parametrization import PARAMETRIZATION, ParametrizationSection
+from xmc.parts.sparse_ift import SPARSE_IFT, SparseIFTSection
+from xmc.parts.tracking import TRACKING, TrackingSection
 from xmc.section import Before, Section
 from xmc.sparsity import SPARSITY
 from xmc.sparsity.strategy import SparsitySection
-from xmc.values import Count, LossName, NonNegative, Positive, Seed, Size, Text
+from xmc.values import Count, Cutoffs, Fraction, LossName, NonNegative, Positive, Seed, Size, Text, Threads
 
 Split = Literal["train", "dev", "test"]
 RunData = dict[str, Any]
 """What is another now in the data section of a run: its root, where it moved."""
+
+
+class Trainer(Section):
+    """How long, in which steps and where the network learns."""
+
+    epochs: Annotated[float, Field(gt=0, le=1e6)] = 8.0
+    max_steps: Count | None = None
+    """overrides epochs"""
+    batch_size: Count = 64
+    """documents the classifier sees in one step"""
+    micro_batch_size: Count | None = None
+    """documents the encoder holds at once; null: the whole batch"""
+    schedule: Literal["cosine", "linear", "constant"] = "linear"
+    warmup: Fraction = 0.03
+    """fraction of the steps"""
+    label_texts: Annotated[bool, Before(False)] = False
+    """each label's name, unless it has no letter, as one more training document of it"""
+    logit_adjustment: Annotated[float, Field(ge=0, le=1), Before(0.0)] = 0.0
+    """0 to 1: the larger, the higher rare labels rank; what it costs frequent ones, dev tells"""
+    clip_norm: Positive | None = 1.0
+    """of the encoder's gradient; null: none"""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """bfloat16: autocast, on a GPU alone"""
+    device: str = "auto"
+    """auto | cpu | cuda | cuda:0 ..."""
+    threads: Threads | None = None
+    """CPU threads; null: one a core that the process may use; resume takes another"""
+    log_every: Count = 50
+    eval_every: Count | None = None
+    """steps; null: four to ten times a run, fewer where dev is large"""
+    metric: str = "nDCG@5"
+    """of the dev split; the best model is kept"""
+    patience: Count | None = None
+    """evaluations without a gain before stopping early"""
+    checkpoint_every: Count | None = None
+    """steps; null: as eval_every, or a tenth of the run"""
+    keep_last: Count = 1
+    """checkpoints"""
+
+
+class Metrics(Section):
+    """What dev and test are measured by."""
+
+    ks: Cutoffs = (1, 3, 5)
+    propensity_a: Positive = 0.55
+    propensity_b: NonNegative = 1.5
 
 
 class TrainConfig(Section):
@@ -59,59 +84,56 @@ class TrainConfig(Section):
     trainer: Trainer = Trainer()
     metrics: Metrics = Metrics()
     data: Annotated[DataSection, DATA] = DATA.default("pydoc")
-    encoder: Annotated[BagEncoder | TransformerEncoder | SparseFeaturesEncoder, ENCODER] = ENCODER.default("bag")
-    intermediate: Annotated[IdentityIntermediate | LinearIntermediate, INTERMEDIATE] = INTERMEDIATE.default("identity")
-    classifier: Annotated[FixedFanInClassifier | DenseClassifier, CLASSIFIER] = CLASSIFIER.default("fixed_fan_in")
-    parametrization: Annotated[StandardParametrization | SuParParametrization, PARAMETRIZATION] = (
-        PARAMETRIZATION.default("standard")
-    )
+    encoder: Annotated[EncoderSection, ENCODER] = ENCODER.default("bag")
+    intermediate: Annotated[IntermediateSection, INTERMEDIATE] = INTERMEDIATE.default("identity")
+    classifier: Annotated[ClassifierSection, CLASSIFIER] = CLASSIFIER.default("fixed_fan_in")
+    parametrization: Annotated[ParametrizationSection, PARAMETRIZATION] = PARAMETRIZATION.default("standard")
     sparsity: Annotated[SparsitySection, SPARSITY] = SPARSITY.default("set")
-    sparse_ift: Annotated[NoSparseIFT | SparseIFT, SPARSE_IFT] = SPARSE_IFT.default("none")
-    auxiliary: Annotated[NoAuxiliary | ClustersAuxiliary, AUXILIARY] = AUXILIARY.default("none")
-    lexical: Annotated[NoLexical | TreeLexical, LEXICAL, LEXICAL.before("none")] = LEXICAL.default("tree")
-    tracking: Annotated[NoTracking | WandbTracking, TRACKING] = TRACKING.default("none")
+    sparse_ift: Annotated[SparseIFTSection, SPARSE_IFT] = SPARSE_IFT.default("none")
+    auxiliary: Annotated[AuxiliarySection, AUXILIARY] = AUXILIARY.default("none")
+    lexical: Annotated[LexicalSection, LEXICAL, LEXICAL.before("none")] = LEXICAL.default("tree")
+    tracking: Annotated[TrackingSection, TRACKING] = TRACKING.default("none")
 
     @model_validator(mode="after")
     def _encoder_reads_the_data(self) -> "TrainConfig":
-        reads_numbers = self.encoder.kind == "sparse_features"
-        if not (self.data.holds_text or reads_numbers):
+        if not (self.data.holds_text or self.encoder.reads_numbers):
             raise ValueError(
                 f"data={self.data.kind} holds sparse features, and encoder={self.encoder.kind} reads text; "
                 "add encoder=sparse_features"
             )
-        if reads_numbers and self.data.holds_text:
+        if self.encoder.reads_numbers and self.data.holds_text:
             raise ValueError(
-                f"encoder=sparse_features reads the numbers of data=bow, and data={self.data.kind} holds text; take "
-                "encoder=bag or transformer"
+                f"encoder={self.encoder.kind} reads the numbers of data=bow, and data={self.data.kind} holds text; "
+                "take encoder=bag or transformer"
             )
         return self
 
     @model_validator(mode="after")
     def _sparse_ift_has_a_layer(self) -> "TrainConfig":
-        if not isinstance(self.sparse_ift, SparseIFT):
-            return self
-        if "intermediate" in self.sparse_ift.layers and self.intermediate.kind != "linear":
+        where = self.sparse_ift.transformed
+        if "intermediate" in where and self.intermediate.features is None:
             raise ValueError("sparse_ift transforms an intermediate layer; add intermediate=linear")
-        if "encoder" in self.sparse_ift.layers and self.encoder.kind != "transformer":
-            raise ValueError(
-                f"sparse_ift.layers: encoder={self.encoder.kind} has no feed-forward blocks; "
-                "take encoder=transformer, or intermediate"
-            )
-        if "encoder" in self.sparse_ift.layers:
-            self._sparse_encoder_can_learn(self.sparse_ift.kind)
-        if self.sparsity.learns_beyond_output:
+        if "encoder" in where:
+            self._sparse_encoder_can_learn()
+        if where and self.sparsity.learns_beyond_output:
             raise ValueError(
                 f"sparse_ift: sparsity={self.sparsity.kind} learns weights that take no part in the output, and only "
                 "the classifier can; take sparsity=rigl, set or static"
             )
         return self
 
-    def _sparse_encoder_can_learn(self, kind: str) -> None:
-        if isinstance(self.encoder, TransformerEncoder) and self.encoder.frozen:
-            raise ValueError("sparse_ift.layers: a frozen encoder would be pruned and never learn; thaw it")
-        if not self.sparsity.rewires and kind != "doped":
+    def _sparse_encoder_can_learn(self) -> None:
+        if not self.encoder.has_feed_forward:
             raise ValueError(
-                f"sparse_ift={kind} adds inner features that only a strategy connects; take sparsity=rigl or set"
+                f"sparse_ift.layers: encoder={self.encoder.kind} has no feed-forward blocks; "
+                "take encoder=transformer, or intermediate"
+            )
+        if not self.encoder.learns:
+            raise ValueError("sparse_ift.layers: a frozen encoder would be pruned and never learn; thaw it")
+        if self.sparse_ift.needs_rewiring and not self.sparsity.rewires:
+            raise ValueError(
+                f"sparse_ift={self.sparse_ift.kind} adds inner features that only a strategy connects; "
+                "take sparsity=rigl or set"
             )
 
     @model_validator(mode="after")

@@ -9,16 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xmc import factory
-from xmc.config import (
-    BagEncoder,
-    Lexical,
-    SparseFeaturesEncoder,
-    TrainConfig,
-    TransformerEncoder,
-)
+from xmc.config import TrainConfig
 from xmc.data.benchmark import Benchmark
 from xmc.data.corpus import Corpus
-from xmc.endings import undisturbed
 from xmc.model.bag import BagModel
 from xmc.model.embedding_bag import EmbeddingBag
 from xmc.types import Batch
@@ -80,18 +73,10 @@ def count(config: TrainConfig, labels_a_document: int) -> Counts:
     return _of_corpus(config, factory.load_corpus(config))
 
 
-def bag_section(config: TrainConfig) -> BagEncoder | SparseFeaturesEncoder | Lexical | None:
-    """Of the bag that is the encoder, or stands beside it."""
-    if not isinstance(config.encoder, TransformerEncoder):
-        return config.encoder
-    return config.encoder.lexical if config.encoder.lexical.width else None
-
-
 def _of_benchmark(config: TrainConfig, known: Benchmark, labels_a_document: int) -> Counts:
     length = config.encoder.max_length
     documents = known.train + known.test
-    bag = bag_section(config)
-    assert not isinstance(bag, SparseFeaturesEncoder)  # which no benchmark set is for
+    bag = config.encoder.bag
     assumed = [
         f"{labels_a_document} labels a document (labels_a_document=...)",
         f"documents of encoder.max_length={length} tokens",
@@ -106,7 +91,7 @@ def _of_benchmark(config: TrainConfig, known: Benchmark, labels_a_document: int)
         text_bytes=_CHARACTERS * length * documents,
         strings=_STRING * (documents + 2 * known.labels),
         mapped=True,
-        terms=None if bag is None else Terms(_most_words(config), bag.bigrams),
+        terms=None if bag is None else Terms(config.encoder.most_words(), bag.bigrams),
         assumed=tuple(assumed),
     )
 
@@ -118,7 +103,7 @@ def _of_corpus(config: TrainConfig, corpus: Corpus) -> Counts:
     mapped = not any(isinstance(split.texts, list) for split in splits)
     length = config.encoder.max_length
     terms, tokens, assumed = None, length * len(train), [f"documents of encoder.max_length={length} tokens"]
-    if bag_section(config) is not None:
+    if config.encoder.bag is not None:
         terms, tokens = _terms(config, corpus)
         assumed = []
     return Counts(
@@ -136,7 +121,8 @@ def _of_corpus(config: TrainConfig, corpus: Corpus) -> Counts:
 
 def _terms(config: TrainConfig, corpus: Corpus) -> tuple[Terms, int]:
     """From the encoder itself, at width 1, which has no say in its terms; and the tokens of train."""
-    encoder = factory.build_encoder(_narrowest(config), corpus)
+    narrow = config.model_copy(update={"encoder": config.encoder.narrow()})
+    encoder = factory.build_encoder(narrow, corpus)
     (bag,) = (module for module in encoder.modules() if isinstance(module, EmbeddingBag))
     batches = factory.build_batches(config, corpus, "train", encoder, min(_LONGEST, len(corpus.split("train"))))
     batch = next(iter(batches.by_length()))
@@ -154,22 +140,3 @@ def _entries(bag: EmbeddingBag, batch: Batch) -> tuple[Tensor, Tensor]:
         return bag.terms(batch.input_ids, batch.attention_mask)[:2]
     documents, places = batch.attention_mask.nonzero(as_tuple=True)
     return documents, batch.input_ids[documents, places]
-
-
-def _most_words(config: TrainConfig) -> int:
-    if isinstance(config.encoder, BagEncoder):
-        return config.encoder.vocab_size
-    assert isinstance(config.encoder, TransformerEncoder)
-    with undisturbed():
-        from xmc.model.huggingface import meta_backbone
-
-    return int(meta_backbone(config.encoder.name).config.vocab_size)
-
-
-def _narrowest(config: TrainConfig) -> TrainConfig:
-    """The same run with a bag of width 1."""
-    section = config.encoder
-    if not isinstance(section, TransformerEncoder):
-        return config.model_copy(update={"encoder": section.model_copy(update={"width": 1})})
-    lexical = section.lexical.model_copy(update={"width": 1})
-    return config.model_copy(update={"encoder": section.model_copy(update={"lexical": lexical})})

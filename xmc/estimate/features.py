@@ -2,26 +2,20 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from xmc import factory
-from xmc.config import BagEncoder, Lexical, TrainConfig, TransformerEncoder
-from xmc.endings import undisturbed
-from xmc.estimate.counts import Counts, bag_section
+from xmc.config import TrainConfig
+from xmc.estimate.counts import Counts
 from xmc.estimate.live import CudaAutocast, LiveBytes
-from xmc.estimate.output import evaluated
 from xmc.model.bag import BagConfig, BagModel
-from xmc.model.encoder import Encoder
-from xmc.model.intermediate import build_intermediate
-from xmc.model.sparse_ift import no_connections, sparsify_feed_forward_
+from xmc.model.sparse_ift import no_connections
 from xmc.model.sparse_linear import SparseLinear
-
-Types = Callable[[], contextlib.AbstractContextManager[object]]
+from xmc.parts.intermediate import IntermediateSite
 
 _FLOAT = 4
 _ENTRY = 2 * (8 + 4) + 8  # of a bag, by document and by row: its row or document, its weight; their order
@@ -53,7 +47,7 @@ def estimate_features(config: TrainConfig, counts: Counts, on_gpu: bool) -> Feat
     trainer = config.trainer
     autocast = on_gpu and trainer.precision != "float32"
     model = _Model(config, on_gpu, autocast)
-    size = trainer.batch_size
+    size, evaluated = trainer.batch_size, factory.dev_batch_size(config)
     micro = min(trainer.micro_batch_size or size, size)
     bag = _bag_bytes(config, counts, micro, on_gpu)
     learning = [p for p in model.parameters() if p.requires_grad]
@@ -72,7 +66,7 @@ def estimate_features(config: TrainConfig, counts: Counts, on_gpu: bool) -> Feat
         saved=kept + features_bytes,
         forward=int(scale * step.forward) + bag.saved + features_bytes,
         backward=int(scale * step.backward) + bag.saved + bag.gradient + 2 * features_bytes,
-        evaluation=int(scale * model.evaluation(evaluated(config))) + 4 * _FLOAT * evaluated(config) * model.bag_width,
+        evaluation=int(scale * model.evaluation(evaluated)) + 4 * _FLOAT * evaluated * model.bag_width,
     )
 
 
@@ -86,20 +80,19 @@ class _Bag:
 
 
 def _bag_bytes(config: TrainConfig, counts: Counts, size: int, on_gpu: bool) -> _Bag:
-    section = bag_section(config)
-    if section is None or counts.terms is None:
+    bag = config.encoder.bag
+    if bag is None or counts.terms is None:
         return _Bag()
-    bigrams = min(counts.terms.bigrams, getattr(section, "bigrams", 0))
+    bigrams = min(counts.terms.bigrams, bag.bigrams)
     rows = counts.terms.words + bigrams
-    batch = size, config.encoder.max_length, section.term_dropout
+    batch = size, config.encoder.max_length, bag.term_dropout
     touched, entries = min(rows, counts.terms.of_batch(*batch)), counts.terms.entries(*batch)
     with torch.device("meta"):
-        thin = BagModel(BagConfig(2, 0, getattr(section, "mlp_width", 0), hidden_size=section.width))
+        thin = BagModel(BagConfig(2, 0, bag.mlp_width, hidden_size=bag.width))
     others = sum(p.nbytes for p in thin.parameters()) - thin.table.nbytes
-    row = _FLOAT * section.width
-    per_document = 4 * row + 2 * _FLOAT * getattr(section, "mlp_width", 0)
-    of_text = isinstance(section, BagEncoder | Lexical)  # with document frequencies, and the keys of bigrams
-    weights = rows * (row + _FLOAT * of_text) + 8 * bigrams + others
+    row = _FLOAT * bag.width
+    per_document = 4 * row + 2 * _FLOAT * bag.mlp_width
+    weights = rows * (row + _FLOAT * bag.of_text) + 8 * bigrams + others  # with frequencies, and the keys of bigrams
     gradient = entries * _ENTRY + size * row + others
     return _Bag(weights, 2 * others, gradient, touched * row * on_gpu + others, size * per_document)
 
@@ -119,22 +112,14 @@ class _Model:
     def __init__(self, config: TrainConfig, on_gpu: bool, autocast: bool) -> None:
         section = config.encoder
         self._types = functools.partial(_types, on_gpu, autocast)
-        bag = bag_section(config)
-        self.bag_width = 0 if bag is None else bag.width
-        self.length = section.max_length
-        self.backbone = None
-        if isinstance(section, TransformerEncoder):
-            self.backbone = _meta_encoder(config, section, self._types)
-            self.length = self.backbone.max_length
+        self.bag_width = 0 if section.bag is None else section.bag.width
+        self.backbone = section.on_meta(config.sparse_ift.build("encoder"), self._types)
+        self.length = section.max_length if self.backbone is None else self.backbone.max_length
         in_features = self.bag_width + (0 if self.backbone is None else self.backbone.width)
         self.dropout = section.dropout
+        site = IntermediateSite(in_features, config.sparse_ift.build("intermediate"), no_connections)
         with torch.device("meta"):
-            self.intermediate = build_intermediate(
-                in_features=in_features,
-                transformation=factory.build_transformation(config, "intermediate"),
-                index_of=no_connections,
-                **config.intermediate.model_dump(),
-            )
+            self.intermediate = config.intermediate.build(site)
         self.width = self.intermediate.width
         self._modules = [m for m in (self.backbone, self.intermediate) if m is not None]
         sparse = [m for module in self._modules for m in module.modules() if isinstance(m, SparseLinear)]
@@ -191,30 +176,6 @@ class _Model:
 def _types(on_gpu: bool, autocast: bool) -> contextlib.AbstractContextManager[object]:
     """What decides types and kernels."""
     return CudaAutocast(autocast) if on_gpu else contextlib.nullcontext()
-
-
-def _meta_encoder(config: TrainConfig, section: TransformerEncoder, types: Types) -> Encoder:
-    with undisturbed():
-        from xmc.model.huggingface import meta_backbone
-
-    backbone = meta_backbone(section.name, section.backbone_dropout)
-    if section.activation_checkpointing:
-        options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
-        options["context_fn"] = lambda: (contextlib.nullcontext(), types())  # of the two forward passes
-        backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
-    transformation = factory.build_transformation(config, "encoder")
-    with torch.device("meta"):
-        if transformation is not None:
-            sparsify_feed_forward_(backbone, transformation, no_connections, keep=False)
-        return Encoder(
-            backbone,
-            cast(Any, None),  # nothing is tokenised
-            pooling=section.pooling,
-            max_length=section.max_length,
-            layers=section.layers,
-            dropout=section.dropout,
-            frozen=section.frozen,
-        )
 
 
 def _run_dense(module: nn.Module) -> None:

@@ -1,6 +1,5 @@
 """Multiply-adds and bytes of a model, counted layer by layer, beside those of its dense twin."""
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
@@ -9,14 +8,14 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from xmc import factory
-from xmc.config import DenseClassifier, NoSparseIFT, TrainConfig
+from xmc.config import TrainConfig
 from xmc.data.corpus import Corpus
 from xmc.model.bag import BagModel
 from xmc.model.encoder import Encoder
 from xmc.model.intermediate import Identity, Linear
 from xmc.model.sparse_features import SparseFeaturesModel
 from xmc.model.sparse_linear import SparseLinear
-from xmc.ops.fan_in import index_dtype
+from xmc.parts.sparse_ift import NoSparseIFT
 from xmc.types import Batch
 
 MIB = 2**20
@@ -45,13 +44,13 @@ def count(config: TrainConfig, corpus: Corpus) -> list[Row]:
     torch.manual_seed(config.seed)
     encoder = factory.build_encoder(config, corpus)
     intermediate = factory.build_intermediate(config, encoder.width)
-    twin = config.model_copy(update={"sparse_ift": NoSparseIFT(kind="none")})
+    twin = config.model_copy(update={"sparse_ift": NoSparseIFT()})
     dense_encoder = factory.build_encoder(twin, corpus) if encoder.transformation else encoder
     dense_intermediate = factory.build_intermediate(twin, encoder.width)
     batch = next(iter(factory.build_batches(config, corpus, "train", encoder, config.trainer.batch_size).epoch(0)))
     own, dense = _of_features(encoder, intermediate, batch), _of_features(dense_encoder, dense_intermediate, batch)
     labels = len(corpus.label_ids)
-    own["classifier"] = _of_classifier(config, labels, intermediate.width)
+    own["classifier"] = Cost(*config.classifier.cost(labels, intermediate.width))
     dense["classifier"] = Cost(labels * dense_intermediate.width, 4 * labels * (dense_intermediate.width + 1))
     return [Row(name, dense.get(name), own.get(name)) for name in dict.fromkeys([*dense, *own])]
 
@@ -82,18 +81,6 @@ def _figures(cost: Cost | None, with_index: bool) -> str:
         return " | ".join("-" for _ in range(2 + with_index))
     figures = [f"{cost.macs:,.0f}", f"{(cost.weight_bytes + cost.index_bytes) / MIB:,.2f}"]
     return " | ".join(figures + [f"{cost.index_bytes / MIB:,.2f}"] * with_index)
-
-
-def _of_classifier(config: TrainConfig, labels: int, width: int) -> Cost:
-    section = config.classifier
-    if isinstance(section, DenseClassifier):
-        return Cost(labels * width, 4 * labels * (width + 1))
-    head = math.ceil(section.head * labels)
-    tail = labels - head
-    slot = 2 if section.weight_dtype == "bfloat16" else 4
-    index = math.ceil(tail / section.group_size) * section.fan_in * index_dtype(width).itemsize
-    weights = 4 * head * width + slot * tail * section.fan_in + 4 * labels
-    return Cost(head * width + tail * section.fan_in, weights, index)
 
 
 class _Features(nn.Module):

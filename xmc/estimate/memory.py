@@ -6,11 +6,12 @@ from pathlib import Path
 
 import torch
 
-from xmc.config import ClustersAuxiliary, FixedFanInClassifier, TrainConfig, TreeLexical
+from xmc import factory
+from xmc.config import TrainConfig
 from xmc.errors import XMCError
 from xmc.estimate.counts import Counts
 from xmc.estimate.features import estimate_features
-from xmc.estimate.output import auxiliary_output, estimate_output
+from xmc.parts.output import Load, OutputBytes
 
 MIB = 2**20
 # Measured on x86-64 Linux with torch 2.13 (CPU): 535 when all is imported, 65 when the libraries were used once.
@@ -19,10 +20,9 @@ KERNELS = 110 * MIB  # numba's compiler and the compiled kernels
 CUDA_CONTEXT = 512 * MIB  # not measured: the driver's, cuBLAS's workspace and the kernels'
 CUDA_HOST = 2048 * MIB  # not measured: the interpreter with the libraries of CUDA
 _TFIDF = 12  # bytes a token, and an entry of the labels' features, while labels are clustered
-_TERMS = 40  # bytes a token, of its word and its bigram
-_SORTED = 48  # bytes of a term of a label's documents, while they are sorted
-_BLOCK = 20_000_000  # of these, at most
 _LABEL_TERMS = 100
+_FLOAT = 4
+_INNER = "what the op takes in sparse layers inside the network; their activations are those of dense ones"
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,11 @@ def estimate(config: TrainConfig, counts: Counts) -> Estimate:
     """Bytes of a run with this configuration on data of these counts."""
     on_gpu = is_gpu(config.trainer.device)
     features = estimate_features(config, counts, on_gpu)
-    output = estimate_output(config, counts.labels, features.width, on_gpu)
-    auxiliary = auxiliary_output(config, counts.labels, features.width, on_gpu)
+    trainer, k = config.trainer, max(config.metrics.ks)
+    load = Load(features.width, trainer.batch_size, factory.dev_batch_size(config), k, on_gpu, config.sparsity)
+    adjustment = _FLOAT * counts.labels * (trainer.logit_adjustment > 0)
+    output = config.classifier.memory(counts.labels, load) + OutputBytes(weights=adjustment, ranking=adjustment)
+    auxiliary = config.auxiliary.memory(counts.labels, load)
     heads = [output] if auxiliary is None else [output, auxiliary]
     model = [
         Part("encoder: weights", features.weights),
@@ -114,7 +117,7 @@ def estimate(config: TrainConfig, counts: Counts) -> Estimate:
     host = [*_host(counts), Part("weights that wait (Top-KAST)", output.waiting)]
     host.append(Part("weights that wait (Top-KAST), a file", output.mapped, reclaimable=True))
     preparing = Moment("preparing the data", (Part("TF-IDF, bigrams, clusters", _preparing(config, counts)),))
-    unknown = [*counts.assumed, *_unknown(config, counts, features.width)]
+    unknown = [*counts.assumed, *_unknown(config, load)]
     if on_gpu:
         runtime = Part("CUDA context", CUDA_CONTEXT)
         beside = [Part("interpreter and libraries", CUDA_HOST), *host, *preparing.parts]
@@ -122,7 +125,7 @@ def estimate(config: TrainConfig, counts: Counts) -> Estimate:
         return Estimate(
             "GPU", features.width, tuple(_there([runtime, *model])), moments, tuple(_there(beside)), tuple(unknown)
         )
-    compiled = isinstance(config.classifier, FixedFanInClassifier) or counts.terms is not None
+    compiled = config.classifier.compiles or counts.terms is not None
     runtime = Part("interpreter and libraries", INTERPRETER + KERNELS * compiled)
     always = [runtime, *host, *model]
     return Estimate(
@@ -173,21 +176,16 @@ def _host(counts: Counts) -> list[Part]:
 
 def _preparing(config: TrainConfig, counts: Counts) -> int:
     """What labels are clustered or grouped by; tokens and bigrams are counted before."""
-    section = config.classifier
-    grouped = isinstance(section, FixedFanInClassifier) and section.group_size > 1
     bigrams = 16 * counts.tokens if counts.terms is not None and counts.terms.bigrams else 0
-    if not grouped and not isinstance(config.auxiliary, ClustersAuxiliary):
+    if not config.classifier.groups_labels and not config.auxiliary.clusters_labels:
         return bigrams
     entries = min(_LABEL_TERMS * counts.labels, counts.pairs * config.encoder.max_length)
     return max(bigrams, _TFIDF * counts.tokens + 2 * _TFIDF * entries)
 
 
 def _lexical_half(config: TrainConfig, counts: Counts) -> Moment:
-    """The training documents' rows of terms, and the mean documents of the labels, a block of these at a time."""
-    if not isinstance(config.lexical, TreeLexical):
-        return Moment("learning the lexical half", ())
-    entries = min(_BLOCK, 2 * counts.pairs * counts.tokens // max(1, counts.documents))
-    parts = Part("terms of the documents", _TERMS * counts.tokens), Part("terms of the labels", _SORTED * entries)
+    documents, labels = config.lexical.learning_bytes(counts.documents, counts.tokens, counts.pairs)
+    parts = Part("terms of the documents", documents), Part("terms of the labels", labels)
     return Moment("learning the lexical half", parts)
 
 
@@ -197,11 +195,9 @@ def _before(preparing: Moment, model: list[Part]) -> Moment:
     return Moment(preparing.name, (*preparing.parts, Part("without the optimizers' state", -state)))
 
 
-def _unknown(config: TrainConfig, counts: Counts, width: int) -> list[str]:
+def _unknown(config: TrainConfig, load: Load) -> list[str]:
     """What no formula here covers."""
-    known = []
-    if config.sparse_ift.kind != "none":
-        known.append("what the op takes in sparse layers inside the network; their activations are those of dense ones")
-    if isinstance(config.classifier, FixedFanInClassifier):
-        known.extend(config.sparsity.beyond_estimates(config.classifier.fan_in, width))
+    known = config.classifier.beyond_estimates(load)
+    if config.sparse_ift.transformed:
+        known.insert(0, _INNER)
     return known

@@ -10,7 +10,6 @@ from xmc.estimate.counts import Counts
 from xmc.estimate.memory import estimate
 
 Values = Mapping[str, Any]  # dotted key -> value
-_IN_PLACE = {"kind": "sgd", "lr": 0.3, "weight_decay": 0.0, "momentum": 0.0}
 
 
 @dataclass(frozen=True)
@@ -52,35 +51,12 @@ def _together(
 
 def _candidates(config: TrainConfig) -> Iterator[tuple[str, Values]]:
     """Overrides that may save memory, as text and as values."""
-    trainer, encoder, classifier = config.trainer, config.encoder, config.classifier
-    size = trainer.micro_batch_size or trainer.batch_size
+    size = config.trainer.micro_batch_size or config.trainer.batch_size
     for smaller in (size // 2, size // 8):
         if smaller:
             yield f"trainer.micro_batch_size={smaller}", {"trainer.micro_batch_size": smaller}
-    in_place = ("classifier/optimizer=sgd", {"classifier.optimizer": _IN_PLACE})
-    if classifier.kind == "dense":
-        sparse = {"kind": "fixed_fan_in", "fan_in": 128, "group_size": 1, "head": 0.0, "weight_dtype": "float32"}
-        values = {**sparse, "backend": "auto", "optimizer": classifier.optimizer.model_dump()}
-        yield "classifier=fixed_fan_in", {"classifier": values}
-    else:
-        yield in_place
-        narrow = {"classifier.optimizer": _IN_PLACE, "classifier.weight_dtype": "bfloat16"}
-        yield "classifier/optimizer=sgd classifier.weight_dtype=bfloat16", narrow
-        if classifier.group_size == 1:
-            yield "classifier.group_size=32", {"classifier.group_size": 32}
-        half = classifier.fan_in // 2
-        yield f"classifier.fan_in={half}", {"classifier.fan_in": half}
-    yield from config.sparsity.remedies()
-    yield "auxiliary=none", {"auxiliary": {"kind": "none"}}
-    length = encoder.max_length // 2
-    if encoder.kind == "bag":
-        yield f"encoder.bigrams={encoder.bigrams // 4}", {"encoder.bigrams": encoder.bigrams // 4}
-    if encoder.kind != "transformer":
-        yield f"encoder.width={encoder.width // 2}", {"encoder.width": encoder.width // 2}
-    else:
-        yield f"encoder.max_length={length}", {"encoder.max_length": length}
-        yield "encoder.activation_checkpointing=true", {"encoder.activation_checkpointing": True}
-        yield "encoder.frozen=true", {"encoder.frozen": True}
+    for part in (config.classifier, config.sparsity, config.auxiliary, config.encoder):
+        yield from part.remedies()
 
 
 def _changed(config: TrainConfig, values: Values) -> TrainConfig | None:

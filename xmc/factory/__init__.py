@@ -1,20 +1,10 @@
 """The one place where configuration becomes objects."""
 
 from xmc.factory.data import build_batches, load_corpus, with_dev
-from xmc.factory.lexical import build_lexical_half, stack_
-from xmc.factory.model import build_encoder, build_intermediate, build_transformation
+from xmc.factory.model import build_encoder, build_intermediate, build_lexical_half
 from xmc.factory.source import inherited_settings, learned_part, load_source, model_folder, with_kept_labels
 from xmc.factory.sparsity import why_nothing_rewires
-from xmc.factory.training import (
-    Training,
-    build_tracker,
-    build_training,
-    check_tracking,
-    dev_batch_size,
-    prepare_machine,
-    run_fingerprint,
-    start_wandb,
-)
+from xmc.factory.training import Training, build_training, dev_batch_size, prepare_machine, run_fingerprint
 
 __all__ = [
     "Training",
@@ -22,10 +12,7 @@ __all__ = [
     "build_encoder",
     "build_intermediate",
     "build_lexical_half",
-    "build_tracker",
     "build_training",
-    "build_transformation",
-    "check_tracking",
     "dev_batch_size",
     "inherited_settings",
     "learned_part",
@@ -34,8 +21,6 @@ __all__ = [
     "model_folder",
     "prepare_machine",
     "run_fingerprint",
-    "stack_",
-    "start_wandb",
     "why_nothing_rewires",
     "with_dev",
     "with_kept_labels",

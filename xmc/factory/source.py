@@ -4,8 +4,8 @@ import hashlib
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,17 +18,17 @@ from xmc.config.shell import shell_command
 from xmc.data.batches import Batches
 from xmc.data.corpus import Corpus
 from xmc.errors import XMCError
-from xmc.factory.model import checkpoint_activations
 from xmc.model import XMCModel
-from xmc.model.bag import BagModel
 from xmc.model.classifier import Classifier, FixedFanIn, LinearClassifier
-from xmc.model.embedding_bag import EmbeddingBag
 from xmc.model.encoder import Encoder
-from xmc.model.head_and_tail import HeadAndTail
-from xmc.model.intermediate import Identity, Linear, intermediate_config
+from xmc.model.intermediate import Identity, Linear
 from xmc.model.label_space import joined, selected, shares_connections, sparse_labels
 from xmc.model.saved import CARD
-from xmc.model.sparse_features import SparseFeaturesModel
+from xmc.parts.classifier import CLASSIFIER
+from xmc.parts.encoder import ENCODER
+from xmc.parts.intermediate import INTERMEDIATE
+from xmc.parts.sparse_ift import SPARSE_IFT, Layer
+from xmc.registry import Registry
 from xmc.sparsity.topology import absent_columns
 from xmc.train.new_rows import Recipe, new_rows
 from xmc.types import Positives
@@ -73,50 +73,22 @@ def load_source(folder: str | Path) -> XMCModel:
 def inherited_settings(folder: str) -> Settings:
     """The choices and keys of the configuration that the trained model decides."""
     model = load_source(folder)
-    layer = intermediate_config(model.intermediate)
-    settings: Settings = {
-        "loss": model.loss,
-        "trainer.logit_adjustment": model.logit_adjustment,
-        "intermediate": layer["kind"],
-    }
-    settings |= {f"intermediate.{key}": layer[key] for key in ("width", "activation") if key in layer}
-    settings |= _encoder_settings(model.encoder, str((model_folder(folder) / "encoder").absolute()))
-    settings |= _classifier_settings(model.classifier)
-    transformed = {"intermediate": layer.get("transformation"), "encoder": model.encoder.transformation}
-    where = [name for name, transformation in transformed.items() if transformation]
-    first = model.encoder.transformation or getattr(model.intermediate, "transformation", None)
-    if first is None:
-        return settings | {"sparse_ift": "none"}
-    return settings | {"sparse_ift": first.kind, "sparse_ift.sparsity": first.sparsity, "sparse_ift.layers": where}
+    encoder, layer = model.encoder, model.intermediate
+    settings: Settings = {"loss": model.loss, "trainer.logit_adjustment": model.logit_adjustment}
+    settings |= _of_its_kind(INTERMEDIATE, layer)
+    settings |= _of_its_kind(ENCODER, encoder, str((model_folder(folder) / "encoder").absolute()))
+    settings |= _of_its_kind(CLASSIFIER, model.classifier)
+    sparse: dict[Layer, Any] = {"intermediate": getattr(layer, "transformation", None)}
+    return settings | _of_its_kind(SPARSE_IFT, sparse | {"encoder": encoder.transformation})
 
 
-def _encoder_settings(encoder: Encoder, folder: str) -> Settings:
-    backbone = encoder.backbone
-    settings: Settings
-    if isinstance(backbone, SparseFeaturesModel):
-        settings = {"": "sparse_features", "width": backbone.config.hidden_size}
-    elif isinstance(backbone, BagModel):
-        shape = backbone.config
-        settings = {"": "bag", "width": shape.hidden_size, "mlp_width": shape.intermediate_size}
-        settings |= {"vocab_size": shape.word_rows, "bigrams": shape.num_bigrams}
-    else:
-        settings = {"": "transformer", "name": folder, "pooling": encoder.pooling, "layers": encoder.layers}
-        settings |= {"backbone_dropout": None, "lexical.width": 0}
-        if encoder.lexical is not None:
-            shape = encoder.lexical.config
-            settings |= {"lexical.width": shape.hidden_size, "lexical.bigrams": shape.num_bigrams}
-    settings["max_length"] = encoder.max_length
-    return {f"encoder.{key}".rstrip("."): value for key, value in settings.items()}
-
-
-def _classifier_settings(classifier: Classifier) -> Settings:
-    if (layer := classifier.sparse) is None:
-        return {"classifier": "dense"}
-    head = classifier.head.num_labels if isinstance(classifier, HeadAndTail) else 0
-    share = head / classifier.num_labels
-    return {"classifier": "fixed_fan_in", "classifier.fan_in": layer.active, "classifier.head": share} | {
-        "classifier.group_size": 1
-    }
+def _of_its_kind(registry: Registry[Any], *trained: object) -> Settings:
+    """The choice with which a trained part comes about, and its keys."""
+    for section in registry.sections():
+        if (keys := section.inherited(*trained)) is not None:
+            kind = {registry.group: section.model_fields["kind"].default}
+            return kind | {f"{registry.group}.{key}": value for key, value in keys.items()}
+    raise XMCError(f"no {registry.group} is known that makes the one of the model; install the package that has it")
 
 
 def source_fingerprint(folder: str) -> str:
@@ -131,37 +103,13 @@ def source_fingerprint(folder: str) -> str:
 
 def prepared_parts(config: c.TrainConfig, corpus: Corpus, source: XMCModel) -> tuple[Encoder, Linear | Identity]:
     """The trained encoder and intermediate layer under the dropouts and the freezing of this run."""
-    section, trained = config.encoder, source.encoder
+    trained = source.encoder
     if corpus.num_features not in (None, len(trained.tokenizer)):
         raise XMCError(
             f"{corpus.name} has {corpus.num_features} features, the model reads {len(trained.tokenizer)}; fine-tune it "
             "on data of the same features"
         )
-    terms: c.BagEncoder | c.SparseFeaturesEncoder | c.Lexical
-    if isinstance(section, c.TransformerEncoder):
-        terms, frozen = section.lexical, section.frozen
-        if section.activation_checkpointing:
-            assert not isinstance(trained.backbone, EmbeddingBag)
-            checkpoint_activations(trained.backbone)
-    else:
-        terms, frozen = section, False
-    for module in trained.modules():
-        if isinstance(module, EmbeddingBag):
-            module.config = replace(module.config, term_dropout=terms.term_dropout)
-    encoder = Encoder(
-        trained.backbone,
-        trained.tokenizer,
-        pooling=trained.pooling,
-        max_length=trained.max_length,
-        layers=trained.layers,
-        dropout=section.dropout,
-        frozen=frozen,
-        transformation=trained.transformation,
-        lexical=trained.lexical,
-    )
-    if isinstance(config.intermediate, c.LinearIntermediate) and isinstance(source.intermediate, Linear):
-        source.intermediate.dropout.p = config.intermediate.dropout
-    return encoder, source.intermediate
+    return config.encoder.adopt(trained), config.intermediate.adopt(source.intermediate)
 
 
 def with_learned_rows(fresh: Classifier, source: XMCModel, label_ids: Sequence[str]) -> tuple[Classifier, Tensor]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from xmc import config as c
-from xmc.factory.model import INNER_ROWS, build_parametrization
+from xmc.factory.model import INNER_ROWS
 from xmc.model import XMCModel
 from xmc.model.classifier import FixedFanIn
 from xmc.model.label_space import sparse_labels
@@ -21,10 +21,9 @@ def build_sparse_parts(
 ) -> dict[str, SparsePart]:
     """The sparse layers that learn, each with a strategy of its own. learned: bool [L], labels that already did."""
     parts: dict[str, SparsePart] = {}
-    rules = build_parametrization(config)
 
     def add(name: str, layer: FixedFanIn | SparseLinear, optimizer: str, offset: int, rows: Tensor | None) -> None:
-        bound = rules.init_bound(layer.active)
+        bound = config.parametrization.init_bound(layer.active)
         site = Site(layer, total_steps, config.seed, Path(config.run), offset, bound, rows)
         strategy = config.sparsity.build(site)
         strategy.start(layer, rows)

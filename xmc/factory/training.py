@@ -5,10 +5,7 @@ import hashlib
 import json
 import math
 import os
-import secrets
-import shutil
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from scipy.sparse import csr_matrix
@@ -18,18 +15,17 @@ from xmc.data.batches import Batches
 from xmc.data.corpus import Corpus
 from xmc.errors import XMCError
 from xmc.factory.data import build_batches
-from xmc.factory.model import build_auxiliary, build_classifier, build_encoder, build_intermediate
+from xmc.factory.model import build_encoder, build_intermediate
 from xmc.factory.optimizers import build_optimizers
 from xmc.factory.source import learn_new_rows_, prepared_parts, source_fingerprint, with_learned_rows
 from xmc.factory.sparsity import build_sparse_parts
 from xmc.model import XMCModel
 from xmc.model.clustering import label_features, tfidf, unit_rows
 from xmc.model.encoder import Encoder
-from xmc.storage import whole_file
+from xmc.parts.output import OutputSite
 from xmc.threads import usable_processors
 from xmc.train.loop import Plan
 from xmc.train.state import TrainState
-from xmc.train.tracking import LocalLog, Tracker, Trackers, Wandb, check_wandb
 
 _EVALUATIONS = 4, 10  # on dev in a run, where trainer.eval_every is null
 _CHECKPOINTS = 10  # of a run, where trainer.checkpoint_every is null, too
@@ -112,7 +108,11 @@ def build_training(
         return label_features(documents, batches.labels)
 
     counts = torch.from_numpy(corpus.label_counts("train"))
-    classifier = build_classifier(config, intermediate.width, counts, features, device, generator)
+    site = OutputSite(
+        *(intermediate.width, counts, features, config.parametrization, config.sparsity, device, generator),
+        seed=config.seed,
+    )
+    classifier = config.classifier.build(site)
     classifier.init_bias(counts, len(corpus.split("train")), config.loss)
     learned = torch.zeros(len(counts), dtype=torch.bool)
     if source is not None:
@@ -137,58 +137,12 @@ def build_training(
             f"trainer.patience={config.trainer.patience} needs a dev split, and data.dev_fraction=0 leaves none; "
             "set trainer.patience=null, or a dev fraction"
         )
-    auxiliary = build_auxiliary(config, model, features, generator)
+    auxiliary = config.auxiliary.build(site)
     dev_documents = len(dev_batches.lengths) if dev_batches is not None else 0
     plan = _build_plan(config, batches.steps_per_epoch, dev_documents, device)
     sparse = build_sparse_parts(config, model, plan.total_steps, learned)
     state = TrainState(model, auxiliary, build_optimizers(config, model, auxiliary), sparse)
     return Training(state, plan, batches, dev_batches)
-
-
-def check_tracking(config: c.TrainConfig) -> None:
-    """Raise XMCError where Weights & Biases is asked for and cannot be had."""
-    if not isinstance(config.tracking, c.NoTracking):
-        check_wandb(config.tracking.mode)
-
-
-def start_wandb(config: c.TrainConfig) -> Wandb | None:
-    """A run of Weights & Biases, where it is asked for.
-
-    Raises:
-        XMCError: it does not start; the run's folder is as before.
-    """
-    if isinstance(config.tracking, c.NoTracking):
-        return None
-    run = Path(config.run)
-    is_new = not (run / "wandb").exists()
-    try:
-        return Wandb(
-            run,
-            mode=config.tracking.mode,
-            project=config.tracking.project,
-            name=config.tracking.name,
-            config=config.model_dump(mode="json"),
-            run_id=_wandb_id(run),
-        )
-    except XMCError:
-        if is_new:
-            shutil.rmtree(run / "wandb", ignore_errors=True)
-        raise
-
-
-def build_tracker(config: c.TrainConfig, resume_step: int, wandb: Wandb | None) -> Tracker:
-    """The local log and, where there is one, the run of Weights & Biases."""
-    local = LocalLog(Path(config.run) / "log.jsonl", resume_step=resume_step)
-    return local if wandb is None else Trackers(local, wandb)
-
-
-def _wandb_id(run: Path) -> str:
-    """Drawn once: resumed, a run is the same one there; another run in a folder of the same name is another."""
-    path = run / "wandb" / "run_id.txt"
-    if not path.is_file():
-        with whole_file(path) as out:
-            out.write(secrets.token_hex(8))
-    return path.read_text()
 
 
 def dev_batch_size(config: c.TrainConfig) -> int:
@@ -202,13 +156,13 @@ def _build_plan(config: c.TrainConfig, steps_per_epoch: int, dev_documents: int,
         raise XMCError(f"trainer.precision=bfloat16 needs a GPU, and the device is {device.type}; give auto or float32")
     total = trainer.max_steps or math.ceil(trainer.epochs * steps_per_epoch)
     eval_every = trainer.eval_every or math.ceil(total / _evaluations(total * trainer.batch_size, dev_documents))
-    auxiliary = config.auxiliary if isinstance(config.auxiliary, c.ClustersAuxiliary) else None
+    weight, until = config.auxiliary.influence(total)
     return Plan(
         total_steps=total,
         warmup_steps=round(trainer.warmup * total),
         schedule=trainer.schedule,
-        auxiliary_weight=auxiliary.weight if auxiliary else 0.0,
-        auxiliary_steps=round(auxiliary.until * total) if auxiliary else 0,
+        auxiliary_weight=weight,
+        auxiliary_steps=until,
         micro_batch_size=trainer.micro_batch_size,
         clip_norm=trainer.clip_norm,
         autocast=device.type == "cuda" and trainer.precision != "float32",

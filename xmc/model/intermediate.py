@@ -63,18 +63,3 @@ def intermediate_config(layer: Linear | Identity) -> dict[str, object]:
         "dropout": layer.dropout.p,
         "transformation": layer.transformation and asdict(layer.transformation),
     }
-
-
-def build_intermediate(
-    kind: str,
-    in_features: int,
-    *,
-    width: int = 0,
-    activation: str = "relu",
-    dropout: float = 0.0,
-    transformation: SparseIFT | None = None,
-    index_of: IndexOf | None = None,
-) -> Linear | Identity:
-    if kind == "identity":
-        return Identity(in_features)
-    return Linear(in_features, width, activation, dropout, transformation, index_of)

@@ -1,13 +1,11 @@
-"""Where the figures of a run go: always `log.jsonl`, and Weights & Biases on request."""
+"""Where the figures of a run go: always `log.jsonl`, and where else it is asked for."""
 
-import importlib.util
 import json
 import logging
 import math
-import os
 import sys
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from xmc.errors import XMCError
 from xmc.storage import parse_json, whole_file
@@ -40,49 +38,6 @@ class LocalLog:
 
     def close(self) -> None:
         self._file.close()
-
-
-def check_wandb(mode: Literal["online", "offline"]) -> None:
-    """Raise XMCError where the package is not installed, or the environment asks for another mode."""
-    if importlib.util.find_spec("wandb") is None:
-        raise XMCError("tracking=wandb needs the package wandb: pip install 'xmc[wandb]'")
-    asked = os.environ.get("WANDB_MODE", "online")
-    if mode == "online" != asked:
-        instead = "tracking.mode=offline" if asked in ("offline", "dryrun") else "tracking=none"
-        raise XMCError(f"the environment has WANDB_MODE={asked}, and tracking.mode=online; give {instead}, or unset it")
-
-
-class Wandb:
-    """A Weights & Biases run, online or offline, written below the run folder; a resumed run keeps its id."""
-
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        mode: Literal["online", "offline"],
-        project: str,
-        name: str | None,
-        config: dict[str, Any],
-        run_id: str,
-    ) -> None:
-        import wandb
-
-        try:
-            self._run = wandb.init(
-                dir=folder, mode=mode, project=project, name=name, config=config, id=run_id, resume="allow"
-            )
-        except Exception as error:  # wandb's own, or what is below it: no login, no network, an unknown project
-            reason = str(error).partition("\n")[0]
-            raise XMCError(
-                f"Weights & Biases does not start ({reason}); log in with `wandb login`, or give tracking.mode=offline "
-                "or tracking=none"
-            ) from None
-
-    def log(self, record: Record) -> None:
-        self._run.log({k: v for k, v in record.items() if k != "step"}, step=record["step"])
-
-    def close(self) -> None:
-        self._run.finish()
 
 
 class Trackers:

@@ -16,17 +16,17 @@ import torch
 from torch import Tensor
 
 from xmc import factory
-from xmc.config import NoAuxiliary, StandardParametrization, SuParParametrization, TrainConfig
+from xmc.config import TrainConfig
 from xmc.data.corpus import Corpus
 from xmc.errors import XMCError
 from xmc.model import XMCModel
 from xmc.model.classifier import FixedFanIn
 from xmc.ops.fan_in import fan_in_linear
+from xmc.parts.auxiliary import NoAuxiliary
+from xmc.parts.parametrization import ParametrizationSection, Standard
 from xmc.train.step import clip_gradients, compute_gradients
 
 logger = logging.getLogger(__name__)
-
-Rules = StandardParametrization | SuParParametrization
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,7 @@ def coordinate_check(
     """
     torch.manual_seed(config.seed)
     encoder = factory.build_encoder(config, corpus)
-    standard = StandardParametrization(kind="standard")
-    for rules in (standard, config.parametrization):
+    for rules in (Standard(), config.parametrization):
         for fan_in in fan_ins:
             changes = tuple(
                 _change(
@@ -113,9 +112,9 @@ def plot(points: list[Point], path: Path) -> None:
     plt.close(figure)
 
 
-def _variant(config: TrainConfig, fan_in: int, seed: int, rules: Rules) -> TrainConfig:
+def _variant(config: TrainConfig, fan_in: int, seed: int, rules: ParametrizationSection) -> TrainConfig:
     """The same run with another fan-in, seed and parametrization, at a constant rate, the main objective alone."""
-    if config.classifier.kind != "fixed_fan_in" or config.classifier.head:
+    if (classifier := config.classifier.with_fan_in(fan_in)) is None:
         raise XMCError(
             "the coordinate check varies the fan-in of all labels; take classifier=fixed_fan_in classifier.head=0"
         )
@@ -123,8 +122,8 @@ def _variant(config: TrainConfig, fan_in: int, seed: int, rules: Rules) -> Train
         update={
             "seed": seed,
             "parametrization": rules,
-            "auxiliary": NoAuxiliary(kind="none"),
-            "classifier": config.classifier.model_copy(update={"fan_in": fan_in}),
+            "auxiliary": NoAuxiliary(),
+            "classifier": classifier,
             "trainer": config.trainer.model_copy(update={"schedule": "constant", "warmup": 0.0}),
         }
     )

@@ -7,13 +7,7 @@ from collections.abc import Collection
 from typing import TypeVar
 
 from xmc import factory
-from xmc.config import (
-    BagEncoder,
-    FixedFanInClassifier,
-    LinearIntermediate,
-    TrainConfig,
-    parse,
-)
+from xmc.config import TrainConfig, parse
 from xmc.recipe import Facts, is_given, recommended
 
 C = TypeVar("C", bound=TrainConfig)
@@ -31,16 +25,16 @@ def with_recipe(config: C, given: Collection[str]) -> C:
     if not (
         config.recipe == "auto"
         and "experiment" not in keys
-        and isinstance(config.encoder, BagEncoder)
-        and isinstance(config.classifier, FixedFanInClassifier)
+        and config.encoder.suits_recipe
+        and config.classifier.suits_recipe
         and config.loss == "bce"
         and not config.sparsity.learns_beyond_output
     ):
         return config.model_copy(update={"recipe": "none"})
-    width = config.encoder.width if is_given("encoder.width", keys) else None
-    features = config.intermediate.width if isinstance(config.intermediate, LinearIntermediate) else None
-    chosen = [choice for choice in recommended(_facts(config), width, features) if not is_given(choice.key, keys)]
     values = config.model_dump(by_alias=True) | {"recipe": "none"}
+    width = values["encoder"]["width"] if is_given("encoder.width", keys) else None
+    recipe = recommended(_facts(config), width, config.intermediate.features)
+    chosen = [choice for choice in recipe if not is_given(choice.key, keys)]
     for choice in chosen:
         *above, last = choice.key.split(".")
         section = functools.reduce(operator.getitem, above, values)

@@ -19,6 +19,7 @@ from xmc.storage import whole_file, whole_folder
 from xmc.train.checkpoint import Checkpoints
 from xmc.train.loop import Attend, Validate, train
 from xmc.train.state import TrainState
+from xmc.train.tracking import LocalLog, Trackers
 from xmc.workflow.forgetting import tell_change
 from xmc.workflow.measuring import measure
 from xmc.workflow.run_folder import (
@@ -30,6 +31,7 @@ from xmc.workflow.run_folder import (
     save_model,
     write_json,
 )
+from xmc.workflow.stacking import stack_
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +53,7 @@ def train_run(
         logger.info("%s is finished, nothing to do; measure it with: %s", run, measure_it)
         return
     check_metric_name(config.trainer.metric, config.metrics.ks)
-    factory.check_tracking(config)
+    config.tracking.check()
     device = factory.prepare_machine(config.trainer.device, config.trainer.threads)
     with held(run):
         if not config.resume:
@@ -86,11 +88,12 @@ def _train(
         _tell_threads(saved[1].get("threads"), device)
     elif config.resume:
         logger.info("no checkpoint yet; starting with step 1")
-    wandb = factory.start_wandb(config)
+    remote = config.tracking.start(run, config.model_dump(mode="json"))
     if not config.resume:
         with whole_file(run_config_path(run)) as out:
             out.write(config_yaml)
-    tracker = factory.build_tracker(config, setup.state.progress.step, wandb)
+    local = LocalLog(run / "log.jsonl", resume_step=setup.state.progress.step)
+    tracker = Trackers(local) if remote is None else Trackers(local, remote)
     try:
         train(
             setup.state,
@@ -110,7 +113,7 @@ def _train(
     model = setup.state.model
     first = half or factory.build_lexical_half(config, model.encoder, learned)
     dev = learned.splits.get("dev")
-    factory.stack_(model, first, setup.dev_batches, config.seed, None if dev is None else dev.filter)
+    stack_(model, first, setup.dev_batches, config.seed, None if dev is None else dev.filter)
     if not finished:
         _write_figures(setup, model, config)
         return

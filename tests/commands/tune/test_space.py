@@ -2,10 +2,12 @@
 
 import pytest
 
-from xmc.commands.tune.space import KIND, RATE, Choice, Range, Space, space_around
-from xmc.config import SGD, AdamW, TrainConfig, parse
+from xmc.commands.tune.space import KIND, RATE, Space, space_around
+from xmc.config import TrainConfig, parse
 from xmc.config.compose import compose
 from xmc.errors import XMCError
+from xmc.parts.optimizer import SGD, AdamW
+from xmc.parts.part import Choice, Range
 
 
 def config(*overrides: str) -> TrainConfig:

@@ -71,7 +71,7 @@ def run(config: TuneConfig, given: Given) -> None:
 
     began = time.monotonic()
     check_metric_name(config.trainer.metric, config.metrics.ks)
-    factory.check_tracking(config)
+    config.tracking.check()
     with held(Path(config.output)):
         corpus = factory.load_corpus(config)
         if "dev" not in corpus.splits:

@@ -11,6 +11,7 @@ from xmc.data.corpus import Corpus
 from xmc.model.lexical import LexicalHalf
 from xmc.workflow.measuring import measure
 from xmc.workflow.run_folder import load_model
+from xmc.workflow.stacking import stack_
 
 ADJUSTMENTS = (0.05, 0.1, 0.2, 0.3)
 PAYS = 0.001  # of the metric: what another adjustment must gain
@@ -31,6 +32,6 @@ def best_adjustment(
     for tau in ADJUSTMENTS:
         if left() > 0 and tau not in scores:
             model.classifier.adjust_logits(counts, len(corpus.split("train")), tau)
-            factory.stack_(model, half, batches, trained.seed, corpus.split("dev").filter)
+            stack_(model, half, batches, trained.seed, corpus.split("dev").filter)
             scores[tau] = measure(model, batches, corpus, "dev", trained.metrics)[trained.trainer.metric]
     return max(scores, key=lambda tau: scores[tau])

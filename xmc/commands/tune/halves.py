@@ -15,9 +15,6 @@ from xmc.storage import whole_folder
 
 logger = logging.getLogger(__name__)
 
-_TOKENS = {"kind", "name", "max_length", "vocab_size", "min_frequency"}
-"""Keys of an encoder that decide what its tokenizer makes of a text."""
-
 
 class Halves:
     """Each is learned once, for all trials that read the same tokens, and kept in a folder.
@@ -31,13 +28,13 @@ class Halves:
 
     def seconds(self, config: TrainConfig) -> float:
         """What it takes to learn that of a run: the longest that one took; 0 where it is there, or there is none."""
-        if config.lexical.kind == "none" or self._path(config).exists():
+        if not config.lexical.learns or self._path(config).exists():
             return 0.0
         return self._study.recall("seconds of a half") or 0.0
 
     def of(self, config: TrainConfig) -> LexicalHalf | None:
         """That of a run, learned now if it is not there; its coefficients are those of no dev data."""
-        if config.lexical.kind == "none":
+        if not config.lexical.learns:
             return None
         path = self._path(config)
         if not path.exists():
@@ -57,6 +54,6 @@ class Halves:
         logger.info("lexical half learned in %.0f s", took)
 
     def _path(self, config: TrainConfig) -> Path:
-        tokens = config.encoder.model_dump(mode="json", include=_TOKENS)
-        of_it = [tokens, config.trainer.label_texts, config.lexical.model_dump(mode="json"), self._seed]
+        tokens, lexical = config.encoder.tokenizing(), config.lexical.model_dump(mode="json")
+        of_it = [tokens, config.trainer.label_texts, lexical, self._seed]
         return self._folder / hashlib.sha256(json.dumps([*of_it, self._corpus.fingerprint]).encode()).hexdigest()[:16]

@@ -1,5 +1,6 @@
 """How a study ends: a table of its trials, an experiment in YAML, and the command to paste."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import Any
@@ -11,13 +12,11 @@ from xmc.commands.tune.space import Values
 from xmc.config import TrainConfig
 from xmc.config.arguments import as_override
 from xmc.config.compose import compose
+from xmc.config.nodes import registries
 from xmc.config.shell import shell_argument
+from xmc.section import Section, named
 
 SHOWN = 10
-_GROUPS = (
-    *("encoder", "intermediate", "classifier", "classifier/optimizer", "parametrization"),
-    *("sparsity", "sparse_ift", "auxiliary", "lexical", "tracking"),
-)
 _APART = ("run", "resume", "data")
 
 
@@ -60,9 +59,10 @@ class Recipe:
         named = {"data.root": values["data"]["root"]} if "root" in values["data"] else {}
         plain = _composed(self.data | named)["data"]
         self.data |= named | _differing(values["data"], plain, "data.")
-        needed = {"encoder.name": values["encoder"]["name"]} if values["encoder"]["kind"] == "transformer" else {}
+        groups = [registry.group for registry in registries() if registry.group not in _APART]
+        needed = {key: value for group in groups for key, value in _needed(config, group).items()}
         plain = _composed(self.data)
-        self.choices = {g: kind for g in _GROUPS if (kind := _kind_at(values, g)) != _kind_at(plain, g)}
+        self.choices = {g: kind for g in groups if (kind := _kind_at(values, g)) != _kind_at(plain, g)}
         plain = _composed(self.data | self.choices | needed)
         self.keys = needed | _differing(values, plain)
 
@@ -87,6 +87,13 @@ class Recipe:
 
 def _mean(trials: Sequence[Trial], trial: Trial) -> float:
     return mean(by_seed(trials, trial).values()) if trial.finished else trial.scores[-1]
+
+
+def _needed(config: TrainConfig, group: str) -> dict[str, Any]:
+    """What a part has no default for, by dotted key."""
+    part: Section = functools.reduce(getattr, group.split("/"), config)
+    path = group.replace("/", ".")
+    return {f"{path}.{key}": getattr(part, key) for key, field in named(type(part)).items() if field.is_required()}
 
 
 def _composed(overrides: Mapping[str, object]) -> dict[str, Any]:

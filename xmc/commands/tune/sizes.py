@@ -2,7 +2,7 @@
 
 from xmc import estimate
 from xmc.commands.tune import TuneConfig
-from xmc.config import FixedFanInClassifier, TrainConfig
+from xmc.config import TrainConfig
 from xmc.errors import XMCError
 
 _MIB = 2**20
@@ -26,5 +26,4 @@ class Sizes:
         memory = estimate.memory_of(config.trainer.device, self._device_memory)
         if own.needed > memory:
             raise XMCError(f"it would take {own.needed / _MIB:,.0f} MiB of {memory / _MIB:,.0f}; see xmc estimate")
-        if isinstance(config.classifier, FixedFanInClassifier) and config.classifier.fan_in > own.width:
-            raise XMCError(f"classifier.fan_in={config.classifier.fan_in} exceeds the {own.width} features")
+        config.classifier.check(own.width)

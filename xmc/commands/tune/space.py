@@ -22,30 +22,14 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from xmc.config import TrainConfig, TransformerEncoder, parse
+from xmc.config import TrainConfig, parse
+from xmc.parts.optimizer import OPTIMIZER
+from xmc.parts.part import Choice, Range, Value, around
 
-Value = bool | int | float | str
 Values = Mapping[str, Value]
 """Of a run, by dotted key."""
 
 KIND, RATE = "classifier.optimizer.kind", "classifier.optimizer.lr"
-_RATES = {"sgd": (0.1, 2.0), "adamw": (1e-3, 2e-2)}
-_RESET = {"sgd": {"weight_decay": 0.0, "momentum": 0.0}, "adamw": {"weight_decay": 0.0}}
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One of a few values, ascending where they are numbers."""
-
-    options: tuple[Value, ...]
-
-
-@dataclass(frozen=True)
-class Range:
-    """Any value between two, evenly by its logarithm."""
-
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -93,7 +77,7 @@ class Space:
         dumped = self.base.model_dump()
         kind = values.get(KIND)
         if kind is not None and kind != self.base.classifier.optimizer.kind:
-            dumped["classifier"]["optimizer"] = _RESET[str(kind)]
+            dumped["classifier"]["optimizer"] = OPTIMIZER[str(kind)].model_validate({}).model_dump()
         for key, value in values.items():
             *path, last = key.split(".")
             _section(dumped, path)[last] = value
@@ -109,39 +93,20 @@ def space_around(base: TrainConfig, fixed: Collection[str]) -> Space:
 
 
 def _dimensions(base: TrainConfig, kind_is_fixed: bool) -> Iterator[Dimension]:
-    encoder, trainer, optimizer = base.encoder, base.trainer, base.classifier.optimizer
-    yield Dimension(KIND, Choice(("adamw", "sgd")))
-    for kind, (low, high) in _RATES.items():
+    trainer, optimizer = base.trainer, base.classifier.optimizer
+    yield Dimension(KIND, Choice(tuple(OPTIMIZER.names())))
+    for kind in OPTIMIZER.names():
         if kind == optimizer.kind:
             yield Dimension(RATE, Range(optimizer.lr / 4, optimizer.lr * 4), kind)
         elif not kind_is_fixed:
-            yield Dimension(RATE, Range(low, high), kind)
-    if base.classifier.kind == "fixed_fan_in":
-        yield Dimension("classifier.fan_in", _around(base.classifier.fan_in))
-    yield Dimension("encoder.dropout", _with(encoder.dropout, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6))
-    lost = (0.0, 0.1, 0.2, 0.3, 0.4)
-    if isinstance(encoder, TransformerEncoder):
-        yield Dimension("encoder.lr", Range(encoder.lr / 4, encoder.lr * 4))
-        if encoder.lexical.width:
-            yield Dimension("encoder.lexical.term_dropout", _with(encoder.lexical.term_dropout, *lost))
-    else:
-        yield Dimension("encoder.width", _around(encoder.width))
-        yield Dimension("encoder.term_dropout", _with(encoder.term_dropout, *lost))
-    if encoder.kind == "bag":
-        yield Dimension("encoder.bigrams", _with(encoder.bigrams, 0, 3 * encoder.bigrams or 100_000))
+            yield Dimension(RATE, Range(*OPTIMIZER[kind].rates), kind)
+    for part in (base.classifier, base.encoder):
+        yield from (Dimension(key, values) for key, values in part.searched())
     if trainer.max_steps is None:
         yield Dimension("trainer.epochs", Choice(tuple(trainer.epochs * f for f in (0.5, 1.0, 2.0, 4.0))))
-    yield Dimension("trainer.batch_size", _around(trainer.batch_size))
+    yield Dimension("trainer.batch_size", around(trainer.batch_size))
     if base.data.holds_text:
         yield Dimension("trainer.label_texts", Choice((False, True)))
-
-
-def _around(value: int) -> Choice:
-    return _with(value, max(1, value // 2), 2 * value, 4 * value)
-
-
-def _with(value: Value, *others: Value) -> Choice:
-    return Choice(tuple(sorted({value, *others})))
 
 
 def _value_at(values: Mapping[str, Any], key: str) -> Any:
