@@ -34,22 +34,13 @@ inlined = register_jitable(inline="always")
 
 
 @inlined
-def forward(table, index, group, weight, bias, row, labels, fan_in, active, logits, into):
+def forward(table, index, group, weight, bias, row, labels, size, fan_in, active, logits, into):
     for j in range(labels):
         logits[into + j] = bias[row + j]
         for slot in range(active):
-            column, scale = index[group, slot], weight[row + j, slot]
+            column, scale = index[group + j // size, slot], weight[row + j, slot]
             for lane in range(table.shape[1]):
                 logits[into + j, lane] += scale * table[column, lane]
-
-
-@inlined
-def forward_alone(table, index, group, weight, bias, row, labels, size, fan_in, active, logits, into):
-    for j in range(labels):
-        total = F32(0)
-        for slot in range(active):
-            total += weight[row + j, slot] * table[index[group + j // size, slot], 0]
-        logits[into + j, 0] = bias[row + j] + total
 
 
 @inlined
@@ -131,17 +122,9 @@ def row_sum(rows, row, width):
 def over_labels_forward(kernel: Any, **options: Any) -> Any:
     @njit(**options)
     def run(table, index, weight, bias, size, logits):
-        for row in range(0, len(weight), size):
-            kernel(table, index, row // size, weight, bias, row, size, weight.shape[1], weight.shape[1], logits, row)
-
-    return run
-
-
-def over_labels_alone(kernel: Any, **options: Any) -> Any:
-    @njit(**options)
-    def run(table, index, weight, bias, size, logits):
-        fan_in = weight.shape[1]
-        kernel(table, index, 0, weight, bias, 0, len(weight), size, fan_in, fan_in, logits, 0)
+        fan_in, block = weight.shape[1], size * max(1, 16 // size)
+        for row in range(0, len(weight), block):
+            kernel(table, index, row // size, weight, bias, row, block, size, fan_in, fan_in, logits, row)
 
     return run
 
@@ -197,13 +180,13 @@ def cases(width: int, fan_in: int, batch: int, labels: int) -> list[Case]:
     def columns(groups: int) -> NDArray[np.int16]:
         return np.argsort(generator.random((groups, width)), axis=1)[:, :fan_in].astype(np.int16)
 
-    table, alone, bias = normal(width, batch), normal(width, 1), normal(labels)
+    table, bias = normal(width, batch), normal(labels)
     weight, gradient, rows = normal(labels, fan_in), normal(labels, fan_in), normal(labels, batch)
     own, shared = columns(labels), columns(labels // 32)
     scale = np.full(batch, 1 / batch, F32)
 
-    def forwards(index: NDArray[np.int16], size: int, features: NDArray[np.float32]) -> Callable[[], tuple[Any, ...]]:
-        return lambda: (features, index, weight, bias, size, np.zeros((labels, features.shape[1]), F32))
+    def forwards(index: NDArray[np.int16], size: int) -> Callable[[], tuple[Any, ...]]:
+        return lambda: (table, index, weight, bias, size, np.zeros((labels, batch), F32))
 
     def backwards(index: NDArray[np.int16], size: int) -> Callable[[], tuple[Any, ...]]:
         return lambda: (table, np.zeros_like(table), index, weight, size, rows, np.zeros_like(weight))
@@ -212,12 +195,8 @@ def cases(width: int, fan_in: int, batch: int, labels: int) -> list[Case]:
         return rows.copy(), scale, np.zeros(batch, F32)
 
     return [
-        ("forward", over_labels_forward, microkernels.forward, [forward], forwards(own, 1, table)),
-        ("forward, groups of 32", over_labels_forward, microkernels.forward, [forward], forwards(shared, 32, table)),
-        (
-            *("forward_alone", over_labels_alone, microkernels.forward_alone, [forward_alone]),
-            forwards(own, 1, alone),
-        ),
+        ("forward", over_labels_forward, microkernels.forward, [forward], forwards(own, 1)),
+        ("forward, groups of 32", over_labels_forward, microkernels.forward, [forward], forwards(shared, 32)),
         ("backward", over_labels_backward, microkernels.backward, [backward], backwards(own, 1)),
         ("backward, groups of 32", over_labels_backward, microkernels.backward, [backward], backwards(shared, 32)),
         ("bce", over_labels_loss, elementwise.bce, [bce, bce_polynomial], loss),

@@ -14,6 +14,7 @@ from xmc.model.card import BlendCard, ModelCard, NeighboursCard, ScoresCard
 from xmc.model.encoder import Encoder
 from xmc.model.explanation.blended import explain_blend
 from xmc.model.explanation.contribution import Explanation
+from xmc.model.logistic import sigmoid
 from xmc.model.model import XMCModel
 from xmc.model.neighbours import Neighbours
 from xmc.model.prediction import DEFAULT_K, Prediction, Threshold, check_texts, predictions
@@ -127,7 +128,7 @@ class Blend:
         return blended(lists, k)
 
     def probability(self, logits: torch.Tensor) -> torch.Tensor:
-        return torch.sigmoid(logits)
+        return sigmoid(logits)
 
     def default_k(self, threshold: Threshold) -> int:
         """How many labels a list has at most, where nobody says."""

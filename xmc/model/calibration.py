@@ -11,6 +11,7 @@ from torch import Tensor
 
 from xmc.errors import XMCError
 from xmc.model.card import CalibrationCard
+from xmc.model.logistic import sigmoid
 from xmc.model.tensor_file import TensorFile, fill
 from xmc.storage import whole_file
 
@@ -37,7 +38,7 @@ class Calibration:
 
     def probability(self, logits: Tensor) -> Tensor:
         """Calibrated probabilities, float64 like logits."""
-        return torch.sigmoid(self.logits(logits))
+        return sigmoid(self.logits(logits))
 
     def thresholds(self, labels: Tensor) -> Tensor:
         """The threshold of each of these labels, float64, like labels. A label of -1, none, has that of any other."""

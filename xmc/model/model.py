@@ -18,6 +18,7 @@ from xmc.model.encoder import Encoder
 from xmc.model.explanation import Explanation, explain
 from xmc.model.intermediate import Identity, Linear
 from xmc.model.lexical import CANDIDATES, LexicalHalf
+from xmc.model.logistic import sigmoid
 from xmc.model.prediction import DEFAULT_K, Prediction, Threshold, check_texts, predictions
 from xmc.model.saved import (
     CARD,
@@ -117,11 +118,11 @@ class XMCModel(nn.Module):
 
     def raw_probability(self, logits: Tensor) -> Tensor:
         """Probability of a logit before calibration: of stacked rankings its sigmoid, else what the loss ties to it."""
-        return torch.sigmoid(logits) if self.lexical is not None else self.network_probability(logits)
+        return sigmoid(logits) if self.lexical is not None else self.network_probability(logits)
 
     def network_probability(self, logits: Tensor) -> Tensor:
         """Probability that the loss ties to a logit of the network; the squared hinge's minimiser is 2p - 1."""
-        return torch.sigmoid(logits) if self.loss == "bce" else ((logits + 1) / 2).clamp(0, 1)
+        return sigmoid(logits) if self.loss == "bce" else ((logits + 1) / 2).clamp(0, 1)
 
     def default_k(self, threshold: Threshold) -> int:
         """How many labels a list has at most, where nobody says."""

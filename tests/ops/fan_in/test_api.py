@@ -21,7 +21,7 @@ from xmc.ops.counter_rng import rounded
 from xmc.ops.fan_in import FanIn, fan_in_linear, fan_in_loss, fan_in_sgd_step, fan_in_topk, resolve_backend
 from xmc.ops.fan_in.impl import blockwise, reference
 from xmc.ops.losses import LOSSES
-from xmc.types import InPlaceUpdate, Positives, StepOutput
+from xmc.types import InPlaceUpdate, Positives, StepOutput, TopK
 from xmc.values import LossName
 
 INTERPRETED = bool(os.environ.get("TRITON_INTERPRET"))
@@ -362,3 +362,16 @@ def test_a_back_end_asked_for_by_name_does_not_fall_back() -> None:
         resolve_backend("meta", requested="torch")
     with pytest.raises(ValueError, match="expected auto or one of numba, triton, torch, reference, got 'cudnn'"):
         resolve_backend("cpu", requested="cudnn")
+
+
+@pytest.mark.parametrize("group_size", [1, 3, 8])
+@pytest.mark.parametrize("fan_in", [1, 13, 32])
+def test_numba_gives_a_document_the_same_bits_in_any_batch(group_size: int, fan_in: int) -> None:
+    features, layer, _ = random_layer(131, 203, 40, fan_in, seed=0, group_size=group_size, dtype=torch.float32)
+    alone = [fan_in_linear(row[None], layer, backend="numba") for row in features]
+    best = [fan_in_topk(row[None], layer, 9, backend="numba") for row in features]
+    for size in (2, 7, 16, 33, 64, 131):
+        parts = features.split(size)
+        assert torch.equal(torch.cat([fan_in_linear(p, layer, backend="numba") for p in parts]), torch.cat(alone))
+        top = TopK.cat([fan_in_topk(part, layer, 9, backend="numba") for part in parts])
+        assert torch.equal(top.scores, TopK.cat(best).scores) and torch.equal(top.labels, TopK.cat(best).labels)

@@ -103,8 +103,8 @@ class LexicalHalf:
         for number, level in enumerate(self.levels, start=1):
             most = min(level.postings.num_rows, k if number == len(self.levels) else _BEAM)
             beam = best_children(documents, level.postings, level.bias.numpy(), beam, most)
-        rows, scores = map(torch.from_numpy, beam)
-        return TopK(scores.exp()[:, :k], self._label_of(rows)[:, :k])
+        rows, scores = beam
+        return TopK(torch.from_numpy(np.exp(scores))[:, :k], self._label_of(torch.from_numpy(rows))[:, :k])
 
     def _by_centroid(self, documents: csr_matrix, k: int) -> TopK:
         rows, cosines = map(torch.from_numpy, best_rows(documents, self.centroids, min(k, len(self.labels)), BUDGET))

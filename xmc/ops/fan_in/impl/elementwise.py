@@ -108,4 +108,4 @@ def _over_a_row(
     context: Any, builder: Any, width: Value, lanes: Sequence[int], body: Callable[[Emitter, Value], None]
 ) -> None:
     """body(emitter, first lane) over `width` numbers: vectors of lanes[0] while they fit, then of lanes[1]."""
-    tiles(context, builder, width, [(n, 1, 1) for n in lanes], lambda e, _vectors, _chains, lane: body(e, lane))
+    tiles(context, builder, width, [(n, 1, 1) for n in lanes], lambda e, _vectors, _labels, lane: body(e, lane))

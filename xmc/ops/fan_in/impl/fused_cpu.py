@@ -37,7 +37,7 @@ class NumbaBackend(Backend):
         return None if dtype == weight_dtype == torch.float32 else "features and weights must be float32"
 
     def linear(self, features: Tensor, layer: FanIn) -> Tensor:
-        table = _table_to_read(features)
+        table = _table(features)
         logits = _aligned(len(layer), table.shape[1], allocate=np.empty)
         arrays = _layer_arrays(layer)
 
@@ -82,14 +82,14 @@ class NumbaBackend(Backend):
         return _pass(features, layer, positives, loss, (*_arrays(layer.weight[:0], layer.bias[:0]), True, *rates))
 
     def topk(self, features: Tensor, layer: FanIn, k: int) -> TopK:
-        table, arrays, size = _table_to_read(features), _layer_arrays(layer), layer.group_size
+        table, arrays, size = _table(features), _layer_arrays(layer), layer.group_size
         # The fewer the ranges, the sooner the k best seen keep almost all labels out.
         ranges = ranges_of(len(layer), size * -(-k // size), torch.get_num_threads())
         scores = np.empty((len(ranges), len(features), k), np.float32)
         labels = np.empty(scores.shape, np.int64)
 
         def run(i: int, first: int, last: int) -> None:
-            rows = _aligned(kernels.read_block_of(size, table.shape[1]), table.shape[1])  # no cache line is shared
+            rows = _aligned(kernels.block_of(size), table.shape[1])  # no cache line is shared
             kernels.topk_range(table, rows, *arrays, first, last, scores[i], labels[i])
 
         in_parallel(kernels.topk_range, run, ((i, *bounds) for i, bounds in enumerate(ranges)))
@@ -129,11 +129,6 @@ def _table(features: Tensor) -> NDArray[np.float32]:
     table = _aligned(features.shape[1], width)
     table[:, :batch] = features.detach().numpy().T
     return table
-
-
-def _table_to_read(features: Tensor) -> NDArray[np.float32]:
-    """`_table`, where no gradient is asked for; that of a single document [D, 1]."""
-    return features.detach().numpy().T if len(features) == 1 else _table(features)
 
 
 def _aligned(*shape: int, allocate: Callable[[int, type], NDArray[np.float32]] = np.zeros) -> NDArray[np.float32]:

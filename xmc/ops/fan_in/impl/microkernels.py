@@ -9,129 +9,93 @@ Arrays, all C-contiguous: table [D, W], the features transposed, each column of 
 whenever one of its functions hands it to another, at 5 ns a count; so whole loops stand here, to the last ragged tile.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from xmc.ops.fan_in.impl.vectors import LANES, Emitter, Value, loop, repeat, tiles
+from xmc.ops.fan_in.impl.vectors import Emitter, Value, loop, repeat, tiles
 
 _I64 = ir.IntType(64)
+# lanes a vector, vectors a tile, and labels at once: of labels with columns of their own, and that share them
+_APART = ((16, 4, 1), (16, 2, 2), (16, 1, 4), (8, 1, 8))
+_OF_A_GROUP = ((16, 2, 4), (16, 1, 4), (8, 1, 4))
+_ALONE = ((16, 4, 1), (16, 2, 1), (16, 1, 1), (8, 1, 1))
 
 
 @intrinsic
-def forward(typing, table, index, group, weight, bias, row, labels, fan_in, active, logits, into):
-    """Logits of `labels` labels from `row` on, which share the columns of a group, to the rows from `into` on."""
-    arguments = (table, index, group, weight, bias, row, labels, fan_in, active, logits, into)
+def forward(typing, table, index, group, weight, bias, row, labels, size, fan_in, active, logits, into):
+    """Logits of `labels` labels from `row` on, the first of the groups of `size` from `group` on, to the rows from
+    `into` on.
 
-    def emit(context: Any, builder: Any, signature: Any, values: Any) -> Value:
-        b, mul = builder, builder.mul
-        v_group, v_row, v_labels, v_fan_in, v_active, v_into = (values[i] for i in (2, 5, 6, 7, 8, 10))
-        width = _width(context, builder, table, values[0])
-
-        def rows(first: Value, count: int, shapes: Sequence[tuple[int, int, int]]) -> None:
-            """`count` labels together. shapes: see `_tiles`; chains are sums that run side by side."""
-
-            def tile(e: Emitter, vectors: int, chains: int, lane: Value) -> None:
-                p_table, p_index, p_weight, p_bias, p_logits = (
-                    e.array(arguments[i], values[i]) for i in (0, 1, 3, 4, 9)
-                )
-                sums_a_chain = count * vectors
-
-                def connection(slot: Value, sums: list[Value]) -> list[Value]:
-                    column = b.sext(b.load(e.element(p_index, mul(v_group, v_fan_in), slot)), _I64)
-                    source = e.element(p_table, mul(column, width), lane)
-                    features = [e.load(source, v) for v in range(vectors)]
-                    new = []
-                    for label in range(count):
-                        at = mul(b.add(b.add(v_row, first), _I64(label)), v_fan_in)
-                        scale = e.splat(b.load(e.element(p_weight, at, slot)))
-                        new += [e.fma(features[v], scale, sums[label * vectors + v]) for v in range(vectors)]
-                    return new
-
-                def several(i: Value, sums: list[Value]) -> list[Value]:
-                    slot, new = mul(i, _I64(chains)), []
-                    for chain in range(chains):
-                        part = sums[chain * sums_a_chain : (chain + 1) * sums_a_chain]
-                        new += connection(b.add(slot, _I64(chain)), part)
-                    return new
-
-                start = [
-                    e.splat(b.load(e.element(p_bias, b.add(v_row, first), _I64(label))))
-                    for label in range(count)
-                    for _ in range(vectors)
-                ]
-                rounds = b.sdiv(v_active, _I64(chains))
-                sums = loop(builder, _I64(0), rounds, start + [e.zero] * (sums_a_chain * (chains - 1)), several)
-                total = sums[:sums_a_chain]
-                for chain in range(1, chains):
-                    part = sums[chain * sums_a_chain : (chain + 1) * sums_a_chain]
-                    total = [b.fadd(x, y) for x, y in zip(total, part, strict=True)]
-                if chains > 1:
-                    total = loop(builder, mul(rounds, _I64(chains)), v_active, total, connection)
-                for label in range(count):
-                    target = e.element(p_logits, mul(b.add(b.add(v_into, first), _I64(label)), width), lane)
-                    for v in range(vectors):
-                        e.store(total[label * vectors + v], target, v)
-
-            tiles(context, builder, width, shapes, tile)
-
-        quads = b.sdiv(v_labels, _I64(4))
-        four, one = ((16, 2, 1), (16, 1, 1), (8, 1, 1)), ((16, 4, 1), (16, 2, 2), (16, 1, 4), (8, 1, 8))
-        repeat(builder, _I64(0), quads, lambda i: rows(mul(i, _I64(4)), 4, four))
-        repeat(builder, mul(quads, _I64(4)), v_labels, lambda i: rows(i, 1, one))
-        return context.get_dummy_value()
-
-    return types.void(*arguments), emit
-
-
-@intrinsic
-def forward_alone(typing, table, index, group, weight, bias, row, labels, size, fan_in, active, logits, into):
-    """`forward` of as many groups of `size` as the labels fill, for a single document, whose table has one lane.
-
-    Vectors run along the slots instead.
+    Each is the bias, to which the products are added slot by slot: the same bits whatever else is in the table. What
+    runs side by side are labels, the more of them the fewer lanes there are.
     """
     arguments = (table, index, group, weight, bias, row, labels, size, fan_in, active, logits, into)
 
     def emit(context: Any, builder: Any, signature: Any, values: Any) -> Value:
-        b, mul = builder, builder.mul
-        e, chains = Emitter(context, builder, LANES // 2), 2
-        p_table, p_index, p_weight, p_bias, p_logits = (e.array(arguments[i], values[i]) for i in (0, 1, 3, 4, 10))
+        b, mul, add = builder, builder.mul, builder.add
         v_group, v_row, v_labels, v_size, v_fan_in, v_active, v_into = (values[i] for i in (2, 5, 6, 7, 8, 9, 11))
-        at_once = _I64(e.lanes * chains)
-        rounds = b.sdiv(v_active, at_once)
+        width = _width(context, builder, table, values[0])
 
-        def label(j: Value, columns: Value) -> None:
-            weights = e.element(p_weight, mul(b.add(v_row, j), v_fan_in))
+        def rows(
+            e: Emitter, vectors: int, count: int, lane: Value, first: Value, group_of: Callable[[int], Value]
+        ) -> None:
+            """`count` labels together, from the `first` one on. group_of: the row of the index of each."""
+            p_table, p_index, p_weight, p_bias, p_logits = (e.array(arguments[i], values[i]) for i in (0, 1, 3, 4, 10))
+            places = [add(first, _I64(label)) for label in range(count)]
+            groups = [group_of(label) for label in range(count)]
 
-            def feature(slot: Value) -> Value:
-                return b.load(e.element(p_table, b.sext(b.load(e.element(columns, slot)), _I64)))
-
-            def several(i: Value, sums: list[Value]) -> list[Value]:
-                new = []
-                for chain, total in enumerate(sums):
-                    start = b.add(mul(i, at_once), _I64(chain * e.lanes))
-                    gathered = e.join([feature(b.add(start, _I64(lane))) for lane in range(e.lanes)])
-                    new.append(e.fma(gathered, e.load(e.element(weights, start)), total))
+            def connection(slot: Value, sums: list[Value]) -> list[Value]:
+                new, features, before = [], [], None
+                for label, (place, of_label) in enumerate(zip(places, groups, strict=True)):
+                    if of_label is not before:
+                        column = b.sext(b.load(e.element(p_index, mul(of_label, v_fan_in), slot)), _I64)
+                        source = e.element(p_table, mul(column, width), lane)
+                        features, before = [e.load(source, v) for v in range(vectors)], of_label
+                    scale = e.splat(b.load(e.element(p_weight, mul(add(v_row, place), v_fan_in), slot)))
+                    new += [e.fma(features[v], scale, sums[label * vectors + v]) for v in range(vectors)]
                 return new
 
-            def one(slot: Value, sums: list[Value]) -> list[Value]:
-                return [b.fadd(sums[0], b.fmul(feature(slot), b.load(e.element(weights, slot))))]
+            biases = [e.splat(b.load(e.element(p_bias, add(v_row, place)))) for place in places]
+            sums = loop(b, _I64(0), v_active, [bias for bias in biases for _ in range(vectors)], connection)
+            for label, place in enumerate(places):
+                target = e.element(p_logits, mul(add(v_into, place), width), lane)
+                for v in range(vectors):
+                    e.store(sums[label * vectors + v], target, v)
 
-            first, second = loop(b, _I64(0), rounds, [e.zero] * chains, several)
-            total = b.fadd(b.load(e.element(p_bias, b.add(v_row, j))), e.sum(b.fadd(first, second)))
-            (total,) = loop(b, mul(rounds, at_once), v_active, [total], one)
-            b.store(total, e.element(p_logits, b.add(v_into, j)))
+        def runs(start: Value, stop: Value, count: int, body: Callable[[Value, int], None]) -> None:
+            """`count` labels at a time, and those that are left one by one."""
+            many = b.sdiv(b.sub(stop, start), _I64(count))
+            repeat(b, _I64(0), many, lambda i: body(add(start, mul(i, _I64(count))), count))
+            repeat(b, add(start, mul(many, _I64(count))), stop, lambda i: body(i, 1))
 
-        def labels_of(i: Value) -> None:
-            columns, start = e.element(p_index, mul(b.add(v_group, i), v_fan_in)), mul(i, v_size)
-            stop = b.add(start, v_size)
+        def apart(e: Emitter, vectors: int, count: int, lane: Value) -> None:
+            def body(first: Value, number: int) -> None:
+                rows(e, vectors, number, lane, first, lambda label: add(v_group, add(first, _I64(label))))
+
+            runs(_I64(0), v_labels, count, body)
+
+        def together(i: Value) -> None:
+            own, start = add(v_group, i), mul(i, v_size)
+            stop = add(start, v_size)
             stop = b.select(b.icmp_signed("<", stop, v_labels), stop, v_labels)
-            repeat(b, start, stop, lambda j: label(j, columns))
 
-        repeat(b, _I64(0), b.sdiv(b.sub(b.add(v_labels, v_size), _I64(1)), v_size), labels_of)
+            def body(first: Value, number: int) -> None:
+                def tile(e: Emitter, vectors: int, _: int, lane: Value) -> None:
+                    rows(e, vectors, number, lane, first, lambda _: own)
+
+                tiles(context, b, width, _OF_A_GROUP if number > 1 else _ALONE, tile)
+
+            runs(start, stop, 4, body)
+
+        with b.if_else(b.icmp_signed("==", v_size, _I64(1))) as (each, shared):
+            with each:
+                tiles(context, b, width, _APART, apart)
+            with shared:
+                repeat(b, _I64(0), b.sdiv(b.sub(add(v_labels, v_size), _I64(1)), v_size), together)
         return context.get_dummy_value()
 
     return types.void(*arguments), emit
@@ -192,7 +156,7 @@ def backward(
             loop(builder, _I64(0), v_active, [], slots(True))
             loop(builder, v_active, v_fan_in, [], slots(False))
 
-        tiles(context, builder, width, ((16, 4, 1), (16, 2, 1), (16, 1, 1), (8, 1, 1)), tile)
+        tiles(context, builder, width, _ALONE, tile)
         return context.get_dummy_value()
 
     return types.void(*arguments), emit

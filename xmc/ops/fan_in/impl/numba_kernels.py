@@ -12,7 +12,6 @@ from xmc.ops.fan_in.impl import elementwise, microkernels, vectors
 
 _BLOCK = 16  # labels that pass through each stage together, about
 _FLUSH = 64  # labels whose losses are summed in float32
-_GROUPS_AT_ONCE = 128  # whose logits of a single document are formed together
 
 
 _kernel = kernel(__file__, elementwise.__file__, microkernels.__file__, vectors.__file__)
@@ -59,11 +58,9 @@ def pass_range(
     unflushed = 0
     for start in range(first, last, block):
         stop = min(start + block, last)
-        for row in range(start, stop, size):
-            labels = min(size, stop - row)
-            microkernels.forward(
-                table, index, row // size, weight, bias, row, labels, fan_in, active, rows, row - start
-            )
+        microkernels.forward(
+            table, index, start // size, weight, bias, start, stop - start, size, fan_in, active, rows, 0
+        )
         turned = positive
         while positive < len(positive_labels) and positive_labels[positive] < stop:
             j, b = positive_labels[positive] - start, positive_documents[positive]
@@ -101,22 +98,6 @@ def pass_range(
 
 
 @register_jitable(inline="always")
-def read_block_of(size, width):
-    """Labels whose logits are formed together where nothing but logits is asked for: whole groups of `size`."""
-    return size * _GROUPS_AT_ONCE if width == 1 else size
-
-
-@register_jitable(inline="always")
-def _read(table, index, group, weight, bias, row, labels, size, active, logits, into):
-    """Logits of the block of `labels` labels from `row` on, to the rows from `into` on."""
-    fan_in = weight.shape[1]
-    if table.shape[1] == 1:
-        microkernels.forward_alone(table, index, group, weight, bias, row, labels, size, fan_in, active, logits, into)
-    else:
-        microkernels.forward(table, index, group, weight, bias, row, labels, fan_in, active, logits, into)
-
-
-@register_jitable(inline="always")
 def _any_above(scores, thresholds):
     """Whether one of the scores [W] is above its threshold; NaN is above nothing."""
     found = False
@@ -132,13 +113,13 @@ def topk_range(table, rows, index, weight, bias, size, active, first, last, best
     best_scores[:] = -np.inf
     best_labels[:] = -1
     thresholds = np.full(width, np.inf, np.float32)
-    block = read_block_of(size, width)
+    block, fan_in = block_of(size), weight.shape[1]
     for start in range(first, last, block):
         labels = min(block, last - start)
-        _read(table, index, start // size, weight, bias, start, labels, size, active, rows, 0)
+        microkernels.forward(table, index, start // size, weight, bias, start, labels, size, fan_in, active, rows, 0)
         for j in range(labels):
             seen = start + j - first
-            if seen >= k and width > 1 and not _any_above(rows[j], thresholds):
+            if seen >= k and not _any_above(rows[j], thresholds):
                 continue
             for b in range(batch):
                 score = rows[j, b]
@@ -185,10 +166,10 @@ def merge_ranges(scores, labels, label_offset, best_scores, best_labels):
 @_kernel
 def linear_range(table, index, weight, bias, size, active, first, last, logits):
     """Logits of the labels [first, last), one row [W] each."""
-    block = read_block_of(size, table.shape[1])
+    block, fan_in = block_of(size), weight.shape[1]
     for row in range(first, last, block):
         labels = min(block, last - row)
-        _read(table, index, row // size, weight, bias, row, labels, size, active, logits, row)
+        microkernels.forward(table, index, row // size, weight, bias, row, labels, size, fan_in, active, logits, row)
 
 
 @_kernel

@@ -127,17 +127,17 @@ def tiles(
     shapes: Sequence[tuple[int, int, int]],
     emit_tile: Callable[[Emitter, int, int, Value], None],
 ) -> None:
-    """emit_tile(emitter, vectors, chains, first lane) over `width` lanes, in tiles as large as fit.
+    """emit_tile(emitter, vectors, labels, first lane) over `width` lanes, in tiles as large as fit.
 
-    shapes: lanes a vector, vectors a tile and chains, of the largest tile first.
+    shapes: lanes a vector, vectors a tile and labels at once, of the largest tile first.
     """
     done: Value = _I64(0)
-    for lanes, vectors, chains in shapes:
+    for lanes, vectors, labels in shapes:
         e, tile = Emitter(context, builder, lanes), _I64(lanes * vectors)
         fitting = builder.sdiv(builder.sub(width, done), tile)
 
-        def emit(i: Value, e: Emitter = e, vectors: int = vectors, chains: int = chains, done: Value = done) -> None:
-            emit_tile(e, vectors, chains, builder.add(done, builder.mul(i, _I64(e.lanes * vectors))))
+        def emit(i: Value, e: Emitter = e, vectors: int = vectors, labels: int = labels, done: Value = done) -> None:
+            emit_tile(e, vectors, labels, builder.add(done, builder.mul(i, _I64(e.lanes * vectors))))
 
         repeat(builder, _I64(0), fitting, emit)
         done = builder.add(done, builder.mul(fitting, tile))
