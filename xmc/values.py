@@ -18,6 +18,7 @@ NonNegative = Annotated[float, Field(ge=0, le=1e30)]
 Count = Annotated[int, Field(ge=1, le=LARGEST)]
 Size = Annotated[int, Field(ge=0, le=LARGEST)]
 Cutoff = Annotated[int, Field(ge=1, le=100_000)]  # of a list of labels
+Port = Annotated[int, Field(ge=0, le=65535)]
 Threads = Annotated[int, Field(ge=1, le=1024)]
 Seed = Annotated[int, Field(ge=0, lt=2**64)]  # what torch takes
 Text = Annotated[str, Field(min_length=1)]

@@ -17,6 +17,7 @@ COMMANDS = {
     "blend": "make one model of several runs, scores of other tools, nearest documents",
     "report": "show a run, or several side by side, on one page of HTML",
     "predict": "write the best labels of new documents",
+    "serve": "answer over HTTP, with a page to try it on",
     "coordinate-check": "show whether learning rates carry over from one fan-in to another",
     "estimate": "tell how much memory a run would take, part by part, and what would make it fit",
     "flops": "count multiply-adds and bytes, layer by layer, beside the dense twin",
