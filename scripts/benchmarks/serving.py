@@ -179,7 +179,7 @@ def memory_of(pids: Sequence[int]) -> tuple[float, float]:
     for pid in pids:
         with suppress(OSError):
             lines = Path(f"/proc/{pid}/smaps_rollup").read_text() + Path(f"/proc/{pid}/status").read_text()
-            figures = {line.split(":")[0]: line.split()[1] for line in lines.splitlines() if line.count(":") == 1}
+            figures = {line.split(":")[0]: line.split()[1] for line in lines.splitlines() if line.endswith(" kB")}
             now += int(figures["Pss"]) / 1024
             peak += int(figures["VmHWM"]) / 1024
     return now, peak

@@ -67,7 +67,7 @@ def run(config: ServeConfig, _: Given) -> None:
             from xmc.serve.metrics import Metrics
             from xmc.serve.models import Models
             from xmc.serve.queueing import ModelThread, Seen
-            from xmc.serve.server import listening, serve
+            from xmc.serve.server import listening, server_of, until_stopped
         except ModuleNotFoundError as missing:
             raise XMCError(f"xmc serve needs {missing.name}; install it: pip install \"xmc[serve]\"") from None
 
@@ -83,7 +83,7 @@ def run(config: ServeConfig, _: Given) -> None:
         logger.warning("whoever reaches %s can ask: give a token with token_file=..., or %s", config.host, TOKEN)
     address = f"[{config.host}]" if ":" in config.host else config.host
     logger.info("http://%s:%d", address, bound.getsockname()[1])
-    serve(app, bound, connections=config.connections, drain=config.drain)
+    until_stopped(server_of(app, connections=config.connections, drain=config.drain), bound)
 
 
 def token_of(file: str | None) -> str | None:

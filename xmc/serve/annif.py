@@ -4,6 +4,7 @@ from typing import Annotated, Any
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Path, Query, Request
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from starlette.responses import Response
 
@@ -76,9 +77,9 @@ class Info(BaseModel):
     version: str
 
 
-def routes(service: Service, version: str) -> APIRouter:
+def routes(service: Service, route: type[APIRoute], version: str) -> APIRouter:
     """`/v1/`, `/v1/projects`, `/v1/projects/{id}`, and `suggest` and `suggest-batch` below it."""
-    router = APIRouter(prefix="/v1", tags=["Annif"])
+    router = APIRouter(prefix="/v1", tags=["Annif"], route_class=route)
 
     @router.get("/", summary="What answers")
     async def info() -> Info:
@@ -156,9 +157,7 @@ def _parsed(body: bytes) -> Form:
         Problem: it is none, or a field is missing or out of bounds.
     """
     try:
-        fields = parse_qs(
-            body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS
-        )
+        fields = parse_qs(body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
         return _FORM.validate_python({name: values[-1] for name, values in fields.items()})
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]

@@ -74,9 +74,6 @@ class Service:
         """What speaks for and against each label."""
         if not served.explains:
             raise Problem(422, f"the model {served.name} gives no reasons")
-        known = set(served.model.label_ids)
-        if unknown := [label for label in labels if label not in known]:
-            raise Problem(422, f"{served.name} has no label {unknown[0]!r:.80}")
         if not text.strip():
             raise Problem(422, "the text is empty; expected at least one word")
         (answer,) = await self.work(request, Explain(served, tuple(labels)), [text])

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from xmc.serve.metrics import Metrics
@@ -18,17 +18,18 @@ from xmc.serve.problems import Problem
 _OPEN = {"/", "/docs", "/openapi.json", "/health/live", "/health/ready"}  # to all; and what the pages are made of
 _PAGE = "/page/"
 _LOCAL = ("localhost", "127.0.0.1", "::1")
-_SECURITY = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+_SECURITY = [
+    (
+        b"content-security-policy",
+        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +77,8 @@ class Door:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(raw=message["headers"])
-                for name, value in _SECURITY.items():
-                    headers.setdefault(name, value)
-                headers.setdefault("Cache-Control", "no-store")
+                caching = [] if any(name == b"cache-control" for name, _ in message["headers"]) else _NEVER
+                message["headers"] = [*message["headers"], *_SECURITY, *caching]
             await send(message)
 
         try:
@@ -134,6 +133,7 @@ class Door:
 
 
 _CLOSE = {"Connection": "close"}
+_NEVER = [(b"cache-control", b"no-store")]
 
 
 def _after(body: bytes, receive: Receive) -> Receive:

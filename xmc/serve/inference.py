@@ -4,6 +4,7 @@ import sys
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
@@ -35,9 +36,9 @@ class Score(BaseModel):
     label: str
 
 
-def routes(service: Service) -> APIRouter:
+def routes(service: Service, route: type[APIRoute]) -> APIRouter:
     """`/predict`."""
-    router = APIRouter(tags=["text-embeddings-inference"])
+    router = APIRouter(tags=["text-embeddings-inference"], route_class=route)
 
     @router.post(
         "/predict",

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 _WARM_UP = 64  # label names that a new model predicts before it answers
 
-Identity = tuple[int, ...]
+Identity = tuple[tuple[str | int, ...], ...]
 
 
 class UnknownModel(Exception):
@@ -91,8 +91,6 @@ class Explain:
 class Models:
     """root: a run, a saved model, or a folder that holds several of these. together: read texts of a batch together
     even where a text's last bits then depend on the others.
-
-    A model is the folder's content at one time: its card, which is written last, tells one from another.
     """
 
     root: Path
@@ -194,8 +192,10 @@ def _model_at(folder: Path) -> Path | None:
 
 
 def _identity(folder: Path) -> Identity:
-    found = (folder / CARD).stat()
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+    """Other than before once a file of the folder is, also while one is copied there bit by bit."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    found = [(str(path.relative_to(folder)), path.stat()) for path in files]
+    return tuple((name, stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size) for name, stat in found)
 
 
 def _warm_up(served: Served) -> None:

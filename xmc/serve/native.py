@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.responses import Response
 
@@ -72,8 +73,11 @@ class Contribution(BaseModel):
 
 
 class Explanation(BaseModel):
+    """score: log-odds, which are base and the weights of all terms together."""
+
     label: str
     score: float
+    base: float
     terms: list[Contribution]
 
 
@@ -102,9 +106,9 @@ def _label(prediction: Prediction) -> dict[str, Any]:
     return {"label": prediction.label, "name": prediction.name, "score": prediction.score}
 
 
-def routes(service: Service) -> APIRouter:
+def routes(service: Service, route: type[APIRoute]) -> APIRouter:
     """`/v1/predict`, `/v1/explain` and `/v1/models`."""
-    router = APIRouter(prefix="/v1", tags=["xmc"])
+    router = APIRouter(prefix="/v1", tags=["xmc"], route_class=route)
 
     @router.post("/predict", summary="The best labels of documents", responses={200: {"model": PredictResponse}})
     async def predict(request: Request, body: PredictRequest) -> Response:
@@ -130,6 +134,7 @@ def routes(service: Service) -> APIRouter:
             {
                 "label": answer.label,
                 "score": answer.score,
+                "base": answer.base,
                 "terms": [{name: getattr(term, name) for name in Contribution.model_fields} for term in answer.terms],
             }
             for answer in answers

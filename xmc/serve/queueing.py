@@ -121,15 +121,19 @@ class ModelThread:
             self._waiting += len(texts)
             self._changed.notify()
         futures = [job.future for job in jobs]
+        timer = loop.call_later(left, _fail, futures, Late)
         leaving = None if hung_up is None else asyncio.ensure_future(hung_up())
+        if leaving is not None:
+            leaving.add_done_callback(lambda _: _fail(futures, Gone))
         try:
-            answers = await _all_of(futures, leaving, left)
+            return [answer for future in futures for answer in await future]
         finally:
+            timer.cancel()
             if leaving is not None:
                 leaving.cancel()
             for future in futures:
-                future.cancel()
-        return answers
+                if not future.cancel() and not future.cancelled():
+                    future.exception()  # so that none is told as one that nobody asked for
 
     def _run(self) -> None:
         while batch := self._next():
@@ -178,16 +182,10 @@ class ModelThread:
         return bool(self._jobs)
 
 
-async def _all_of(
-    futures: "list[asyncio.Future[list[Any]]]", leaving: "asyncio.Future[object] | None", seconds: float
-) -> list[Any]:
-    together = asyncio.gather(*futures)
-    waited = {together} if leaving is None else {together, leaving}
-    done, _ = await asyncio.wait(waited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    if together in done:
-        return [answer for part in together.result() for answer in part]
-    together.cancel()
-    raise Gone if done else Late
+def _fail(futures: "list[asyncio.Future[list[Any]]]", reason: type[Exception]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_exception(reason())
 
 
 def _outcomes(batch: list[_Job]) -> list[list[Any] | BaseException]:

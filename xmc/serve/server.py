@@ -30,18 +30,15 @@ def listening(host: str, port: int) -> socket.socket:
     return bound
 
 
-def serve(app: ASGIApp, bound: socket.socket, *, connections: int, drain: float) -> None:
-    """Answer until a signal to stop comes; then take no more, answer what is there, and return.
-
-    connections: at most; more are answered with 503. drain: seconds for what is there.
-    """
+def server_of(app: ASGIApp, *, connections: int, drain: float) -> uvicorn.Server:
+    """connections: at most; more are answered with 503. drain: seconds for what is there when it is to stop."""
     config = uvicorn.Config(
         app,
         http=Connection,
         ws="none",
         loop="auto",
         log_config=None,
-        log_level="warning",
+        log_level="error",
         access_log=False,
         proxy_headers=False,
         server_header=False,
@@ -49,7 +46,11 @@ def serve(app: ASGIApp, bound: socket.socket, *, connections: int, drain: float)
         backlog=_BACKLOG,
         timeout_graceful_shutdown=max(1, round(drain)),
     )
-    server = uvicorn.Server(config)
+    return uvicorn.Server(config)
+
+
+def until_stopped(server: uvicorn.Server, bound: socket.socket) -> None:
+    """Answer until a signal to stop comes; then take no more, answer what is there, and return."""
     if signal.getsignal(signal.SIGHUP) not in (signal.SIG_IGN, None):
         signal.signal(signal.SIGHUP, server.handle_exit)
     with suppress(KeyboardInterrupt):  # the signal that it ended by comes once more
