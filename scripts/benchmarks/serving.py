@@ -77,8 +77,13 @@ def request_of(interface: str, url: str, project: str, limit: int) -> Callable[[
         else:
             path, kind = f"{parts.path}/v1/predict", "application/json"
             body = json.dumps({"texts": [text], "k": limit, **({"model": project} if project else {})}).encode()
-        head = f"POST {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
-        return head.encode() + body
+        head = [
+            f"POST {path} HTTP/1.1",
+            f"Host: {parts.netloc}",
+            f"Content-Type: {kind}",
+            f"Content-Length: {len(body)}",
+        ]
+        return "\r\n".join([*head, "\r\n"]).encode() + body
 
     return make
 

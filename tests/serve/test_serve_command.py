@@ -40,10 +40,10 @@ def process(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], Server]
             running.kill()
 
 
-@pytest.mark.parametrize(
-    "number",
-    [signal.SIGTERM, *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGINT, signal.SIGHUP))],
-)
+OTHERS = [pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGINT, signal.SIGHUP)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, *OTHERS])
 def test_a_signal_ends_it_once_all_is_answered(model_folder: Path, number: int) -> None:
     with process(f"run={model_folder}") as (running, server):
         assert server.ask("/v1/predict", {"texts": ["the cat"]}).status == 200

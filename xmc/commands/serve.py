@@ -69,7 +69,7 @@ def run(config: ServeConfig, _: Given) -> None:
             from xmc.serve.queueing import ModelThread, Seen
             from xmc.serve.server import listening, server_of, until_stopped
         except ModuleNotFoundError as missing:
-            raise XMCError(f"xmc serve needs {missing.name}; install it: pip install \"xmc[serve]\"") from None
+            raise XMCError(f'xmc serve needs {missing.name}; install it: pip install "xmc[serve]"') from None
 
     bound = listening(config.host, config.port)
     models = Models(Path(config.run), str(factory.prepare_machine(config.device, config.threads)), config.together)

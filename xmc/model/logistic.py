@@ -11,4 +11,6 @@ def sigmoid(logits: Tensor) -> Tensor:
 
     On the CPU torch takes vectors of numbers, and the last few by another function, whose last bit may differ.
     """
-    return torch.from_numpy(np.asarray(expit(logits.detach().numpy()))) if logits.device.type == "cpu" else torch.sigmoid(logits)
+    if logits.device.type != "cpu":
+        return torch.sigmoid(logits)
+    return torch.from_numpy(np.asarray(expit(logits.detach().numpy())))
