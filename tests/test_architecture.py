@@ -43,9 +43,10 @@ MAY_IMPORT = {
         *("types", "strings", "storage", "config", "recipe", "factory", "data", "evaluate", "model", "ops", "train"),
         *("run_report", "parts"),
     },
+    "serve": {"model"},
     "commands": {
         *("section", "values", "storage", "endings", "parts", "config", "factory", "data", "evaluate", "model"),
-        *("train", "run_report", "estimate", "workflow"),
+        *("train", "run_report", "estimate", "workflow", "serve"),
     },
     "label_lists": set(),
     "estimator": {

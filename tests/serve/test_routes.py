@@ -66,7 +66,7 @@ def test_thresholds(server: Server, calibrated: XMCModel) -> None:
         ({"texts": ["a"], "k": "3"}, "body.k"),
         ({"texts": ["a"], "k": 2.5}, "body.k"),
         ({"texts": ["a"], "k": True}, "body.k"),
-        ({"texts": ["a"], "threshold": 1.5}, "probability"),
+        ({"texts": ["a"], "threshold": 1.5}, "less than or equal to 1"),
         ({"texts": ["a"], "threshold": "automatic"}, "body.threshold"),
         ({"texts": ["a"], "topk": 3}, "body.topk"),
         ({"documents": [{"id": 1, "text": "a"}]}, "body.documents.0.id"),

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from starlette.responses import Response
 
 from xmc.model import Prediction
-from xmc.serve.answering import Service
+from xmc.serve.answering import DocumentText, Service
 from xmc.serve.models import Served
 from xmc.serve.problems import Problem, as_json
 
@@ -25,13 +25,13 @@ class Form(BaseModel):
 
     model_config = ConfigDict(allow_inf_nan=False)
 
-    text: str
+    text: DocumentText
     limit: Limit = 10
     threshold: Least = 0.0
 
 
 class BatchDocument(BaseModel):
-    text: str
+    text: DocumentText
     document_id: str | None = None
 
 

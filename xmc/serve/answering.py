@@ -16,8 +16,9 @@ from xmc.serve.queueing import Full, Gone, Late, ModelThread, Work
 HUNG_UP = 499  # of nginx: nobody reads it
 
 K = Annotated[int, Field(ge=1, description="labels of a document, at most")]
+DocumentText = Annotated[str, Field(json_schema_extra={"pattern": r"\S"})]
 Threshold = Annotated[
-    float | Literal["auto"] | None,
+    Annotated[float, Field(ge=0, le=1)] | Literal["auto"] | None,
     Field(description="probability that a label needs, from 0 to 1; auto: as `xmc calibrate` chose; null: none"),
 ]
 
@@ -58,7 +59,6 @@ class Service:
             raise Problem(413, f"{len(texts)} documents; send {self.limits.documents} at most with one request")
         if k is not None and k > self.limits.k:
             raise Problem(422, f"k={k}; this server gives {self.limits.k} labels at most")
-        _check_threshold(threshold)
         if served.reads_text:
             for place, text in enumerate(texts):
                 if not text.strip():
@@ -98,11 +98,6 @@ class Service:
             raise Problem(HUNG_UP, "the client has hung up") from None
         except XMCError as error:
             raise Problem(422, str(error)) from None
-
-
-def _check_threshold(threshold: float | str | None) -> None:
-    if isinstance(threshold, int | float) and not 0 <= threshold <= 1:  # NaN is not either
-        raise Problem(422, f"threshold={threshold}; give a probability from 0 to 1, auto or null")
 
 
 def _hung_up(request: Request) -> Callable[[], Awaitable[object]]:

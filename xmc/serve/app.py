@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp
 
 from xmc.serve import annif, inference, native, page
@@ -128,7 +128,7 @@ def _upkeep(service: Service, metrics: Metrics) -> APIRouter:
         failures = {name: error.partition(": ")[2] or error for name, error in service.models.failures.items()}
         return _health(200 if service.thread.alive else 503, {"models": models, "not_taken_over": failures})
 
-    @router.get("/metrics", summary="Figures for Prometheus")
+    @router.get("/metrics", summary="Figures for Prometheus", response_class=PlainTextResponse)
     async def figures() -> Response:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 

@@ -9,14 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from xmc.model import Prediction
-from xmc.serve.answering import K, Service
+from xmc.serve.answering import DocumentText, K, Service
 from xmc.serve.problems import Problem, as_json
 
 _LARGEST = sys.float_info.max
 
-Single = Annotated[str, Field(title="a text")]
-Batch = Annotated[list[list[str]], Field(title="lists of one text each")]
-One = Annotated[list[str], Field(title="a list of one text")]
+Single = Annotated[DocumentText, Field(title="a text")]
+Batch = Annotated[list[list[DocumentText]], Field(title="lists of one text each")]
+One = Annotated[list[DocumentText], Field(title="a list of one text")]
 
 
 class InferenceRequest(BaseModel):

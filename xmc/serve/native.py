@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.responses import Response
 
 from xmc.model import Prediction
-from xmc.serve.answering import K, Service, Threshold
+from xmc.serve.answering import DocumentText, K, Service, Threshold
 from xmc.serve.problems import as_json
 
 
@@ -22,13 +22,13 @@ class Document(Body):
     """id: the document's place, from 1, where there is none."""
 
     id: str | None = None
-    text: str
+    text: DocumentText
 
 
 class PredictRequest(Body):
     """Give `texts` or `documents`. Of a model of sparse features a text is a row `feature:value ...`."""
 
-    texts: list[str] | None = None
+    texts: list[DocumentText] | None = None
     documents: list[Document] | None = None
     k: K | None = None
     threshold: Threshold = None
@@ -58,7 +58,7 @@ class PredictResponse(BaseModel):
 
 
 class ExplainRequest(Body):
-    text: str
+    text: DocumentText
     labels: Annotated[list[str], Field(min_length=1, max_length=20)]
     model: str | None = None
 
