@@ -23,7 +23,7 @@ from xmc.serve.metrics import Metrics
 from xmc.serve.models import Models
 from xmc.serve.queueing import ModelThread, Seen
 from xmc.serve.server import listening, server_of
-from xmc.sparsity import init_index
+from xmc.sparsity.topology import init_index
 
 TEXTS = ["open the file", "close the file again and again", "the cat sat", "a dog ran home to the cat", "file"] * 8
 

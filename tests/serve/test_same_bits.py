@@ -18,7 +18,7 @@ from xmc.model.independence import independent
 from xmc.model.intermediate import Identity
 from xmc.model.lexical import LexicalHalf, Terms
 from xmc.serve.models import Models, Suggest
-from xmc.sparsity import init_index
+from xmc.sparsity.topology import init_index
 from xmc.train.lexical import LexicalRecipe, learn_lexical_half
 
 WORDS = sorted({word for text in TEXTS for word in text.split()})

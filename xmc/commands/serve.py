@@ -19,27 +19,45 @@ _SHORTEST_TOKEN = 16
 
 
 class ServeConfig(Section):
-    """See `conf/serve.yaml`."""
+    """Models behind HTTP, and a page to try them on."""
 
     run: Text
-    host: Text
-    port: Port
-    batch_size: Count
-    linger: NonNegative
-    queue: Count
-    deadline: Positive
-    max_documents: Count
-    max_k: Cutoff
-    max_body: Count
-    connections: Count
-    drain: Positive
-    watch: NonNegative
-    together: bool
-    token_file: Text | None
-    hosts: Texts
-    origins: Texts
-    device: str
-    threads: Threads | None
+    """a run, a saved model, or a folder that holds several of these"""
+    host: Text = "127.0.0.1"
+    """this machine alone; 0.0.0.0: whoever reaches it"""
+    port: Port = 8000
+    """0: any that is free, which the log tells"""
+    batch_size: Count = 64
+    """documents that are answered together, at most"""
+    linger: NonNegative = 0.0
+    """seconds that a batch waits for more; while one is computed, the next gathers anyway"""
+    queue: Count = 256
+    """documents that wait, at most; beyond, 429"""
+    deadline: Positive = 5.0
+    """seconds from a request to its answer; beyond, 504"""
+    max_documents: Count = 64
+    """of a request; more are refused with 413"""
+    max_k: Cutoff = 100
+    """labels of a document"""
+    max_body: Count = 1 << 20
+    """bytes of a request"""
+    connections: Count = 512
+    """at once; beyond, 503"""
+    drain: Positive = 10.0
+    """seconds, after SIGTERM, for what has been asked already"""
+    watch: NonNegative = 2.0
+    """seconds between two looks at the models' folder for a new one; 0: only POST /reload"""
+    together: bool = False
+    """transformers and dense layers read the texts of a batch together, quicker on a GPU; a document's last bits depend
+    on its neighbours then. Other models do so anyway, and theirs do not"""
+    token_file: Text | None = None
+    """holds what each request must bear; or XMC_SERVE_TOKEN in the environment"""
+    hosts: Texts = ()
+    """further names that requests may ask for; on this machine alone, its own are known"""
+    origins: Texts = ()
+    """pages elsewhere that may ask (CORS), such as https://catalogue.example.org"""
+    device: str = "auto"
+    threads: Threads | None = None
 
     @model_validator(mode="after")
     def _room_for_a_request(self) -> "ServeConfig":

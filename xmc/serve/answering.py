@@ -58,7 +58,7 @@ class Service:
         if len(texts) > self.limits.documents:
             raise Problem(413, f"{len(texts)} documents; send {self.limits.documents} at most with one request")
         if k is not None and k > self.limits.k:
-            raise Problem(422, f"k={k}; this server gives {self.limits.k} labels at most")
+            raise Problem(422, f"k is {k}; this server gives {self.limits.k} labels at most")
         if served.reads_text:
             for place, text in enumerate(texts):
                 if not text.strip():

@@ -24,7 +24,7 @@ def _add(app: FastAPI, name: str, paths: list[str]) -> None:
     async def file(request: Request) -> Response:
         if request.headers.get("if-none-match") == mark:
             return Response(status_code=304, headers=headers)
-        return Response(content, headers=headers, media_type=f"{_TYPES[name.rpartition('.')[2]]}; charset=utf-8")
+        return Response(content, headers=headers, media_type=_TYPES[name.rpartition(".")[2]])
 
     for path in paths:
         app.add_route(path, file, ["GET", "HEAD"], include_in_schema=False)
