@@ -1,12 +1,14 @@
 """Who may ask, how much, and how slowly."""
 
 import socket
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from served import Server, running, with_limits, with_rules
 
+from xmc.model import XMCModel
 from xmc.serve import connection
 from xmc.serve.door import Rules, is_loopback
 
@@ -127,3 +129,30 @@ def test_a_head_without_end(server: Server) -> None:
 def test_what_is_no_http(server: Server, garbage: bytes) -> None:
     assert spoken(server.port, garbage).startswith(b"HTTP/1.1 400")
     assert server.ask("/health/live").status == 200
+
+
+def test_who_hangs_up_leaves_no_fault(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun, free = threading.Event(), threading.Event()
+
+    def slow(self: XMCModel, texts: list[str], *_: object) -> list[list[object]]:
+        begun.set()
+        assert free.wait(20)
+        return [[] for _ in texts]
+
+    body = b'{"texts": ["a"]}'
+    head = f"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with running(model_folder) as server:
+        monkeypatch.setattr(XMCModel, "predict", slow)
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as line:
+            line.sendall(head + body)
+            assert begun.wait(20)
+        for _ in range(200):
+            if 'status="499"' in server.ask("/metrics").body.decode():
+                break
+            time.sleep(0.02)
+        else:
+            raise AssertionError("nobody noticed")
+        free.set()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

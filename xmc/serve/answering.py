@@ -10,10 +10,8 @@ from pydantic import Field
 from xmc.errors import XMCError
 from xmc.model import Prediction
 from xmc.serve.models import Explain, Models, Served, Suggest, UnknownModel
-from xmc.serve.problems import Problem
+from xmc.serve.problems import HUNG_UP, Problem
 from xmc.serve.queueing import Full, Gone, Late, ModelThread, Work
-
-HUNG_UP = 499  # of nginx: nobody reads it
 
 K = Annotated[int, Field(ge=1, description="labels of a document, at most")]
 DocumentText = Annotated[str, Field(json_schema_extra={"pattern": r"\S"})]

@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
@@ -96,11 +96,12 @@ class _Route(APIRoute):
     """A route that FastAPI describes. Where it takes no more than a path and a body, it is called at once: FastAPI's
     way to it takes longer than all else that happens to a request here, the model aside."""
 
-    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         taken = inspect.signature(self.endpoint).parameters
         if not {"request"} <= taken.keys() <= {"request", "body", "project_id"}:
             return super().get_route_handler()
-        body = TypeAdapter(taken["body"].annotation) if "body" in taken else None
+        annotation: Any = taken["body"].annotation if "body" in taken else None
+        body = None if annotation is None else TypeAdapter[Any](annotation)
 
         async def handle(request: Request) -> Response:
             given = dict(request.path_params)

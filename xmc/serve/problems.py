@@ -8,6 +8,7 @@ from typing import Any
 from starlette.responses import Response
 
 MEDIA_TYPE = "application/problem+json"
+HUNG_UP = 499  # of nginx: nobody reads it
 
 
 class Problem(Exception):
@@ -20,7 +21,8 @@ class Problem(Exception):
         self.status, self.detail, self.headers, self.more = status, detail, headers, more or {}
 
     def response(self) -> Response:
-        body = {"status": self.status, "title": HTTPStatus(self.status).phrase, "detail": self.detail, **self.more}
+        title = "Client Closed Request" if self.status == HUNG_UP else HTTPStatus(self.status).phrase
+        body = {"status": self.status, "title": title, "detail": self.detail, **self.more}
         return Response(as_json(body), self.status, self.headers, MEDIA_TYPE)
 
 
