@@ -126,19 +126,27 @@ async def client(load: Load, until: float) -> None:
 
 
 async def one_request(load: Load, idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]) -> None:
-    started, writer = time.perf_counter(), None
-    try:
-        reader, writer = idle.pop() if idle else await asyncio.open_connection(load.host, load.port)
-        writer.write(load.next_request())
-        status, stays = await asyncio.wait_for(answer_of(reader), GIVE_UP)
-        load.note(status, started)
-        if stays:
-            idle.append((reader, writer))
-            return
-    except (OSError, EOFError, TimeoutError):
-        load.note(0, started)
-    if writer is not None:
-        writer.close()
+    """Over a connection that is free, or a new one. One that the server has closed meanwhile does not count."""
+    started, writer, request = time.perf_counter(), None, load.next_request()
+    while True:
+        used = bool(idle)
+        try:
+            reader, writer = idle.pop() if used else await asyncio.open_connection(load.host, load.port)
+            writer.write(request)
+            status, stays = await asyncio.wait_for(answer_of(reader), GIVE_UP)
+            load.note(status, started)
+            if stays:
+                idle.append((reader, writer))
+                return
+        except (OSError, EOFError) as error:
+            if used and not getattr(error, "partial", b""):
+                continue
+            load.note(0, started)
+        except TimeoutError:
+            load.note(0, started)
+        if writer is not None:
+            writer.close()
+        return
 
 
 async def at_rate(load: Load, rate: float, until: float) -> None:

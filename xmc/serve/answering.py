@@ -9,6 +9,7 @@ from pydantic import Field
 
 from xmc.errors import XMCError
 from xmc.model import Prediction
+from xmc.serve.connection import ARRIVED
 from xmc.serve.models import Explain, Models, Served, Suggest, UnknownModel
 from xmc.serve.problems import HUNG_UP, Problem
 from xmc.serve.queueing import Full, Gone, Late, ModelThread, Work
@@ -44,6 +45,13 @@ class Service:
             return self.models.get(name)
         except UnknownModel as unknown:
             raise Problem(404, str(unknown)) from None
+
+    def check_room(self, arrived: float) -> None:
+        """Raise Problem where not even one document has room, so that nothing more is done for its request."""
+        try:
+            self.thread.check_room(1, arrived + self.limits.deadline)
+        except Full as full:
+            raise _refused(full) from None
 
     async def suggest(
         self, request: Request, served: Served, texts: Sequence[str], k: int | None, threshold: float | str | None
@@ -85,17 +93,21 @@ class Service:
         """
         if not texts:
             return []
-        deadline = request.scope["xmc.arrived"] + self.limits.deadline
+        deadline = request.scope[ARRIVED] + self.limits.deadline
         try:
             return await self.thread.answer(work, texts, deadline, _hung_up(request))
         except Full as full:
-            raise Problem(429, f"the queue is full; {full}", {"Retry-After": str(full.retry_after)}) from None
+            raise _refused(full) from None
         except Late:
             raise Problem(504, f"no answer within {self.limits.deadline:g} s; send fewer documents") from None
         except Gone:
             raise Problem(HUNG_UP, "the client has hung up") from None
         except XMCError as error:
             raise Problem(422, str(error)) from None
+
+
+def _refused(full: Full) -> Problem:
+    return Problem(429, f"the queue is full; {full}", {"Retry-After": str(full.retry_after)})
 
 
 def _hung_up(request: Request) -> Callable[[], Awaitable[object]]:

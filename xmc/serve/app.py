@@ -89,7 +89,7 @@ def build(service: Service, metrics: Metrics, rules: Rules, watch: float) -> ASG
     inside: ASGIApp = app
     if rules.origins:
         inside = CORSMiddleware(app, [*rules.origins], ["GET", "POST"], ["*"], allow_credentials=False)
-    return Door(inside, rules, metrics)
+    return Door(inside, rules, metrics, service.check_room)
 
 
 class _Route(APIRoute):

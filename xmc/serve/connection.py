@@ -1,11 +1,13 @@
 """uvicorn's connections, with bounds on how long and how large the head of a request may be."""
 
 import asyncio
+import time
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 HEAD_BYTES = 64 << 10
 HEAD_SECONDS = 10.0
+ARRIVED = "xmc.arrived"  # in the scope: when the request began, by `time.monotonic`
 
 
 class Connection(HttpToolsProtocol):
@@ -30,6 +32,10 @@ class Connection(HttpToolsProtocol):
         super().data_received(data)
         if self._head is not None and self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
             self._refuse(431)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope[ARRIVED] = time.monotonic()  # type: ignore[literal-required]
 
     def on_headers_complete(self) -> None:
         self._head_has_come()

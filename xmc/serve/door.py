@@ -3,7 +3,7 @@
 import asyncio
 import hmac
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from xmc.serve.connection import ARRIVED
 from xmc.serve.metrics import Metrics
 from xmc.serve.problems import Problem
 
 _OPEN = {"/", "/docs", "/openapi.json", "/health/live", "/health/ready"}  # to all; and what the pages are made of
-_PAGE = "/page/"
+_PAGE, _RELOAD = "/page/", "/reload"
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _SECURITY = [
     (
@@ -61,16 +62,17 @@ def is_loopback(host: str) -> bool:
 
 
 class Door:
-    """An ASGI application around another."""
+    """An ASGI application around another. check_room: raises Problem where a request that came then has no room; asked
+    before anything else is done for it, as under overload most of the work is to refuse."""
 
-    def __init__(self, app: ASGIApp, rules: Rules, metrics: Metrics) -> None:
-        self._app, self._rules, self._metrics = app, rules, metrics
+    def __init__(self, app: ASGIApp, rules: Rules, metrics: Metrics, check_room: Callable[[float], None]) -> None:
+        self._app, self._rules, self._metrics, self._check_room = app, rules, metrics, check_room
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        arrived = scope["xmc.arrived"] = time.monotonic()
+        arrived = scope.setdefault(ARRIVED, time.monotonic())
         status = 0
 
         async def answer(message: Message) -> None:
@@ -83,6 +85,8 @@ class Door:
 
         try:
             self._check(scope)
+            if scope["method"] == "POST" and scope["path"] != _RELOAD:
+                self._check_room(arrived)
             body = await self._body(scope, receive)
             if body is not None:
                 await self._app(scope, _after(body, receive), answer)

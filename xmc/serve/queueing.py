@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 _MEMORY = 0.9  # of the pace, for each batch
+_SHARE = 0.5  # of the time that is left, that a request is expected to wait at most: the pace may fall
 
 
 class Work(Protocol):
@@ -99,6 +100,12 @@ class ModelThread:
         """Seconds until a document that came now would be begun, by the pace of the last batches."""
         return (self._waiting + self._computing) * self._pace
 
+    def check_room(self, documents: int, deadline: float) -> None:
+        """Raise Full where so many more have no room, or would not be begun before the deadline."""
+        late = self.wait > _SHARE * (deadline - time.monotonic())
+        if self._closed or late or self._waiting + documents > self.room:
+            raise Full(max(1, math.ceil(self.wait)))
+
     async def answer(
         self, work: Work, texts: Sequence[str], deadline: float, hung_up: Callable[[], Awaitable[object]] | None = None
     ) -> list[Any]:
@@ -115,8 +122,7 @@ class ModelThread:
         jobs = [_Job(work, part, deadline, loop.create_future()) for part in parts]
         with self._changed:
             left = deadline - time.monotonic()
-            if self._closed or self._waiting + len(texts) > self.room or self.wait > left:
-                raise Full(max(1, math.ceil(self.wait)))
+            self.check_room(len(texts), deadline)
             self._jobs += jobs
             self._waiting += len(texts)
             self._changed.notify()

@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import sys
 from contextlib import suppress
 
 import uvicorn
@@ -11,6 +12,7 @@ from xmc.errors import XMCError
 from xmc.serve.connection import Connection
 
 _BACKLOG = 1024
+_TURN = 0.0005  # seconds that the model thread keeps Python to itself while a request waits to be read; 0.005 else
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -51,6 +53,7 @@ def server_of(app: ASGIApp, *, connections: int, drain: float) -> uvicorn.Server
 
 def until_stopped(server: uvicorn.Server, bound: socket.socket) -> None:
     """Answer until a signal to stop comes; then take no more, answer what is there, and return."""
+    sys.setswitchinterval(_TURN)
     if signal.getsignal(signal.SIGHUP) not in (signal.SIG_IGN, None):
         signal.signal(signal.SIGHUP, server.handle_exit)
     with suppress(KeyboardInterrupt):  # the signal that it ended by comes once more
