@@ -11,7 +11,7 @@ from harness import Run, write_corpus
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 BLOCKS = [line.strip() for line in README.splitlines() if line.startswith("    ")]
-COMMANDS = [line for line in BLOCKS if re.match(r"(xmc |echo .*\| xmc )", line)]
+COMMANDS = [line for line in BLOCKS if re.match(r"(xmc (?!serve )|echo .*\| xmc )", line)]  # a server does not end
 CODE = r"(?:^    (?:from|model|texts|labels|classifier)\b.*\n(?:\n(?=    ))?)+"
 PAGES = sorted(str(p.relative_to(ROOT)) for folder in ("", "data/", "docs/**/") for p in ROOT.glob(folder + "*.md"))
 PYTHON = re.findall(CODE, README, flags=re.MULTILINE)
