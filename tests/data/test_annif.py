@@ -1,5 +1,7 @@
 import gzip
+import json
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -140,13 +142,132 @@ def test_skipped_documents_are_told_and_shift_nothing(
 
 
 def test_unknown_format(root: Path, read: Callable[..., Corpus]) -> None:
-    (root / "dev.jsonl").write_text("{}\n")
+    (root / "dev.parquet").write_text("{}\n")
+    (root / "dev").mkdir()
     assert "dev" not in read().splits
-    with pytest.raises(XMCError, match=r"dev.jsonl: format not known; expected a name in .tsv or .csv, plain or .gz"):
-        read(files={"dev": "dev.jsonl"})
+    with pytest.raises(XMCError, match=r"dev.parquet: format not known; expected a name in .tsv, .csv, .jsonl, plain"):
+        read(files={"dev": "dev.parquet"})
     (root / "train.tsv.gz").unlink()
-    with pytest.raises(XMCError, match=r"kirjat has no train.\{tsv,csv\}, plain or .gz"):
+    with pytest.raises(XMCError, match=r"kirjat has no train.\{tsv,csv,jsonl\}, plain or .gz"):
         read()
+
+
+def json_document(i: int, **more: object) -> dict[str, object]:
+    told = [{"uri": uri} if row else {"label": f" Subject {URIS.index(uri)} "} for row, uri in enumerate(subjects(i))]
+    return {"text": f'title "{i}', "subjects": told, **more}
+
+
+def write_folder(folder: Path, count: int) -> None:
+    """Documents in turn as text with .tsv, with .key, compressed, and as JSON."""
+    folder.mkdir()
+    for i in range(count):
+        text, uris = folder / f"{i:02}.txt", subjects(i)
+        match i % 4:
+            case 0:
+                text.write_text(f'\ufefftitle "{i}\r\n')
+                text.with_suffix(".tsv").write_text("".join(f"<{uri}>\tany name\n\n" for uri in uris))
+                text.with_suffix(".key").write_text("passed over\n")
+            case 1:
+                text.write_text(f'title "{i}\n')
+                text.with_suffix(".key").write_text("".join(f"Subject {URIS.index(uri)}\tx\n" for uri in uris))
+            case 2:
+                Path(f"{text}.gz").write_bytes(gzip.compress(f'title "{i}'.encode()))
+                lines = "".join(f"\tSubject {URIS.index(uri)}\n" for uri in uris)
+                Path(f"{text.with_suffix('.key')}.gz").write_bytes(gzip.compress(lines.encode()))
+            case 3:
+                text.with_suffix(".json").write_text(json.dumps(json_document(i), indent=1))
+
+
+def test_folders_and_json_lines(root: Path, read: Callable[..., Corpus]) -> None:
+    (root / "test.csv").unlink()
+    write_folder(root / "test", 12)
+    (root / "dev.jsonl.gz").write_bytes(
+        gzip.compress("".join(json.dumps(json_document(i, metadata={"a": "b"})) + "\n" for i in range(12)).encode())
+    )
+    corpus = read()
+    in_order = [*(i for i in range(12) if i % 4 < 3), *range(3, 12, 4)]
+    names = [f"test/{i:02}.{('txt', 'txt', 'txt.gz', 'json')[i % 4]}" for i in in_order]
+    assert corpus.split("test").ids == names, "as Annif: texts first"
+    assert corpus.split("dev").ids == [f"dev-{i}" for i in range(12)]
+    for name, order in (("test", in_order), ("dev", range(12))):
+        assert list(corpus.split(name).texts) == [f'title "{i}' for i in order]
+        for i, row in zip(order, corpus.split(name).labels.toarray(), strict=True):
+            assert {corpus.label_ids[column] for column in np.flatnonzero(row)} == set(subjects(i))
+    (root / "test").rename(root / "more")
+    assert read(files={"test": "more"}).fingerprint == corpus.fingerprint
+    assert read(files={"test": "mor*"}).fingerprint == corpus.fingerprint
+
+
+def test_names_without_a_vocabulary_are_ids(root: Path, read: Callable[..., Corpus]) -> None:
+    (root / "vocabulary.tsv").unlink()
+    (root / "dev.jsonl").write_text(json.dumps({"text": "a", "subjects": [{"label": "one  name"}]}) + "\n")
+    assert read().label_ids == [*URIS, "one name"]
+
+
+def test_of_subjects_with_one_name_the_last_is_meant(root: Path, read: Callable[..., Corpus]) -> None:
+    with (root / "vocabulary.tsv").open("a") as out:
+        out.write("<u:last>\tSubject 1\n")
+    (root / "dev.jsonl").write_text(json.dumps({"text": "a", "subjects": [{"label": "Subject 1"}]}) + "\n")
+    assert read().label_counts("dev").tolist() == [0, 0, 0, 0, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("dev.jsonl", '{"text": "a", "subjects": []}\n{"text": "a"}\n', r"dev.jsonl:2: None as the subjects; expected"),
+        (
+            "dev.jsonl",
+            '{"text": "a", "subjects": ["u"]}\n',
+            r"dev.jsonl:1: the subject 'u'; expected \{\"uri\": <text>",
+        ),
+        ("dev.jsonl", '{"text": 1, "subjects": []}\n', r"dev.jsonl:1: 1 as the text; expected a text"),
+        ("dev.jsonl", '{"metadata": {}, "subjects": []}\n', r"dev.jsonl:1: empty text; give the document a text"),
+        (
+            "dev.jsonl",
+            '{"text": "a", "subjects": [], "document_id": []}\n',
+            r"dev.jsonl:1: field 'document_id' is \[\]",
+        ),
+        ("test/c.json", "{", r"test/c.json: malformed JSON"),
+        ("test/c.txt", "a text", r"test/c.txt: no c.tsv or c.key beside it; write its subjects there, a line each"),
+        ("test/a.txt", " \n", r"test/a.txt: empty text"),
+        ("test/a.txt", "a\n\udce4\n", r"test/a.txt:2: not UTF-8"),
+        ("test/a.tsv", "a\n\udce4\n", r"test/a.tsv:2: not UTF-8"),
+        ("test/a.tsv", "<u:none>\n", r"test/a.txt: document 'test/a.txt' has the label 'u:none', which is not in"),
+        ("test/a.tsv", "Subject 9\n", r"test/a.txt: .* has the label 'Subject 9', which is not in"),
+    ],
+)
+def test_bad_folders_and_json(
+    root: Path, read: Callable[..., Corpus], name: str, content: str, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (root / "test.csv").unlink()
+    (root / "test").mkdir()
+    for document in "ab":
+        (root / "test" / f"{document}.txt").write_text("a text")
+        (root / "test" / f"{document}.tsv").write_text(f"<{URIS[0]}>\n")
+    if name.startswith("dev"):
+        content += '{"text": "good", "subjects": []}\n'
+    (root / name).write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(XMCError, match=message):
+        read()
+    split = read(on_error="skip").split(name.split("/")[0].split(".")[0])
+    assert split.ids[-1] in ("test/b.txt", "dev-1", "dev-2")
+    assert re.search(r"test: skipped 1 of [23]|left out 1 label|dev.jsonl: skipped 1 of [23]", caplog.text)
+
+
+def test_an_id_where_the_file_has_one(root: Path, read: Callable[..., Corpus]) -> None:
+    (root / "test.csv").write_text("document_id,text,subject_uris\nd1,one,\n,two,\n")
+    assert read().split("test").ids == ["d1", "test-1"]
+    assert read(id_field=None).split("test").ids == ["test-0", "test-1"]
+    (root / "dev.jsonl").write_text(json.dumps(json_document(1, document_id="d1")) + "\n")
+    with pytest.raises(XMCError, match=r"test.csv:2: document id 'd1' stands at .*dev.jsonl:1 already.*null numbers"):
+        read()
+
+
+def test_a_folder_and_a_file_of_one_split(root: Path, read: Callable[..., Corpus]) -> None:
+    write_folder(root / "train", 4)
+    with pytest.raises(XMCError, match=r"has train and train.tsv.gz; say which one is train: data.files.train=train"):
+        read()
+    assert len(read(files={"train": "train"}).split("train")) == 4
 
 
 def corpus(folder: Path, *lines: str, name: str = "train.tsv") -> Path:

@@ -1,123 +1,101 @@
-"""Corpora in the short-text formats of Annif: TSV or CSV, subjects by their URIs."""
+"""Corpora of Annif: files with a document a line, folders with a document a file; subjects by URI or by name."""
 
 import logging
 import re
-from collections.abc import Collection, Iterator
-from itertools import islice
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from xmc.data import files as inputs
-from xmc.data.formats import SAME_DOCUMENTS, Document, Files, FilesBySplit, FolderData
-from xmc.data.labels import bare_uri, read_vocabulary
-from xmc.data.records import Record, format_of, records, usable
+from xmc.data.annif_documents import FORMATS, NAMED, URI, files_of, is_folder, of_file, of_folder
+from xmc.data.formats import SAME_DOCUMENTS, Files, FilesBySplit, FolderData
+from xmc.data.labels import read_vocabulary
+from xmc.data.records import format_of
 from xmc.data.splits import split_files
 from xmc.errors import XMCError
+from xmc.section import Before
+from xmc.values import Text
 
 if TYPE_CHECKING:
+    from xmc.data.assemble import RawSplit
     from xmc.data.corpus import Corpus
 
 log = logging.getLogger(__name__)
 
-FORMATS = ("tsv", "csv")
-
-_URI = re.compile(r"<\S*>|[A-Za-z][A-Za-z0-9+.-]*:\S+")
-_SAMPLE = 1000
 _OTHER_VOCABULARIES = ("ttl", "rdf", "nt", "n3", "jsonld", "skos")
 _WRITE_IT = "write its names as `<uri><TAB>label` lines in"
 
 
 class AnnifData(FolderData):
-    """Annif's short-text corpora: {train,dev,test}.tsv, `text<TAB><uri> <uri>` a line, or .csv, plain or compressed.
+    """Annif's corpora: {train,dev,test}.tsv, `text<TAB><uri> <uri>` a line, .csv or .jsonl, plain or compressed.
 
-    A .csv has the columns text and subject_uris.
+    A .csv has the columns text and subject_uris. A split may be a folder train, dev or test, too: of .txt files with
+    .tsv or .key beside them, a subject a line by URI or name, or of .json files.
     """
 
     kind: Literal["annif"] = "annif"
     files: FilesBySplit = Files()
+    id_field: Annotated[Text | None, Before(None)] = "document_id"
+    """of CSV and JSON, where they have it; null: documents are called by their place"""
     vocabulary: Annotated[str | None, SAME_DOCUMENTS] = None
     """`<uri><TAB>label` a line; null: vocabulary.tsv under root if there is one, else the data's own"""
 
     def read(self) -> "Corpus":
-        """The corpus of `{train,dev,test}.{tsv,csv}[.gz]` in the folder; dev and test may lack.
+        """The corpus of `{train,dev,test}.{tsv,csv,jsonl}[.gz]` or folders of such names; dev and test may lack.
 
-        TSV: `text<TAB><uri> <uri>` a line, no header. CSV: the columns `text` and `subject_uris` among others. Without
-        a vocabulary it is what the data holds, and a file of the folder that looks like one is told. Documents are
-        named `train-0`, ... by their line (TSV) or row (CSV). What makes the rest of a CSV file unreadable is an error
-        always.
+        TSV: `text<TAB><uri> <uri>` a line, no header. CSV: the columns `text` and `subject_uris` among others. JSON:
+        `text` and `subjects` with `uri` or `label` each. Subjects that are told by their names are looked up in the
+        vocabulary. Without one it is what the data holds, URIs and names, and a file of the folder that looks like one
+        is told. Documents that tell no id are named `train-0`, ... by their line (TSV) or row, in folders
+        `train/<name of the file>`. What makes the rest of a CSV file unreadable is an error always.
 
         Raises XMCError, naming file and line, for whatever cannot be read or does not fit together.
         """
         from xmc.data.assemble import assemble
-        from xmc.data.shards import stored_in_order
+        from xmc.data.shards import in_order
+        from xmc.data.store import stored
+
+        def keep(path: Path, name: str) -> "RawSplit":
+            options = {"on_error": self.on_error, "split": name, "id_field": self.id_field}
+            if path.is_dir():
+                return stored(of_folder, files_of(path), self.cache, folder=path, **options)
+            return stored(of_file, (path,), self.cache, **options)
 
         folder = self.folder
-        found = split_files(folder, self.files.given(), FORMATS)
-        splits = {
-            split: stored_in_order(_documents, paths, split, self.cache, on_error=self.on_error)
-            for split, paths in found.items()
-        }
+        found = split_files(folder, self.files.given(), FORMATS, is_split=is_folder)
+        splits = {split: in_order(paths, split, keep) for split, paths in found.items()}
         vocabulary = folder / (self.vocabulary or "vocabulary.tsv")
         if vocabulary.is_file() and format_of(vocabulary, ("csv", *_OTHER_VOCABULARIES)):
             raise XMCError(f"{vocabulary} is not read as a vocabulary; {_WRITE_IT} {folder / 'vocabulary.tsv'}")
         names = read_vocabulary(vocabulary) if self.vocabulary or vocabulary.is_file() else None
         if names is None:
             _advise_on_vocabulary(folder, {path for paths in found.values() for path in paths})
+        splits = {split: _by_uri(part, names or {}) for split, part in splits.items()}
         return assemble(folder.resolve().name, splits, names, str(vocabulary), self.on_error)
 
 
-def _documents(files: tuple[Path], split: str) -> Iterator[Document | XMCError]:
-    (path,) = files
-    format_ = format_of(path)
-    if format_ not in FORMATS:
-        raise XMCError(f"{path}: format not known; expected a name in .{' or .'.join(FORMATS)}, plain or .gz")
-    read = _csv_records if format_ == "csv" else _tsv_records
-    checked = _mostly_uris(record for _, _, record in islice(read(path), _SAMPLE))
+def _by_uri(split: "RawSplit", names: Mapping[str, str]) -> "RawSplit":
+    """With the URIs of subjects that are told by their names.
 
-    def document(row: int, line: int, given: Record | XMCError) -> Document:
-        where, record = f"{path}:{line}", usable(given)
-        text, subjects = record["text"].strip(), record["subject_uris"].split()
-        if not text:
-            raise XMCError(f"{where}: empty text; give the document a text or remove it")
-        if checked and (word := next((subject for subject in subjects if not _URI.fullmatch(subject)), None)):
-            raise XMCError(
-                f"{where}: the subject {word!r:.60} is no URI, and others of the file are; is there a tab too many?"
-            )
-        return line, f"{split}-{row}", text, list(map(bare_uri, subjects))
+    names: by URI. Where several have one name the last is meant, as Annif has it; a name that none has stays itself.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
-    for row, line, given in read(path):
-        yield inputs.attempt(document, row, line, given)
+    def named(chunk: pa.ListArray) -> pa.ListArray:
+        subjects = chunk.flatten()
+        found = pc.take(uris, pc.index_in(subjects, value_set=keys))
+        plain = pc.replace_substring_regex(subjects, pattern=f"^{NAMED}", replacement="")
+        offsets = np.concatenate([[0], pc.list_value_length(chunk).to_numpy(zero_copy_only=False).cumsum()])
+        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pc.coalesce(found, plain))
 
-
-def _tsv_records(path: Path) -> Iterator[tuple[int, int, Record | XMCError]]:
-    """Place, line and columns, called as in CSV, of each line that is not blank."""
-
-    def record(number: int, raw: bytes) -> Record:
-        line = inputs.text_line(raw, f"{path}:{number}")
-        text, tab, subjects = line.partition("\t")
-        if not tab:
-            raise XMCError(f"{path}:{number}: expected `text<TAB><uri> <uri>`, found {line!r:.40}")
-        return {"text": text, "subject_uris": subjects}
-
-    with inputs.open_bytes(path) as stream:
-        for number, raw in inputs.numbered_lines(stream, str(path)):
-            if raw.strip():
-                yield number - 1, number, inputs.attempt(record, number, raw)
-
-
-def _csv_records(path: Path) -> Iterator[tuple[int, int, Record | XMCError]]:
-    for row, (line, record) in enumerate(records(path)):
-        if not isinstance(record, XMCError) and not {"text", "subject_uris"} <= record.keys():
-            raise XMCError(f"{path}: columns {inputs.listing(record)}; expected text and subject_uris in the header")
-        yield row, line, record
-
-
-def _mostly_uris(sample: Iterator[Record | XMCError]) -> bool:
-    """Whether the subjects of the file are URIs, judged by its first documents."""
-    subjects = [
-        subject for record in sample if not isinstance(record, XMCError) for subject in record["subject_uris"].split()
-    ]
-    return 2 * sum(bool(_URI.fullmatch(subject)) for subject in subjects) > len(subjects)
+    if not any(pc.any(pc.starts_with(chunk.flatten(), pattern=NAMED)).as_py() for chunk in split.labels.chunks):
+        return split
+    by_name = {NAMED + " ".join(name.split()): uri for uri, name in names.items()}
+    keys, uris = pa.array(by_name, pa.string()), pa.array(by_name.values(), pa.string())
+    return replace(split, labels=pa.chunked_array(map(named, split.labels.chunks), split.labels.type))
 
 
 def _advise_on_vocabulary(folder: Path, documents: Collection[Path]) -> None:
@@ -139,7 +117,7 @@ def _advise_on_vocabulary(folder: Path, documents: Collection[Path]) -> None:
 def _is_vocabulary(path: Path) -> bool:
     """Whether the first line has a URI and a name behind it; in a corpus the URIs are last."""
     uri, tab, _ = _first_line(path, "tsv", "txt").partition("\t")
-    return bool(tab and _URI.fullmatch(uri))
+    return bool(tab and URI.fullmatch(uri))
 
 
 def _is_csv_vocabulary(path: Path) -> bool:

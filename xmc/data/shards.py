@@ -1,43 +1,23 @@
 """A split whose documents lie in several files, which are read in order."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from xmc.data.assemble import RawSplit
 from xmc.data.corpus import ArrowTexts
-from xmc.data.formats import Document, OnError
-from xmc.data.store import stored
-from xmc.errors import XMCError
 
 
-def stored_in_order(
-    read: Callable[..., Iterable[Document | XMCError]],
-    files: Sequence[Path],
-    split: str,
-    cache: Path,
-    *,
-    on_error: OnError,
-    **arguments: Any,
-) -> RawSplit:
-    """The documents of all these files, each kept by `stored`.
+def in_order(paths: Sequence[Path], split: str, keep: Callable[[Path, str], RawSplit]) -> RawSplit:
+    """The documents of all these files, one file after another.
 
-    `read` is given, as `split`, what it may number the documents of a file by: `train`, then `train-1` ...
+    `keep`, which stores those of one, is given what it may number them by: `train`, then `train-1` ...
     """
-    parts = [
-        stored(
-            *(read, (path,), cache),
-            on_error=on_error,
-            split=f"{split}-{number}" if number else split,
-            **arguments,
-        )
-        for number, path in enumerate(files)
-    ]
+    parts = [keep(path, f"{split}-{number}" if number else split) for number, path in enumerate(paths)]
     return parts[0] if len(parts) == 1 else _joined(parts)
 
 

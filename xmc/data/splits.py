@@ -20,18 +20,20 @@ def split_files(
     files: Mapping[str, str],
     formats: Sequence[str],
     is_of: Callable[[str, str], bool] = str.__eq__,
+    *,
+    is_split: Callable[[Path], bool] = lambda folder: False,
 ) -> dict[str, tuple[Path, ...]]:
     """The files of each split, in order: as `files` says, else those that are named after it, in one of the formats.
 
     `files` may have patterns such as `part-*.jsonl`. Without it, a split is one file, or shards such as
     `train-00000-of-00002.parquet`, of which none may lack. is_of: whether a name, up to its first dot, is that of a
-    split.
+    split. is_split: whether a folder is a split, as a file is.
     """
     found = {}
     for split, names in SPLITS.items():
         if split in files:
-            found[split] = _given(folder, split, files[split])
-        elif named := _named(folder, split, names, formats, is_of):
+            found[split] = _given(folder, split, files[split], is_split)
+        elif named := _named(folder, split, names, formats, is_of, is_split):
             found[split] = named
     if "train" not in found:
         present = listing(path.name for path in folder.iterdir())
@@ -42,10 +44,11 @@ def split_files(
     return found
 
 
-def _given(folder: Path, split: str, name: str) -> tuple[Path, ...]:
+def _given(folder: Path, split: str, name: str, is_split: Callable[[Path], bool]) -> tuple[Path, ...]:
     if not re.search(r"[*?[]", name) or (folder / name).exists():
-        return (file(folder / name),)
-    found = [path for match in glob(name, root_dir=folder) if (path := folder / match).is_file()]
+        return (folder / name if is_split(folder / name) else file(folder / name),)
+    matching = [folder / match for match in glob(name, root_dir=folder)]
+    found = [path for path in matching if path.is_file() or is_split(path)]
     if not found:
         present = listing(path.name for path in folder.iterdir())
         raise XMCError(f"data.files.{split}={name}: no such file in {folder}; it has: {present}")
@@ -53,7 +56,12 @@ def _given(folder: Path, split: str, name: str) -> tuple[Path, ...]:
 
 
 def _named(
-    folder: Path, split: str, names: Sequence[str], formats: Sequence[str], is_of: Callable[[str, str], bool]
+    folder: Path,
+    split: str,
+    names: Sequence[str],
+    formats: Sequence[str],
+    is_of: Callable[[str, str], bool],
+    is_split: Callable[[Path], bool],
 ) -> tuple[Path, ...] | None:
     """The one file, or the one set of shards, whose name is of the split; None where there is none."""
     found: dict[str, list[Path]] = {}
@@ -61,7 +69,8 @@ def _named(
     for path in folder.iterdir():
         stem, dot, suffixes = path.name.partition(".")
         shard = _SHARD.fullmatch(stem)
-        if format_of(path, formats) and any(is_of(shard[1] if shard else stem, name) for name in names):
+        of_split = any(is_of(shard[1] if shard else stem, name) for name in names)
+        if of_split and (format_of(path, formats) or is_split(path)):
             pattern = f"{shard[1]}-*-of-{shard[3]}{dot}{suffixes}" if shard else path.name
             found.setdefault(pattern, []).append(path)
             totals[pattern] = int(shard[3]) if shard else 1

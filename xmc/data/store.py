@@ -34,6 +34,7 @@ def stored(
     *,
     label_type: Literal["string", "int32"] = "string",
     on_error: OnError = "error",
+    folder: Path | None = None,
     **arguments: Any,
 ) -> RawSplit:
     """The documents of `read(files, **arguments)`, from the cache where contents, places and arguments are the same.
@@ -42,11 +43,11 @@ def stored(
     that is raised too or, where `on_error` is "skip", the document is left out; how many are is logged, whether read or
     taken from the cache. Empty texts stay, and the counts of published sets with them, and are logged likewise; nothing
     but empty texts is an error. Messages place a document in the first of the files; there are none where `read` makes
-    the documents up.
+    the documents up. folder: each document is a file of it, and its `line` the place of that file among `files`.
 
     Raises XMCError for files that change while they are read.
     """
-    source = str(files[0]) if files else "generated"
+    source = str(folder or files[0]) if files else "generated"
     contents = [digest(path) for path in files]
     skip = on_error == "skip"
     how = (read.__module__, read.__qualname__, sorted(arguments.items()), label_type, skip)
@@ -66,7 +67,11 @@ def stored(
         columns = [column.filter(pa.array(kept)) for column in columns]
         dataset = dataset.select(np.flatnonzero(kept))
     lines, ids, texts, labels = columns
-    split = RawSplit(ids.to_pylist(), ArrowTexts(dataset), labels, lambda row: f"{source}:{lines[row]}", kept)
+
+    def where(row: int) -> str:
+        return str(files[lines[row].as_py()]) if folder else f"{source}:{lines[row]}"
+
+    split = RawSplit(ids.to_pylist(), ArrowTexts(dataset), labels, where, kept)
     _report_empty(split, texts)
     return split
 

@@ -18,6 +18,7 @@ from xmc.section import Before
 from xmc.values import Text, Texts
 
 if TYPE_CHECKING:
+    from xmc.data.assemble import RawSplit
     from xmc.data.corpus import Corpus
 
 
@@ -56,22 +57,24 @@ class TableData(BenchmarkData):
         Raises XMCError, naming file and line, for whatever cannot be read or does not fit together.
         """
         from xmc.data.assemble import assemble
-        from xmc.data.shards import stored_in_order
+        from xmc.data.shards import in_order
+        from xmc.data.store import stored
 
-        folder = self.folder
-        found = split_files(folder, self.files.given(), FORMATS)
-        splits = {
-            split: stored_in_order(
-                *(_documents, paths, split, self.cache),
+        def keep(path: Path, name: str) -> "RawSplit":
+            return stored(
+                *(_documents, (path,), self.cache),
                 on_error=self.on_error,
+                split=name,
                 text_fields=self.text_fields,
                 label_field=self.label_field,
                 id_field=self.id_field,
                 label_separator=self.label_separator,
                 text_separator=self.text_separator,
             )
-            for split, paths in found.items()
-        }
+
+        folder = self.folder
+        found = split_files(folder, self.files.given(), FORMATS)
+        splits = {split: in_order(paths, split, keep) for split, paths in found.items()}
         advise_on_labels(found["train"][0], self.label_field, self.label_separator, "data.label_separator")
         vocabulary = folder / "labels.tsv"
         names = read_labels_tsv(vocabulary) if vocabulary.is_file() else None
