@@ -3,7 +3,6 @@
 A subject is a URI or, where it is told by its name, `NAMED` and the name: which URI that is, the vocabulary says.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -12,14 +11,13 @@ from typing import Any
 from xmc.data import files as inputs
 from xmc.data.fields import id_of
 from xmc.data.formats import Document
-from xmc.data.labels import bare_uri
+from xmc.data.labels import URI, bare_uri
 from xmc.data.records import Record, format_of, records, usable
 from xmc.errors import XMCError
 
 FORMATS = ("tsv", "csv", "jsonl")
 NAMED = "\t"
 """Begins a subject that is told by its name; no URI and no name has it."""
-URI = re.compile(r"<\S*>|[A-Za-z][A-Za-z0-9+.-]*:\S+")
 
 _IN_FOLDERS = ("txt", "json")
 _SUBJECTS = ("key", "tsv")  # what the latter says holds where both are
@@ -37,7 +35,7 @@ def files_of(folder: Path) -> tuple[Path, ...]:
     return tuple(path for kind in (*_IN_FOLDERS, *_SUBJECTS) for path in inside if format_of(path, (kind,)))
 
 
-def of_file(files: tuple[Path], split: str, id_field: str | None) -> Iterator[Document | XMCError]:
+def of_file(files: Sequence[Path], split: str, id_field: str | None) -> Iterator[Document | XMCError]:
     """Of a file with a document a line or row. id_field: of the id, where there is one; None: they are numbered."""
     (path,) = files
     format_ = format_of(path)

@@ -1,5 +1,6 @@
 """Label vocabularies, names by label id in the order of the file beside a data set; and labels by their place there."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from xmc.errors import XMCError
 
 MOST_LABELS = 100_000_000
 """Of a vocabulary that is told by its size alone: a mistaken number must not take all memory."""
+URI = re.compile(r"<\S*>|[A-Za-z][A-Za-z0-9+.-]*:\S+")
 
 
 def read_labels_tsv(path: Path) -> dict[str, str]:
@@ -25,7 +27,7 @@ def read_labels_tsv(path: Path) -> dict[str, str]:
                     raise XMCError(f"{path}:{number}: expected `id<TAB>name`, found {line!r}")
                 yield number, label, name
 
-    return _named(path, labels(), "the header `id<TAB>name` and a label a line")
+    return named_labels(path, labels(), "the header `id<TAB>name` and a label a line")
 
 
 def read_labels_json(path: Path) -> dict[str, str]:
@@ -45,21 +47,7 @@ def read_labels_json(path: Path) -> dict[str, str]:
                 raise XMCError(f"{path}:{number}: expected texts as 'uid' and 'title', found {label!r}, {name!r:.40}")
             yield number, label, name
 
-    return _named(path, labels(), "one JSON object a line")
-
-
-def read_vocabulary(path: Path) -> dict[str, str]:
-    """Names by URI, in the order of a vocabulary of Annif: `<uri><TAB>label` a line, a third column ignored."""
-
-    def labels() -> Iterator[tuple[int, str, str]]:
-        for number, line in text_lines(path):
-            uri, _, rest = line.partition("\t")
-            if line.strip():
-                if not (label := bare_uri(uri.strip())):
-                    raise XMCError(f"{path}:{number}: expected `<uri><TAB>label`, found {line!r}")
-                yield number, label, rest.partition("\t")[0].strip()
-
-    return _named(path, labels(), "`<uri><TAB>label` a line")
+    return named_labels(path, labels(), "one JSON object a line")
 
 
 def check_places(places: Sequence[int], count: int, where: str, field: str | None = None) -> None:
@@ -80,7 +68,7 @@ def bare_uri(uri: str) -> str:
     return uri[1:-1] if uri.startswith("<") and uri.endswith(">") else uri
 
 
-def _named(path: Path, labels: Iterable[tuple[int, str, str]], expected: str) -> dict[str, str]:
+def named_labels(path: Path, labels: Iterable[tuple[int, str, str]], expected: str) -> dict[str, str]:
     """From line, id and name of each label; one without a name is called by its id."""
     names: dict[str, str] = {}
     first_line: dict[str, int] = {}
