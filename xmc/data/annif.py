@@ -50,14 +50,15 @@ class AnnifData(FolderData):
 
         def keep(path: Path, name: str) -> "RawSplit":
             read, files, of = (of_folder, files_of(path), path) if path.is_dir() else (of_file, (path,), None)
-            options = {"split": name, "id_field": self.id_field}
-            return stored(read, files, self.cache, on_error=self.on_error, folder=of, **options)
+            return stored(
+                *(read, files, self.cache), on_error=self.on_error, folder=of, split=name, id_field=self.id_field
+            )
 
         folder = self.folder
         found = split_files(folder, self.files.given(), FORMATS, is_split=is_folder)
         splits = {split: in_order(paths, split, keep) for split, paths in found.items()}
         vocabulary = folder / self.vocabulary if self.vocabulary else vocabulary_in(folder)
-        names = vocabulary and read_vocabulary(vocabulary, self.language, self.cache)
+        names = None if vocabulary is None else read_vocabulary(vocabulary, self.language, self.cache)
         if names is None:
             advise_on_vocabulary(folder, {path for paths in found.values() for path in paths})
         splits = {split: _by_uri(part, names or {}) for split, part in splits.items()}

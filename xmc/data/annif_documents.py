@@ -31,8 +31,9 @@ def is_folder(path: Path) -> bool:
 
 def files_of(folder: Path) -> tuple[Path, ...]:
     """Documents in the order of Annif, texts before JSON; behind them what tells the subjects of texts."""
-    inside = sorted(path for path in folder.iterdir() if path.is_file())
-    return tuple(path for kind in (*_IN_FOLDERS, *_SUBJECTS) for path in inside if format_of(path, (kind,)))
+    kinds = (*_IN_FOLDERS, *_SUBJECTS)
+    found = [(kinds.index(kind), path) for path in folder.iterdir() if (kind := format_of(path, kinds))]
+    return tuple(path for _, path in sorted(found) if path.is_file())
 
 
 def of_file(files: Sequence[Path], split: str, id_field: str | None) -> Iterator[Document | XMCError]:

@@ -1,0 +1,1 @@
+"""xmc as a part of other tools, each in a module that needs the tool."""
