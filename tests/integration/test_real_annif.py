@@ -6,8 +6,12 @@ Where that environment has what xmc needs, too, the backend in Annif's process i
 import gzip
 import json
 import os
+import re
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -147,19 +151,27 @@ def test_what_annif_reads(tmp_path: Path, annif: Annif, form: str) -> None:
         assert all(told in (None, id_) for id_, (told, *_) in zip(train.ids, read[str(path)], strict=True))
 
 
-PROJECTS = """
+SETTINGS = "trainer.epochs=6 encoder.width=64 trainer.batch_size=32"
+PROJECTS = f"""
 [ours]
 language=en
 vocab=python
 backend=xmc
-settings=trainer.epochs=6 encoder.width=64 trainer.batch_size=32
+settings={SETTINGS}
 
 [adopted]
 language=en
 vocab=python
 backend=xmc
 limit=20
-model={run}
+model={{run}}
+
+[served]
+language=en
+vocab=python
+backend=http
+limit=20
+endpoint=http://127.0.0.1:{{port}}/v1/projects/run/suggest
 
 [tfidf]
 language=en
@@ -171,7 +183,7 @@ analyzer=simple
 language=en
 vocab=python
 backend=ensemble
-sources=adopted:3,tfidf:1
+sources={{of_ours}}:3,tfidf:1
 """
 FIGURES = {"P@1": "Precision@1", "P@3": "Precision@3", "P@5": "Precision@5", "nDCG@5": "NDCG@5", "F1@5": "F1@5"}
 
@@ -188,36 +200,84 @@ def write_docstrings(folder: Path, train: int, test: int) -> None:
     (folder / "vocabulary.tsv").write_text("".join(f"<http://e.org/{label}>\t{label}\n" for label in corpus.label_ids))
 
 
-def test_backend_in_annifs_process(tmp_path: Path, annif: Annif, xmc: Run) -> None:
+@dataclass(frozen=True)
+class Installation:
+    """An Annif with the vocabulary, and what `xmc evaluate` says of a run on the same corpus."""
+
+    annif: Annif
+    folder: Path
+    evaluated: dict[str, float]
+
+    def configure(self, **options: object) -> None:
+        (self.folder / "projects.cfg").write_text(PROJECTS.format(run=self.folder / "run", **options))
+
+    def command(self, *arguments: object, backend: bool = True, **options: Any) -> str:
+        """backend: with ours."""
+        module = "xmc.integrations.annif" if backend else "annif.cli"
+        start = f"from {module} import {'main' if backend else 'cli'} as main; main()"
+        return self.annif("-c", start, *arguments, cwd=self.folder, **options)
+
+    def figures(self, project: str, *arguments: object, backend: bool = True) -> dict[str, float]:
+        """Of `annif eval` on the test split, by our names."""
+        path = self.folder / f"{project}.json"
+        self.command("eval", *arguments, "--metrics-file", path, project, "test.tsv", backend=backend)
+        found = json.loads(path.read_text())
+        return {name: found[of_annif] for name, of_annif in FIGURES.items()}
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory, annif: Annif, xmc: Run) -> Installation:
+    folder = tmp_path_factory.mktemp("annif")
+    write_docstrings(folder, 1200, 200)
+    data = ("data=annif", f"data.root={folder}", f"data.cache_dir={folder}/cache")
+    xmc("train", *data, *SETTINGS.split(), f"run={folder}/run")
+    xmc("evaluate", f"run={folder}/run")
+    metrics = json.loads((folder / "run/metrics-test.json").read_text())["metrics"]
+    made = Installation(annif, folder, {name: metrics[name] for name in FIGURES})
+    made.configure(port=0, of_ours="served")
+    made.command("load-vocab", "-L", "en", "python", "vocabulary.tsv", backend=False)
+    made.command("train", "tfidf", "train.tsv", backend=False)
+    return made
+
+
+@contextmanager
+def served(run: Path) -> Iterator[int]:
+    """The port of an `xmc serve` of the run."""
+    command = [sys.executable, "-m", "xmc", "serve", "port=0", "threads=1", f"run={run}"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        try:
+            yield next(int(m[1]) for line in server.stderr if (m := re.search(r"http://127.0.0.1:(\d+)", line)))
+        finally:
+            server.kill()
+
+
+def test_served_to_annif(installation: Installation) -> None:
+    with served(installation.folder / "run") as port:
+        installation.configure(port=port, of_ours="served")
+        suggested = installation.command("suggest", "-l", 3, "served", input="urllib parse quote", backend=False)
+        assert len(suggested.splitlines()) == 3
+        assert installation.figures("served", backend=False) == pytest.approx(installation.evaluated, abs=1e-6)
+        both = installation.figures("both", backend=False)
+    assert both["F1@5"] > installation.figures("tfidf", backend=False)["F1@5"]
+
+
+def test_backend_in_annifs_process(installation: Installation) -> None:
     """Training there gives what `xmc train` gives; the figures of both are those of `xmc evaluate`."""
     probe = subprocess.run([os.environ["XMC_ANNIF_PYTHON"], "-c", "import torch, hydra, numba, datasets, transformers"])
     if probe.returncode:
         pytest.skip("the environment of XMC_ANNIF_PYTHON lacks what xmc needs")
-    write_docstrings(tmp_path, 1200, 200)
-    run, project = tmp_path / "run", tmp_path / "data/projects/ours"
-    (tmp_path / "projects.cfg").write_text(PROJECTS.format(run=run))
-
-    def command(*arguments: object, **options: Any) -> str:
-        return annif("-m", "xmc.integrations.annif", *arguments, cwd=tmp_path, **options)
-
-    def measured(name: str, *arguments: object) -> dict[str, float]:
-        command("eval", *arguments, "--metrics-file", tmp_path / f"{name}.json", name, "test.tsv")
-        figures: dict[str, float] = json.loads((tmp_path / f"{name}.json").read_text())
-        return figures
-
-    command("load-vocab", "-L", "en", "python", "vocabulary.tsv")
-    data = ("data=annif", f"data.root={tmp_path}", f"data.cache_dir={tmp_path}/cache")
-    xmc("train", *data, "trainer.epochs=6", "encoder.width=64", "trainer.batch_size=32", f"run={run}")
-    xmc("evaluate", f"run={run}")
-    ours = json.loads((run / "metrics-test.json").read_text())["metrics"]
-    adopted = measured("adopted")
-    assert {name: adopted[of_annif] for name, of_annif in FIGURES.items()} == pytest.approx(
-        {name: ours[name] for name in FIGURES}, abs=1e-6
-    )
-    assert ours["F1@5"] > 0.2
+    installation.configure(port=0, of_ours="adopted")
+    command, evaluated = installation.command, installation.evaluated
+    project = installation.folder / "data/projects/ours"
+    assert installation.figures("adopted") == pytest.approx(evaluated, abs=1e-6)
+    assert evaluated["F1@5"] > 0.2
+    suggested = command("suggest", "-l", 3, "adopted", input="urllib parse quote").splitlines()
+    assert len(suggested) == 3 and all(line.startswith("<http://e.org/") for line in suggested)
+    assert installation.figures("both")["F1@5"] > installation.figures("tfidf")["F1@5"]
 
     command("train", "ours", "train.tsv")
-    assert measured("ours", "--jobs", 2)["F1@5"] == pytest.approx(adopted["F1@5"], abs=0.02)
+    assert installation.figures("ours", "--jobs", 2) == pytest.approx(evaluated, abs=0.02), "rounded otherwise there"
     assert [path.name for path in project.iterdir()] == ["model"]
     before = (project / "model/head.safetensors").read_bytes()
     told = command("train", "-b", "xmc.settings=trainer.epoch=1", "ours", "train.tsv", fails=True)
@@ -225,8 +285,3 @@ def test_backend_in_annifs_process(tmp_path: Path, annif: Annif, xmc: Run) -> No
     assert "trained elsewhere" in command("train", "adopted", "train.tsv", fails=True)
     assert [path.name for path in project.iterdir()] == ["model"], "the model of before, and nothing else"
     assert (project / "model/head.safetensors").read_bytes() == before
-
-    suggested = command("suggest", "-l", 3, "adopted", input="urllib parse quote").splitlines()
-    assert len(suggested) == 3 and all(line.startswith("<http://e.org/") for line in suggested)
-    command("train", "tfidf", "train.tsv")
-    assert measured("both")["F1@5"] > measured("tfidf")["F1@5"]
