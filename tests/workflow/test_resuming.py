@@ -4,7 +4,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from itertools import islice, pairwise, zip_longest
+from itertools import chain, islice, pairwise, zip_longest
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xmc.data.documents import read_documents
-from xmc.data.sources import Sources
+from xmc.data.sources import Sources, of_shard
 from xmc.errors import XMCError
 from xmc.model import Prediction
 from xmc.workflow import resuming
@@ -43,7 +43,7 @@ class Killed(Exception):
 
 def predicted(input: Path, batch_size: int, done: int, shard: int, shards: int) -> Iterable[Ranked | XMCError]:
     documents = read_documents(Sources([str(input)]), ["text"], on_error="skip")
-    mine = islice(enumerate(documents), shard + done * shards, None, shards)
+    mine = islice(of_shard(documents, f"{shard + 1}/{shards}", batch_size), done, None)
     return predict_documents(Namer(), mine, k=None, batch_size=batch_size)  # type: ignore[arg-type]
 
 
@@ -105,8 +105,10 @@ def test_any_files_shards_and_kills_give_the_same(
             told, expected = (len(path.read_text().splitlines()) for path in (end / "errors", folder / "whole-errors"))
             assert told == expected
             merged.append(list(predicted(folder / "one", batch_size, 0, shard, shards)))
-        in_turn = [one for row in zip_longest(*merged) for one in row if isinstance(one, tuple)]
-        assert [id_ for id_, _ in in_turn] == [f"d{i}" for i, text in enumerate(texts) if text]
+        whole = list(predicted(folder / "one", batch_size, 0, 0, 1))
+        batches = [[part[at : at + batch_size] for at in range(0, len(part), batch_size)] for part in merged]
+        in_turn = (batch for row in zip_longest(*batches, fillvalue=()) for batch in row)
+        assert [*map(str, chain.from_iterable(in_turn))] == [*map(str, whole)]
 
 
 def begin(output: Path, **work: object) -> int | None:

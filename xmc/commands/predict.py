@@ -17,7 +17,7 @@ from xmc.commands.command import Command, Given
 from xmc.config import Section, TrainConfig, load_config_if_run
 from xmc.data.files import file
 from xmc.data.formats import Fields, OnError
-from xmc.data.sources import Sources
+from xmc.data.sources import Sources, of_shard
 from xmc.endings import undisturbed
 from xmc.errors import XMCError
 from xmc.storage import digest
@@ -66,7 +66,7 @@ class PredictConfig(Section):
     """keep what is predicted as it comes: the same command, given again, goes on where it was; OUTPUT.manifest.json
     says what it did"""
     shard: Annotated[Text, AfterValidator(_shard)] | None = None
-    """i/n: of every n documents the i-th, for n jobs with an output each"""
+    """i/n: of every n batches the i-th, for n jobs with an output each"""
     k: Count | None = None
     """labels of a document, at most; null: 5, or with threshold=auto the k of `xmc calibrate`"""
     threshold: Annotated[float | Literal["auto"] | None, BeforeValidator(_threshold)] = None
@@ -148,15 +148,15 @@ def _ranked(
     if config.filter is not None:
         filter = StreamFilter(Path(config.filter), len(model.label_ids))
         documents, left_out = filter.checked(documents), filter.left_out
-    number, shards = map(int, (config.shard or "1/1").split("/"))
+    shard = config.shard or "1/1"
 
     def count() -> int | None:
         known = sources.count() if sources is not None and model.encoder.reads_text else None
-        return None if known is None else known // shards
+        return None if known is None else known // int(shard.partition("/")[2])
 
     ranked = predict_documents(
         model,
-        islice(enumerate(documents), number - 1 + done * shards, None, shards),
+        islice(of_shard(documents, shard, config.batch_size), done, None),
         k=config.k,
         batch_size=config.batch_size,
         threshold=config.threshold,
