@@ -152,6 +152,19 @@ def test_a_manifest_that_is_none(tmp_path: Path, text: str) -> None:
         begin(tmp_path / "out")
 
 
+def test_whole_batches_that_are_kept_are_not_made_again(tmp_path: Path) -> None:
+    def stopped(done: int) -> Iterator[Ranked]:
+        told.append(done)
+        yield from [(f"d{i}", []) for i in range(done, 5)]
+        raise KeyboardInterrupt
+
+    told: list[int] = []
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt), resumable(str(tmp_path / "out"), {}) as journal:
+            journal.extend(stopped, 2)
+    assert told == [0, 4]
+
+
 def test_a_journal_that_was_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(done: int) -> Iterator[Ranked]:
         yield "a", []
