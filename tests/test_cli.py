@@ -28,7 +28,7 @@ def loaded_by(code: str) -> tuple[set[str], str]:
         ("evaluate run=x splitt=dev", "splitt: unknown key; did you mean 'split'?"),
         ("evaluate run=x split=devv", "split: got 'devv'; did you mean 'dev'?"),
         ("evaluate run=x", "x holds no run"),
-        ("predict run=x input=a.jsonl output=a.csv", "output=a.csv: predictions are text"),
+        ("predict run=x input=a.jsonl output=a.tsv", "output=a.tsv: no format of predictions has names in .tsv"),
     ],
 )
 def test_an_answer_needs_nothing_slow(arguments: str, told: str) -> None:

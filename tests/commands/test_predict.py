@@ -2,39 +2,69 @@ import io
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from xmc.commands.predict import check_output
+from xmc.commands.predict import PredictConfig, check_apart, check_output
+from xmc.data.sources import Sources
 from xmc.errors import XMCError
 
 
 @pytest.mark.parametrize(
-    ("output", "told"),
+    ("output", "format", "told"),
     [
-        ("", "output= is empty; give a file to write, or - for standard output"),
-        (".", "output=. is a folder; give a file in it, such as output=predictions.jsonl"),
-        ("x.parquet", "output=x.parquet: predictions are text (format=jsonl), which no .parquet file holds; give "),
-        ("x.CSV", "output=x.CSV: predictions are text (format=jsonl), which no .CSV file holds; give output=x.jsonl"),
-        ("in.jsonl", "output=in.jsonl is the file that in.jsonl is read from; give another file"),
-        ("again.jsonl", "output=again.jsonl is the file that in.jsonl is read from; give another file"),
+        ("", "jsonl", "output= is empty; give a file to write, or - for standard output"),
+        (".", "jsonl", "output=. is a folder; give a file in it, such as output=predictions.jsonl"),
+        ("x.tsv", "jsonl", "output=x.tsv: no format of predictions has names in .tsv; give output=x.jsonl, .csv or "),
+        ("x.CSV", "annif", "output=x.CSV is named as format=csv, not annif; leave format out, or rename it"),
+        ("-", "parquet", "output=-: format=parquet needs a file, and packs it itself; give output=<file>.parquet"),
+        ("x.parquet.gz", "parquet", "output=x.parquet.gz: format=parquet needs a file, and packs it itself"),
     ],
 )
-def test_an_output_that_cannot_be_what_is_wanted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, told: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("in.jsonl").touch()
-    Path("again.jsonl").symlink_to("in.jsonl")
+def test_an_output_that_cannot_be_what_is_wanted(output: str, format: str, told: str) -> None:
     with pytest.raises(XMCError) as error:
-        check_output(output, "jsonl", "in.jsonl", None)
+        check_output(output, format)  # type: ignore[arg-type]
     assert told in str(error.value)
 
 
-def test_outputs_that_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "in.jsonl").touch()
+def test_outputs_that_can_be_written(tmp_path: Path) -> None:
     for output in ("-", "/dev/null", "x.jsonl", "x.json", "x.txt", "x", "x.jsonl.gz", str(tmp_path / "new")):
-        check_output(output, "jsonl", str(tmp_path / "in.jsonl"), "missing")
+        check_output(output, "jsonl")
+    for output in ("-", "x.csv", "x.csv.gz", "x"):
+        check_output(output, "csv")
+    check_output("x.parquet", "parquet")
+
+
+def apart(**given: str) -> None:
+    config = PredictConfig.model_validate({"run": "r", **given})
+    check_apart(config, None if config.input in (None, ("-",)) else Sources(config.input or ()))
+
+
+def test_what_is_written_is_not_what_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("in.jsonl").touch()
+    Path("again.jsonl").symlink_to("in.jsonl")
+    Path("docs").mkdir()
+    Path("docs/a.jsonl").touch()
+    for given, told in [
+        ({"input": "in.jsonl", "output": "in.jsonl"}, "output=in.jsonl is among what in.jsonl is read from"),
+        ({"input": "in.jsonl", "output": "again.jsonl"}, "output=again.jsonl is among what in.jsonl is read from"),
+        ({"input": "docs", "output": "docs/new.jsonl"}, "output=docs/new.jsonl is among what docs is read from"),
+        ({"input": "docs", "output": "x", "errors": "x"}, "errors=x is the file of output, too; give another file"),
+        ({"input": "docs", "output": "in.jsonl", "filter": "in.jsonl"}, "output=in.jsonl is the file of filter, too"),
+    ]:
+        with pytest.raises(XMCError) as error:
+            apart(**given)
+        assert told in str(error.value)
+    apart(input="in.jsonl", output="new.jsonl", errors="bad.jsonl", filter="missing")
     monkeypatch.setattr("sys.stdin", io.StringIO())
-    check_output(str(tmp_path / "in.jsonl"), "jsonl", "-")
-    monkeypatch.setattr("sys.stdin", open(tmp_path / "in.jsonl"))  # noqa: SIM115
-    with pytest.raises(XMCError, match=r"is the file that - is read from"):
-        check_output(str(tmp_path / "in.jsonl"), "jsonl", "-")
+    apart(input="-", output="in.jsonl")
+    with open("in.jsonl") as stream:
+        monkeypatch.setattr("sys.stdin", stream)
+        with pytest.raises(XMCError, match=r"output=in\.jsonl is the file of standard input, too"):
+            apart(input="-", output="in.jsonl")
+
+
+@pytest.mark.parametrize("shard", ["0/3", "4/3", "1", "1/0", "-1/2", "1/2/3", "a/b", "1/٣"])
+def test_shards_that_are_none(shard: str) -> None:
+    with pytest.raises(ValidationError, match="give i/n, from 1/n to n/n, such as 3/8"):
+        PredictConfig(run="r", shard=shard)

@@ -9,6 +9,7 @@ import pytest
 from xmc.data.batches import Batches
 from xmc.data.bow import BowData, read_rows
 from xmc.data.corpus import ArrowTexts, Corpus
+from xmc.data.sources import Sources
 from xmc.data.tokens import tokenize
 from xmc.errors import XMCError
 from xmc.model.sparse_features import SparseFeaturesTokenizer
@@ -215,7 +216,7 @@ def test_rows_to_predict(tmp_path: Path, header: bytes) -> None:
     first = b"1,2 3:1 4:2" if header.count(b" ") == 2 else b"3:1 4:2"
     rows = [header + b"\r\n", first + b"\r\n", b"\r\n"]
     (tmp_path / "rows.txt.gz").write_bytes(gzip.compress(b"".join(rows)))
-    for source in (tmp_path / "rows.txt.gz", rows):
+    for source in (Sources([str(tmp_path / "rows.txt.gz")]), rows):
         assert list(read_rows(source, 50)) == [("0", "3:1 4:2"), ("1", "")]
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from xmc.data.delimited import delimited
 from xmc.data.documents import read_documents
+from xmc.data.sources import Sources
 from xmc.data.table import JsonlData
 from xmc.errors import XMCError
 
@@ -28,7 +29,7 @@ def test_the_byte_order_mark_belongs_to_the_file(tabs: bool) -> None:
 def test_prediction_names_documents_by_the_quoted_id_column(tmp_path: Path) -> None:
     path = tmp_path / "docs.csv"
     path.write_bytes(BOM + b'"id","text"\n"b1","Bees"\n')
-    assert list(read_documents(path, ["text"])) == [("b1", "Bees")]
+    assert list(read_documents(Sources([str(path)]), ["text"])) == [("b1", "Bees")]
 
 
 @pytest.mark.parametrize("tabs", [False, True])

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from xmc.data.documents import read_documents, read_examples
+from xmc.data.sources import Sources
 from xmc.errors import XMCError
 
 LINES = [b'{"id": "x", "title": "T", "text": "one"}\n', b"\n", b'{"text": "two", "title": ""}\n']
@@ -24,7 +25,7 @@ def test_stream() -> None:
 def test_file(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"docs.jsonl{suffix}"
     path.write_bytes(gzip.compress(b"".join(LINES)) if suffix else b"".join(LINES))
-    assert list(read_documents(path, ["text"], id_field=None)) == [("1", "one"), ("3", "two")]
+    assert list(read_documents(Sources([str(path)]), ["text"], id_field=None)) == [("1", "one"), ("3", "two")]
 
 
 def test_one_document_is_read_at_a_time() -> None:
@@ -60,7 +61,7 @@ def test_bad_line(line: bytes, message: str) -> None:
 def test_missing_file(tmp_path: Path) -> None:
     (tmp_path / "docs.jsonl").touch()
     with pytest.raises(XMCError, match=r"no file .*doc.jsonl \(did you mean 'docs.jsonl'\?\)"):
-        next(read_documents(tmp_path / "doc.jsonl", ["text"]))
+        next(read_documents(Sources([str(tmp_path / "doc.jsonl")]), ["text"]))
 
 
 def test_examples_have_labels(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def unfinished(trained: Path, folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["predict", "run=x", "input=in.jsonl", "output=x.csv"], "output=x.csv: predictions are text (format=jsonl)"),
+        (["predict", "run=x", "input=in.jsonl", "output=x.tsv"], "output=x.tsv: no format of predictions has names in"),
         (["predict", "run=x", "input=in.jsonl", "output="], "output= is empty; give a file to write, or - for"),
         (["trian"], "'trian' is no command of xmc; did you mean 'train'?"),
         (["train", "trainer.bach_size=3"], "trainer.bach_size: unknown key; did you mean 'trainer.batch_size'?"),

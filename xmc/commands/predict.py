@@ -2,27 +2,37 @@
 
 import logging
 import os
+import re
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from xmc.commands.command import Command, Given
 from xmc.config import Section, TrainConfig, load_config_if_run
+from xmc.data.files import file
 from xmc.data.formats import Fields, OnError
+from xmc.data.sources import Sources, of_shard
 from xmc.endings import undisturbed
 from xmc.errors import XMCError
+from xmc.storage import digest
 from xmc.values import Count, Text, Texts, Threads
 
 if TYPE_CHECKING:
     from xmc.model import Blend, XMCModel
+    from xmc.workflow.predicting import Ranked
 
 logger = logging.getLogger(__name__)
 
-_OTHER_FORMATS = (".parquet", ".csv", ".tsv", ".xlsx", ".xls", ".ods", ".arrow", ".npz", ".bz2", ".xz", ".zst", ".zip")
+Format = Literal["jsonl", "csv", "parquet", "scores", "annif"]
+_BY_NAME: Mapping[str, Format] = {".csv": "csv", ".parquet": "parquet", ".jsonl": "jsonl"}
+_FIELDS = {"text_fields": "text", "text_separator": "text_separator", "id_field": "id"}
+_OTHER_FORMATS = (".tsv", ".xlsx", ".xls", ".ods", ".arrow", ".npz", ".bz2", ".xz", ".zst", ".zip")
 
 
 def _threshold(value: object) -> object:
@@ -31,17 +41,32 @@ def _threshold(value: object) -> object:
     raise ValueError(f"threshold: got {value!r}; give auto, a probability from 0 to 1, or null for the k best labels")
 
 
+def _shard(value: str) -> str:
+    found = re.fullmatch(r"([1-9][0-9]{0,8})/([1-9][0-9]{0,8})", value)
+    if found is None or int(found[1]) > int(found[2]):
+        raise ValueError(f"shard: got {value!r}; give i/n, from 1/n to n/n, such as 3/8")
+    return value
+
+
 class PredictConfig(Section):
     """The best labels of new documents."""
 
     run: Text
-    input: Text
-    """.jsonl, .csv, .tsv or .parquet, plain or compressed, or - for JSON lines on standard input; of a model of sparse
-    features, rows as in data=bow"""
+    input: Texts | None = None
+    """a file, pattern or folder, or several [a,b]: .jsonl, .csv, .tsv or .parquet, plain or compressed, or .txt, a
+    document each | - for JSON lines on standard input; of a model of sparse features, rows as in data=bow"""
+    text: Text | None = None
+    """instead of input: the text of a document"""
     output: str = "-"
     """a file, or - for standard output"""
-    format: Literal["jsonl", "scores", "annif"] = "jsonl"
-    """scores: sparse text, `rows columns`, then `label:score ...` a row | annif: as `annif index`"""
+    format: Format | None = None
+    """null: by the name of the output, else jsonl | csv: id, label, name, score, a row a label | parquet | scores:
+    sparse text, `rows columns`, then `label:score ...` a row | annif: as `annif index`"""
+    resume: bool = False
+    """keep what is predicted as it comes: the same command, given again, goes on where it was; OUTPUT.manifest.json
+    says what it did"""
+    shard: Annotated[Text, AfterValidator(_shard)] | None = None
+    """i/n: of every n batches the i-th, for n jobs with an output each"""
     k: Count | None = None
     """labels of a document, at most; null: 5, or with threshold=auto the k of `xmc calibrate`"""
     threshold: Annotated[float | Literal["auto"] | None, BeforeValidator(_threshold)] = None
@@ -49,9 +74,11 @@ class PredictConfig(Section):
     filter: Text | None = None
     """`document label` a line, both from 0: what a document's list leaves out"""
     explain: bool = False
-    """the words that say most for and against each label, with their weights; with format=jsonl"""
+    """the words that say most for and against each label, with their weights; jsonl and parquet have them"""
     on_error: OnError = "error"
     """skip: leave out documents that cannot be used and list them; of scores, their rows are empty"""
+    errors: Text | None = None
+    """with on_error=skip: a file for what is wrong with each document that is left out, a JSON object a line"""
     batch_size: Count = 64
     device: str = "auto"
     threads: Threads | None = None
@@ -61,37 +88,75 @@ class PredictConfig(Section):
     """between them; null: as in training"""
     id_field: str | None = None
     """null: as in training, or id where that numbered the documents; where a document lacks it, the line number is its
-    id. Empty (id_field=): always the line number"""
+    id, of several files behind the file's name. Empty (id_field=): always the line number"""
 
 
 def run(config: PredictConfig, _: Given) -> None:
     """Write the best labels of new documents, by the model of a run or one that stands alone."""
     trained = load_config_if_run(config.run)
-    if config.input == "-" and sys.stdin is None:
-        raise XMCError("input=-: standard input is closed; give it documents, or a file as input")
-    check_output(config.output, config.format, config.input, config.filter)
-    if config.explain and config.format != "jsonl":
-        raise XMCError(f"explain=true: format={config.format} has no place for reasons; give format=jsonl")
+    format = config.format or _by_name(config.output) or "jsonl"
+    check_output(config.output, format)
+    _check_together(config, format)
+    sources = None if config.input in (None, ("-",)) else Sources(config.input or ())
+    if config.filter is not None:
+        file(config.filter)
+    check_apart(config, sources)
     with undisturbed():
         from xmc import factory
-        from xmc.data.arriving import Arriving, standard_input
-        from xmc.data.files import file
-        from xmc.data.filters import StreamFilter
-        from xmc.workflow.predicting import predict_documents, write_predictions
+        from xmc.model.saved import CARD
+        from xmc.workflow.resuming import Journal, check_not_begun, resumable
         from xmc.workflow.run_folder import load_model_or_blend
+        from xmc.workflow.sinks import write_predictions
 
-    for name in (config.input, config.filter):  # before a model is loaded, which may take long
-        if name not in ("-", None):
-            file(name)
-    device = factory.prepare_machine(config.device, config.threads)
-    model = load_model_or_blend(Path(config.run), device)
-    source = standard_input() if config.input == "-" else config.input
-    documents, left_out = _documents(config, source, trained, model), None
+    device, fields = factory.prepare_machine(config.device, config.threads), _fields(config, trained)
+
+    def predicted(journal: Journal | None) -> int:
+        model = load_model_or_blend(Path(config.run), device)
+        ranked: Callable[[int], Iterator[Ranked | XMCError]] = partial(_ranked, config, sources, fields, model)
+        if journal is not None:
+            journal.extend(ranked, config.batch_size)
+        given = ranked(0) if journal is None else journal
+        return write_predictions(given, config.output, format, model.label_ids, config.errors, config.explain)
+
+    if config.resume:
+        card = factory.model_folder(config.run) / CARD
+        with resumable(config.output, _work(config, format, fields, sources, card)) as journal:
+            if journal.written is not None:
+                logger.info("%s is finished, %d documents; nothing is to be done", config.output, journal.written)
+                return
+            count = predicted(journal)
+            journal.finish(count)
+    else:
+        check_not_begun(config.output)
+        count = predicted(None)
+    logger.info("%d documents -> %s", count, "standard output" if config.output == "-" else config.output)
+
+
+def _ranked(
+    config: PredictConfig, sources: Sources | None, fields: Fields, model: "XMCModel | Blend", done: int
+) -> Iterator["Ranked | XMCError"]:
+    """Predictions for the documents of the shard, behind the first `done` of them."""
+    from xmc.data.arriving import Arriving, standard_input
+    from xmc.data.filters import StreamFilter
+    from xmc.workflow.predicting import predict_documents
+    from xmc.workflow.progress import shown
+
+    source: Sources | Iterable[bytes] | None = sources
+    if source is None and config.text is None:
+        source = standard_input()
+    documents, left_out = _documents(config, source, fields, model), None
     if config.filter is not None:
         filter = StreamFilter(Path(config.filter), len(model.label_ids))
         documents, left_out = filter.checked(documents), filter.left_out
+    shard = config.shard or "1/1"
+
+    def count() -> int | None:
+        known = sources.count() if sources is not None and model.encoder.reads_text else None
+        return None if known is None else known // int(shard.partition("/")[2])
+
     ranked = predict_documents(
-        *(model, documents),
+        model,
+        islice(of_shard(documents, shard, config.batch_size), done, None),
         k=config.k,
         batch_size=config.batch_size,
         threshold=config.threshold,
@@ -99,33 +164,88 @@ def run(config: PredictConfig, _: Given) -> None:
         ready=source.ready if isinstance(source, Arriving) else None,
         explain=config.explain,
     )
-    count = write_predictions(ranked, config.output, config.format, model.label_ids)
-    logger.info("%d documents -> %s", count, "standard output" if config.output == "-" else config.output)
+    return shown(ranked, count, done)
 
 
-def check_output(output: str, format: str, *read: str | None) -> None:
+def check_output(output: str, format: Format) -> None:
     """Refuse an output that cannot be what is wanted, before anything is read.
 
-    read: the files to be read, `-` for standard input.
-
     Raises:
-        XMCError: it has no name, is a folder, is named as another format, or is one of the files to be read.
+        XMCError: it has no name, is a folder, or is named as another format.
     """
     if not output:
         raise XMCError("output= is empty; give a file to write, or - for standard output")
-    if output == "-":
-        return
-    path = Path(output)
+    path, named = Path(output), _by_name(output)
     if path.is_dir():
         raise XMCError(f"output={output} is a folder; give a file in it, such as output={path / 'predictions.jsonl'}")
+    if format == "parquet" and (output == "-" or path.suffix.lower() == ".gz"):
+        raise XMCError(f"output={output}: format=parquet needs a file, and packs it itself; give output=<file>.parquet")
+    if named in ("csv", "parquet") and named != format:
+        raise XMCError(f"output={output} is named as format={named}, not {format}; leave format out, or rename it")
     if path.suffix.lower() in _OTHER_FORMATS:
         raise XMCError(
-            f"output={output}: predictions are text (format={format}), which no {path.suffix} file holds; give "
-            f"output={path.with_suffix('.jsonl')} with format=jsonl or annif, or {path.with_suffix('.txt')} with scores"
+            f"output={output}: no format of predictions has names in {path.suffix}; give "
+            f"output={path.with_suffix('.jsonl')}, .csv or .parquet, or {path.with_suffix('.txt')} with format=scores"
         )
-    for name in read:
-        if name is not None and _same_file(name, path):
-            raise XMCError(f"output={output} is the file that {name} is read from; give another file")
+
+
+def check_apart(config: PredictConfig, sources: Sources | None) -> None:
+    """Refuse an output, or a file of errors, that is read, lies in a folder that is read, or is the other.
+
+    Raises:
+        XMCError: it is so.
+    """
+    for key, written in (("output", config.output), ("errors", config.errors)):
+        if written is None or written == "-":
+            continue
+        path = Path(written)
+        if sources is not None and sources.holds(path):
+            raise XMCError(f"{key}={written} is among what {sources} is read from; give a file elsewhere")
+        others = {"filter": config.filter, "standard input": "-" if config.input == ("-",) else None}
+        if key == "errors":
+            others["output"] = config.output
+        for other, name in others.items():
+            if name is not None and (name == written or _same_file(name, path)):
+                raise XMCError(f"{key}={written} is the file of {other}, too; give another file")
+
+
+def _check_together(config: PredictConfig, format: Format) -> None:
+    """Raise XMCError for keys that do not go together."""
+    if (config.input is None) == (config.text is None):
+        raise XMCError("give either input=, a file, pattern or folder, or - for standard input, or text=, a text")
+    if config.input is not None and "-" in config.input:
+        if len(config.input) > 1:
+            raise XMCError("input: - is standard input, and stands alone")
+        if sys.stdin is None:
+            raise XMCError("input=-: standard input is closed; give it documents, or a file as input")
+        if config.resume:
+            raise XMCError("resume=true: standard input cannot be read a second time; give files as input")
+    if config.explain and format not in ("jsonl", "parquet"):
+        raise XMCError(f"explain=true: format={format} has no place for reasons; give format=jsonl")
+    if config.errors is not None and config.on_error != "skip":
+        raise XMCError("errors: the first document that cannot be used ends the command; add on_error=skip")
+    output = Path(config.output)
+    if config.resume and (config.output == "-" or (output.exists() and not output.is_file())):
+        raise XMCError(f"resume=true: output={output} is no file, and nothing else can be gone on with; give one")
+
+
+def _work(
+    config: PredictConfig, format: Format, fields: Fields, sources: Sources | None, card: Path
+) -> dict[str, object]:
+    """What the predictions depend on: settings, and digests of files. card: of the model, with those of its files."""
+    not_these = {"run", "input", "output", "resume", "errors", "device", "threads", *_FIELDS}
+    return {
+        **config.model_dump(exclude=not_these),
+        **{key: getattr(fields, name) for key, name in _FIELDS.items()},
+        "format": format,
+        "input": sources and sources.state(),
+        "filter": config.filter and digest(Path(config.filter)),
+        "model": digest(card),
+    }
+
+
+def _by_name(output: str) -> Format | None:
+    return _BY_NAME.get(Path(output.removesuffix(".gz")).suffix.lower())
 
 
 def _same_file(read: str, written: Path) -> bool:
@@ -136,19 +256,25 @@ def _same_file(read: str, written: Path) -> bool:
         return False
 
 
+def _fields(config: PredictConfig, trained: TrainConfig | None) -> Fields:
+    """Where a document has its text and its id: as it is given, else as in training."""
+    given = {name: getattr(config, key) for key, name in _FIELDS.items()}
+    return (trained.data.fields if trained else Fields()).but(**given)
+
+
 def _documents(
-    config: PredictConfig, source: str | Iterable[bytes], trained: TrainConfig | None, model: "XMCModel | Blend"
+    config: PredictConfig, source: Sources | Iterable[bytes] | None, fields: Fields, model: "XMCModel | Blend"
 ) -> Iterator[tuple[str, str] | XMCError]:
     """Id and text of each document, or its sparse features where the model was trained on these; or its error."""
     from xmc.data.bow import read_rows
     from xmc.data.documents import read_documents
 
+    if config.text_fields and not model.encoder.reads_text:
+        raise XMCError(f"text_fields: {config.run} was trained on sparse features, which have none; leave it out")
+    if source is None:
+        return iter([("1", config.text or "")])
     if not model.encoder.reads_text:
-        if config.text_fields:
-            raise XMCError(f"text_fields: {config.run} was trained on sparse features, which have none; leave it out")
         return read_rows(source, len(model.encoder.tokenizer), config.on_error)
-    given = {"text": config.text_fields, "text_separator": config.text_separator, "id": config.id_field}
-    fields = (trained.data.fields if trained else Fields()).but(**given)
     return read_documents(source, fields.text, fields.id or None, fields.text_separator, config.on_error)
 
 

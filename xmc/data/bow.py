@@ -9,6 +9,7 @@ from xmc.data import files as inputs
 from xmc.data.documents import settled
 from xmc.data.formats import Document, Files, FilesBySplit, FolderData, OnError
 from xmc.data.labels import MOST_LABELS, check_places
+from xmc.data.sources import Sources
 from xmc.data.splits import split_files
 from xmc.errors import XMCError
 from xmc.sparse_rows import SparseRow
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from xmc.data.corpus import Corpus
 
 FORMATS = ("txt",)
+_STREAM = "<stdin>"
 
 
 @dataclass(frozen=True)
@@ -75,25 +77,31 @@ class BowData(FolderData):
 
 
 def read_rows(
-    source: str | Path | Iterable[bytes], features: int, on_error: OnError = "error"
+    source: Sources | Iterable[bytes], features: int, on_error: OnError = "error"
 ) -> Iterator[tuple[str, str] | XMCError]:
-    """Row, from 0, and features of each document of a file, or of a stream such as `sys.stdin.buffer`.
+    """Row, from 0, and features of each document of files, or of a stream such as `sys.stdin.buffer`.
 
-    As `BowData` reads them, or without labels: then the header is `rows features`. Nothing but the current document is
-    held. features: how many the header must tell. on_error: see `settled`.
+    Of several files the file's name stands before the row. As `BowData` reads them, or without labels: then the header
+    is `rows features`. Nothing but the current document is held. features: how many the header must tell. on_error: see
+    `settled`.
 
     Raises XMCError, naming file and line, for whatever cannot be read.
     """
-    if isinstance(source, str | Path):
-        with inputs.open_bytes(source) as stream:
-            yield from settled(_rows(stream, str(source), features), str(source), on_error)
-    else:
-        yield from settled(_rows(source, "<stdin>", features), "<stdin>", on_error)
+
+    def rows() -> Iterator[tuple[str, str] | XMCError]:
+        if not isinstance(source, Sources):
+            yield from _rows(source, _STREAM, "", features)
+            return
+        for one in source:
+            with inputs.open_bytes(one.path) as stream:
+                yield from _rows(stream, str(one.path), one.prefix, features)
+
+    return settled(rows(), str(source) if isinstance(source, Sources) else _STREAM, on_error)
 
 
-def _rows(stream: Iterable[bytes], name: str, features: int) -> Iterator[tuple[str, str] | XMCError]:
+def _rows(stream: Iterable[bytes], name: str, prefix: str, features: int) -> Iterator[tuple[str, str] | XMCError]:
     def document(row: int, number: int, raw: bytes) -> tuple[str, str]:
-        return str(row), _row(raw, header, f"{name}:{number}")[1]
+        return f"{prefix}{row}", _row(raw, header, f"{name}:{number}")[1]
 
     lines = inputs.numbered_lines(stream, name)
     header = _header(lines, name)

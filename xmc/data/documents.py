@@ -1,50 +1,82 @@
 """Documents to predict labels for, and examples of labels, read one at a time."""
 
 import logging
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from xmc.data.fields import advise_on_labels, id_of, labels_of, text_of
-from xmc.data.files import attempt, json_lines, near_misses
+from xmc.data.files import attempt, json_lines, near_misses, numbered_lines, open_bytes, utf8
 from xmc.data.formats import OnError
-from xmc.data.records import Record, records, usable
+from xmc.data.records import Record, format_of, records, usable
+from xmc.data.sources import TEXT, Source, Sources
 from xmc.errors import XMCError
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _SHOWN = 10
+_STREAM = "<stdin>"
 
 
 def read_documents(
-    source: str | Path | Iterable[bytes],
+    source: Sources | Iterable[bytes],
     text_fields: Sequence[str],
     id_field: str | None = "id",
     text_separator: str = "\n",
     on_error: OnError = "error",
 ) -> Iterator[tuple[str, str] | XMCError]:
-    """Id and text of each document of a file, or of a stream of JSON lines such as `sys.stdin.buffer`.
+    """Id and text of each document of files, or of a stream of JSON lines such as `sys.stdin.buffer`.
 
-    A document without the id field is named by its line (in Parquet its row). Nothing but the current document is held.
-    on_error: see `settled`.
+    A document without the id field is named by its line (in Parquet its row), of several files behind the file's name;
+    a text file is a document that is named by the file. Nothing but the current document is held. on_error: see
+    `settled`.
 
     Raises XMCError, naming file and line, for malformed JSON, a missing text field, an empty text and a damaged file.
     """
-    named: Iterator[tuple[int, Record | XMCError]]
-    if isinstance(source, str | Path):
-        name, named = str(source), records(Path(source))
-    else:
-        name = "<stdin>"
-        named = json_lines(source, name)
+
+    def documents() -> Iterator[tuple[str, str] | XMCError]:
+        if not isinstance(source, Sources):
+            yield from _documents(json_lines(source, _STREAM), _STREAM, "", text_fields, id_field, text_separator)
+            return
+        for one in source:
+            if format_of(one.path, (TEXT,)):
+                yield attempt(_text_file, one)
+            else:
+                found = records(one.path)
+                yield from _documents(found, str(one.path), one.prefix, text_fields, id_field, text_separator)
+
+    return settled(documents(), str(source) if isinstance(source, Sources) else _STREAM, on_error)
+
+
+def _documents(
+    named: Iterator[tuple[int, Record | XMCError]],
+    name: str,
+    prefix: str,
+    text_fields: Sequence[str],
+    id_field: str | None,
+    text_separator: str,
+) -> Iterator[tuple[str, str] | XMCError]:
+    """prefix: what stands before the number of a document without an id."""
 
     def document(number: int, given: Record | XMCError) -> tuple[str, str]:
         where, record = f"{name}:{number}", usable(given)
-        id_ = id_of(record, id_field, where, "") if id_field is not None and id_field in record else str(number)
+        has_id = id_field is not None and id_field in record
+        id_ = id_of(record, str(id_field), where, "") if has_id else f"{prefix}{number}"
         return id_, text_of(record, text_fields, text_separator, where, "")
 
-    documents = (attempt(document, *record) for record in _ids_told(named, id_field, name))
-    return settled(documents, name, on_error)
+    for record in _ids_told(named, id_field, name):
+        yield attempt(document, *record)
+
+
+def _text_file(source: Source) -> tuple[str, str]:
+    with open_bytes(source.path) as stream:
+        raw = b"".join(line for _, line in numbered_lines(stream, str(source.path)))
+    text = utf8(raw.removeprefix(BOM_UTF8), f"{source.path}:1")
+    if not text.strip():
+        raise XMCError(f"{source.path}: empty text; give it a text or remove it")
+    return source.name or source.path.name, text
 
 
 def read_examples(

@@ -79,8 +79,11 @@ class Meter:
 
 def _peak_memory_mib(device: torch.device) -> float:
     """Peak of the device's allocations, or of the process's resident memory on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
+    return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else peak_resident_mib()
+
+
+def peak_resident_mib() -> float:
+    """Peak of the process's resident memory."""
     status = Path("/proc/self/status")
     if status.exists():  # not ru_maxrss: it starts at the peak of the process that started this one
         (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))

@@ -1,26 +1,15 @@
-"""Prediction: ranked labels of a split, and from file to file."""
+"""Prediction: ranked labels of a split, and of documents as they come."""
 
-import gzip
-import io
-import json
-import shutil
-import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
-from typing import IO, Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from scipy.sparse import csr_matrix
-from scipy.special import expit
-from tqdm import tqdm
 
 from xmc.errors import XMCError
 from xmc.model import Blend, Prediction, Threshold, XMCModel
-from xmc.storage import whole_file
 from xmc.types import Batch, TopK
 
 SHOWN = 10  # words of each label
@@ -87,7 +76,7 @@ def without(top: TopK, left_out: csr_matrix, k: int) -> TopK:
 
 def predict_documents(
     model: XMCModel | Blend,
-    documents: Iterable[tuple[str, str] | XMCError],
+    documents: Iterable[tuple[int, tuple[str, str] | XMCError]],
     *,
     k: int | None,
     batch_size: int,
@@ -98,14 +87,14 @@ def predict_documents(
 ) -> Iterator[Ranked | XMCError]:
     """The id and the k best labels of each document, in order; see `XMCModel.predict`.
 
-    documents: (id, text) pairs, and in the place of a document that cannot be used its error, which stays there; only
-    one batch of them is held at a time. left_out: places of labels that the list of a document, named by its place,
-    leaves out: the others move up. ready: whether the next document is there; a batch does not wait for those that are
-    still to come. None: they all are there. explain: each label with the words that add most to it.
+    documents: each with its place, from 0: an (id, text) pair or, of one that cannot be used, its error, which stays
+    there; only one batch of them is held at a time. left_out: places of labels that the list of a document, named by
+    its place, leaves out: the others move up. ready: whether the next document is there; a batch does not wait for
+    those that are still to come. None: they all are there. explain: each label with the words that add most to it.
     """
     left_out = left_out or {}
     most = min(model.default_k(threshold) if k is None else k, len(model.label_ids))
-    for batch in _batches(enumerate(documents), batch_size, ready):
+    for batch in _batches(iter(documents), batch_size, ready):
         usable = [(place, document) for place, document in batch if not isinstance(document, XMCError)]
         hidden = [{model.label_ids[label] for label in left_out.get(place, ())} for place, _ in usable]
         texts = [text for _, (_, text) in usable]
@@ -135,98 +124,3 @@ def _batches(stream: Iterator[T], size: int, ready: Callable[[], bool] | None) -
             batch = []
     if batch:
         yield batch
-
-
-def write_predictions(
-    ranked: Iterable[Ranked | XMCError],
-    output: str,
-    format: Literal["jsonl", "scores", "annif"],
-    label_ids: Sequence[str],
-) -> int:
-    """Write predictions to a file or, for `-`, to standard output; returns how many. A file appears only once whole.
-
-    A document that could not be used has an empty row among scores, and none elsewhere. A file whose name ends in .gz
-    is compressed.
-
-    jsonl: a JSON object a document, with the names and probabilities of its labels, and their words where there are
-    such. scores: the sparse text of the
-    Extreme Classification Repository, `rows columns` and then `label:score ...` a row, labels by their place in
-    `label_ids`, ascending; a score is the sigmoid of the logit, so that it is positive and ranks as the model does
-    (of a calibrated model, its probability).
-    annif: the JSON lines of `annif index --no-include-doc`.
-    """
-    ranked = tqdm(ranked, desc="predict", unit=" documents", disable=None)
-    with _opened(output) as out:
-        match format:
-            case "jsonl":
-                return _write_lines(out, ranked, _json_line)
-            case "annif":
-                return _write_lines(out, ranked, _annif_line)
-            case "scores":
-                beside = Path(output).parent if Path(output).is_file() or not Path(output).exists() else None
-                return _write_scores(out, ranked, label_ids, None if output == "-" else beside)
-
-
-def _write_lines(out: IO[str], ranked: Iterable[Ranked | XMCError], line: Callable[[Ranked], str]) -> int:
-    count = 0
-    for document in ranked:
-        if not isinstance(document, XMCError):
-            out.write(line(document) + "\n")
-            count += 1
-            if out is sys.stdout:  # where somebody may wait for each line
-                out.flush()
-    return count
-
-
-def _json_line(document: Ranked) -> str:
-    identifier, labels = document
-    values = [{"label": p.label, "name": p.name, "score": round(p.score, 6), **_reasons(p)} for p in labels]
-    return json.dumps({"id": identifier, "labels": values}, ensure_ascii=False)
-
-
-def _reasons(prediction: Prediction) -> dict[str, list[dict[str, str | float]]]:
-    if prediction.words is None:
-        return {}
-    return {"words": [{"word": word, "weight": round(weight, 4)} for word, weight in prediction.words]}
-
-
-def _annif_line(document: Ranked) -> str:
-    identifier, labels = document
-    results = [{"uri": p.label, "label": p.name, "notation": None, "score": round(p.score, 6)} for p in labels]
-    return json.dumps({"document_id": identifier, "results": results}, ensure_ascii=False)
-
-
-def _write_scores(
-    out: IO[str], ranked: Iterable[Ranked | XMCError], label_ids: Sequence[str], folder: Path | None
-) -> int:
-    """The number of rows comes first and is known last: the rows wait in a file without a name in `folder`."""
-    columns = {label: column for column, label in enumerate(label_ids)}
-
-    def row(document: Ranked) -> str:
-        entries = sorted((columns[p.label], p.logit) for p in document[1])
-        return " ".join(f"{column}:{expit(logit):.12g}" for column, logit in entries)
-
-    with tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder) as rows:
-        count = _write_lines(rows, (("", []) if isinstance(one, XMCError) else one for one in ranked), row)
-        rows.seek(0)
-        out.write(f"{count} {len(label_ids)}\n")
-        shutil.copyfileobj(rows, out)
-    return count
-
-
-@contextmanager
-def _opened(output: str) -> Iterator[IO[str]]:
-    """The output to write text to: standard output for `-`, compressed where it is named `.gz`."""
-    if output == "-":
-        yield sys.stdout
-        sys.stdout.flush()
-    elif output.endswith(".gz"):
-        with (
-            whole_file(output, "wb") as out,
-            gzip.GzipFile("", "wb", fileobj=out, mtime=0) as packed,
-            io.TextIOWrapper(packed, "utf-8") as text,
-        ):
-            yield text
-    else:
-        with whole_file(output) as out:
-            yield out
