@@ -110,3 +110,8 @@ def test_nothing_foreign_is_loaded_but_through_one_door(path: Path) -> None:
             assert call.func.attr == "from_config" or "local_files_only=True" in given  # type: ignore[attr-defined]
             if ast.unparse(call.func) == "AutoModel.from_pretrained":
                 assert "use_safetensors=True" in given
+
+
+def test_each_file_of_tests_has_a_name_of_its_own() -> None:
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert sorted(set(names)) == sorted(names)
