@@ -32,6 +32,8 @@ def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     new = [{"title": "A title", "text": f"word1a new{i}", "labels": ["novelty"]} for i in range(10)]
     (tmp_path / "new.jsonl").write_text("".join(json.dumps(document) + "\n" for document in new))
     (tmp_path / "docs.jsonl").write_text('{"id": "a", "text": "word1a word1b"}\n')
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.txt").write_text("word1a word1b\n")
     return tmp_path
 
 
