@@ -133,7 +133,7 @@ def _skos(stream: BinaryIO, form: str, path: Path) -> dict[str, dict[str, str]]:
             f"{path}: cannot be read as {form} ({said(error):.200}); is it complete, and what its name says?"
         ) from None
     names: dict[str, dict[str, str]] = {}
-    for concept in sorted(set(graph.subjects(RDF.type, SKOS.Concept))):
+    for concept in sorted(set(graph.subjects(RDF.type, SKOS.Concept)), key=str):
         if not isinstance(concept, URIRef) or (concept, OWL.deprecated, Literal(True)) in graph:
             continue
         told: dict[str, str] = {}
