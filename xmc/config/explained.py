@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args, get_origin
 import yaml
 from pydantic.fields import FieldInfo
 
-from xmc.registry import sections
+from xmc.registry import registry_of, sections
 from xmc.section import Section, explanations, named
 
 WIDTH = 120
@@ -27,11 +27,17 @@ def _lines(section: type[Section] | None, values: Mapping[str, Any], indent: str
         if not isinstance(value, Mapping) or not value:
             yield from _commented(f"{indent}{key}: {_flow(value)}", about)
             continue
-        options = sections(fields[key]) if key in fields else []
-        kind = value.get("kind")
-        chosen = [one for one in options if kind is None or kind in get_args(one.model_fields["kind"].annotation)]
         yield from _commented(f"{indent}{key}:", about)
-        yield from _lines(chosen[0] if chosen else None, value, indent + "  ")
+        yield from _lines(_held(fields.get(key), value), value, indent + "  ")
+
+
+def _held(field: FieldInfo | None, value: Mapping[str, Any]) -> type[Section] | None:
+    """The section whose value this is; of a part that one alone is imported."""
+    if field is None:
+        return None
+    if (registry := registry_of(field)) is not None:
+        return registry[value["kind"]] if value.get("kind") in registry.names() else None
+    return next(iter(sections(field)), None)
 
 
 def _about(field: FieldInfo | None, told: str) -> str:
