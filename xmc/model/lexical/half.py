@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Self
 
@@ -181,7 +181,7 @@ def _owned(file: TensorFile, name: str, dtype: torch.dtype) -> Tensor:
 
 
 def _postings(file: TensorFile, name: str, num_nodes: int, num_rows: int, num_terms: int) -> Postings:
-    names = Postings.__slots__
+    names = [field.name for field in fields(Postings)]
     postings = Postings.from_tensors({field: file.required(f"{name}.{field}").clone() for field in names})
     if (fault := postings.fault(num_nodes, num_rows, num_terms)) is not None:
         raise XMCError(f"{file.path}: {name} {fault}; {ANEW}")

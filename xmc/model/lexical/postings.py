@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -9,13 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xmc.ops.lexical import Directory
 from xmc.ops.lexical.dual import Rows
 
 _LEVELS = 127  # of an int8 weight, above and below 0
 _SMALL = np.iinfo(np.int16).max
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Postings:
     """See `ops.lexical.ranking.Postings`: a weight takes a byte, and a row one float that all its weights are
     multiplied by. rows are int16 where no node has more than that can number."""
@@ -54,6 +56,11 @@ class Postings:
     def arrays(self) -> tuple[NDArray[Any], ...]:
         """In the order of the fields."""
         return self.first, self.nodes, self.terms, self.offsets, self.rows, self.weights, self.scale
+
+    @cached_property
+    def directory(self) -> Directory:
+        """Made when the first document comes, of what `fault` has found to be whole."""
+        return Directory.of(self.nodes, self.terms)
 
     @property
     def num_rows(self) -> int:

@@ -1,6 +1,6 @@
 """The best rows for each document, found through the terms that both have."""
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,30 @@ class Postings(Protocol):
         """first, nodes, terms, offsets, rows, weights, scale."""
         ...
 
+    @property
+    def directory(self) -> "Directory":
+        """Where to look for a term."""
+        ...
+
+
+class Directory(NamedTuple):
+    """The terms of a node in bins of 2^shift numbers: of node p the bins [bins[p], bins[p + 1] - 1), and the terms of
+    bin b are those from starts[b] to starts[b + 1], counted from the node's first. Two terms a bin on average, so that
+    they are found in a step or two."""
+
+    bins: NDArray[np.int64]
+    shifts: NDArray[np.int64]
+    starts: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, nodes: NDArray[np.int64], terms: NDArray[np.int32]) -> "Directory":
+        """See `Postings`."""
+        bins, shifts = np.zeros(len(nodes), np.int64), np.zeros(len(nodes) - 1, np.int64)
+        size = kernels.fill_directory(nodes, terms, bins, shifts, np.empty(0, np.int32))
+        starts = np.empty(size, np.int32)
+        kernels.fill_directory(nodes, terms, bins, shifts, starts)
+        return cls(bins, shifts, starts)
+
 
 def best_children(documents: csr_matrix, postings: Postings, bias: NDArray[np.float32], beam: Ranked, k: int) -> Ranked:
     """The k best rows among those of the nodes in each document's beam, best first: rows int64 [B, k] and scores.
@@ -30,15 +54,15 @@ def best_children(documents: csr_matrix, postings: Postings, bias: NDArray[np.fl
     A row's score is that of its node plus -max(0, 1 - s)^3, where s is what the row makes of the document: the log of a
     probability (PECOS, Yu et al. 2022, section 3.2.2: the `l3-hinge`). -1 where there are fewer rows.
     """
-    arrays = postings.arrays
+    arrays = *postings.arrays, *postings.directory
     nodes, scores = beam
     entries = _entries(documents)
     widest = int(np.diff(arrays[0]).max(initial=1))
     found, best = _empty(documents.shape[0], k)
 
     def run(start: int, stop: int) -> None:
-        scratch = np.empty(widest, np.float32)
-        kernels.rank_children(*(*entries, nodes, scores, *arrays, bias, found, best, scratch, start, stop))
+        sums = np.empty(widest, np.float32)
+        kernels.rank_children(*(*entries, nodes, scores, *arrays, bias, found, best, sums, start, stop))
 
     in_parallel(kernels.rank_children, run, _ranges(documents))
     return found, best
@@ -51,7 +75,7 @@ def best_rows(documents: csr_matrix, postings: Postings, k: int, budget: int) ->
     budget: entries that a document may read; beyond, its terms with the most entries are passed over, which tell least.
     """
     found, best = _empty(documents.shape[0], k)
-    entries, arrays = _entries(documents), postings.arrays
+    entries, arrays = _entries(documents), (*postings.arrays, *postings.directory)
     rows = int(arrays[0][-1])
 
     def run(start: int, stop: int) -> None:

@@ -2,9 +2,63 @@
 
 import numpy as np
 
+from xmc.ops import prefetch as prefetching
 from xmc.ops.compiled import kernel
+from xmc.ops.prefetch import prefetch
 
-compiled = kernel(__file__)
+compiled = kernel(__file__, prefetching.__file__)
+
+_A_BIN = 2  # terms of a node in a bin of its directory, on average, at most
+
+
+@compiled
+def fill_directory(nodes, terms, bins, shifts, starts):  # type: ignore[no-untyped-def]
+    """See `ranking.Directory`; returns how many starts there are. With none of them given, counts only."""
+    for node in range(len(nodes) - 1):
+        low, high = nodes[node], nodes[node + 1]
+        last = terms[high - 1] if high > low else -1
+        shift = 0
+        while (last >> shift) * _A_BIN > high - low:
+            shift += 1
+        bins[node + 1], shifts[node] = bins[node] + (last >> shift) + 2, shift
+        if len(starts):
+            at = bins[node]
+            for place in range(low, high):
+                while at <= bins[node] + (terms[place] >> shift):
+                    starts[at] = place - low
+                    at += 1
+            starts[at : bins[node + 1]] = high - low
+    return bins[-1]
+
+
+@compiled
+def look_up(document_terms, low, high, node, nodes, terms, offsets, bins, shifts, starts, entries, places):  # type: ignore[no-untyped-def]
+    """Which of a document's entries, from `low` to `high`, have a term of the node, and where; how many these are.
+
+    Most of what is read is in no cache yet. So one pass asks for it, and the next reads it.
+    """
+    first, shift, bin_of = nodes[node], shifts[node], bins[node]
+    last = bins[node + 1] - bin_of - 1  # where no term is
+    asked = number = 0
+    for e in range(low, high):
+        place = document_terms[e] >> shift
+        if place >= last:
+            break
+        places[asked] = first + starts[bin_of + place]
+        prefetch(terms, places[asked])
+        asked += 1
+    for e in range(low, low + asked):
+        term = document_terms[e]
+        place, length = places[e - low], first + starts[bin_of + (term >> shift) + 1] - places[e - low]
+        while length > 1:
+            half = length >> 1
+            place = place + half if terms[place + half] <= term else place
+            length -= half
+        if length and terms[place] == term:
+            entries[number], places[number] = e, place
+            prefetch(offsets, place)
+            number += 1
+    return number
 
 
 @compiled
@@ -18,34 +72,43 @@ def insert(rows, scores, row, score):  # type: ignore[no-untyped-def]
 
 
 @compiled
+def _most_terms(document_offsets, start, stop):  # type: ignore[no-untyped-def]
+    most = 0
+    for document in range(start, stop):
+        most = max(most, document_offsets[document + 1] - document_offsets[document])
+    return most
+
+
+@compiled
 def rank_children(  # type: ignore[no-untyped-def]
     document_offsets, document_terms, values, beam, beam_scores,
-    first, nodes, terms, offsets, rows, weights, scale, bias, found, best, scratch, start, stop,
+    first, nodes, terms, offsets, rows, weights, scale, bins, shifts, starts, bias, found, best, sums, start, stop,
 ):  # fmt: skip
-    """See `ranking.best_children`; documents `start` to `stop`. scratch: [rows of the largest node]."""
+    """See `ranking.best_children`; documents `start` to `stop`. sums: [rows of the largest node]."""
     k = found.shape[1]
+    most = _most_terms(document_offsets, start, stop)
+    entries, places = np.empty(most, np.int64), np.empty(most, np.int64)
     for document in range(start, stop):
+        low, high = document_offsets[document], document_offsets[document + 1]
         for place in range(beam.shape[1]):
             node, above = beam[document, place], beam_scores[document, place]
             if above <= best[document, k - 1]:  # no child is above its node, and the nodes behind are no better
                 break
             size = first[node + 1] - first[node]
-            scratch[:size] = 0
-            low, high = nodes[node], nodes[node + 1]
-            for e in range(document_offsets[document], document_offsets[document + 1]):
-                term, end = document_terms[e], high
-                while low < end:
-                    middle = (low + end) >> 1
-                    if terms[middle] < term:
-                        low = middle + 1
-                    else:
-                        end = middle
-                if low < high and terms[low] == term:
-                    for entry in range(offsets[low], offsets[low + 1]):
-                        scratch[rows[entry]] += values[e] * np.float32(weights[entry])
+            sums[:size] = 0
+            number = look_up(
+                document_terms, low, high, node, nodes, terms, offsets, bins, shifts, starts, entries, places
+            )
+            for i in range(number):
+                prefetch(rows, offsets[places[i]])
+                prefetch(weights, offsets[places[i]])
+            for i in range(number):
+                value = values[entries[i]]
+                for entry in range(offsets[places[i]], offsets[places[i] + 1]):
+                    sums[rows[entry]] += value * np.float32(weights[entry])
             for child in range(size):
                 row = first[node] + child
-                short = max(np.float32(0), np.float32(1) - (scratch[child] * scale[row] + bias[row]))
+                short = max(np.float32(0), np.float32(1) - (sums[child] * scale[row] + bias[row]))
                 score = above - short * short * short
                 if score > best[document, k - 1]:
                     insert(found[document], best[document], row, score)
@@ -53,41 +116,34 @@ def rank_children(  # type: ignore[no-untyped-def]
 
 @compiled
 def rank_rows(  # type: ignore[no-untyped-def]
-    document_offsets, document_terms, values, first, nodes, terms, offsets, rows, weights, scale,
+    document_offsets, document_terms, values, first, nodes, terms, offsets, rows, weights, scale, bins, shifts, starts,
     found, best, products, seen, touched, budget, start, stop,
 ):  # fmt: skip
     """See `ranking.best_rows`; the rows are those of one node. products, seen: 0, bool [rows], left so."""
     k = found.shape[1]
+    most = _most_terms(document_offsets, start, stop)
+    entries, places = np.empty(most, np.int64), np.empty(most, np.int64)
     for document in range(start, stop):
         low, high = document_offsets[document], document_offsets[document + 1]
-        places, lengths = np.empty(high - low, np.int64), np.empty(high - low, np.int64)
-        at = 0
-        for e in range(low, high):
-            end = len(terms)
-            while at < end:
-                middle = (at + end) >> 1
-                if terms[middle] < document_terms[e]:
-                    at = middle + 1
-                else:
-                    end = middle
-            here = at < len(terms) and terms[at] == document_terms[e]
-            places[e - low] = at if here else -1
-            lengths[e - low] = offsets[at + 1] - offsets[at] if here else 0
-        read = number = 0
-        for e in np.argsort(lengths, kind="mergesort"):
-            read += lengths[e]
-            if places[e] < 0:
-                continue
+        number = look_up(document_terms, low, high, 0, nodes, terms, offsets, bins, shifts, starts, entries, places)
+        lengths = offsets[places[:number] + 1] - offsets[places[:number]]
+        for i in range(number):
+            prefetch(rows, offsets[places[i]])
+            prefetch(weights, offsets[places[i]])
+        read = reached = 0
+        for i in np.argsort(lengths, kind="mergesort"):
+            read += lengths[i]
             if read > budget:
                 break
-            for entry in range(offsets[places[e]], offsets[places[e] + 1]):
+            value = values[entries[i]]
+            for entry in range(offsets[places[i]], offsets[places[i] + 1]):
                 row = rows[entry]
                 if not seen[row]:
                     seen[row] = True
-                    touched[number] = row
-                    number += 1
-                products[row] += values[low + e] * np.float32(weights[entry])
-        for i in range(number):
+                    touched[reached] = row
+                    reached += 1
+                products[row] += value * np.float32(weights[entry])
+        for i in range(reached):
             row = touched[i]
             score = products[row] * scale[row]
             if score > best[document, k - 1]:
