@@ -27,8 +27,8 @@ class ServeConfig(Section):
     """this machine alone; 0.0.0.0: whoever reaches it"""
     port: Port = 8000
     """0: any that is free, which the log tells"""
-    batch_size: Count = 64
-    """documents that are answered together, at most"""
+    batch_size: Count = 32
+    """documents that are answered together, at most; while they are, the next are read"""
     linger: NonNegative = 0.0
     """seconds that a batch waits for more; while one is computed, the next gathers anyway"""
     queue: Count = 256

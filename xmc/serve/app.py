@@ -1,6 +1,7 @@
 """The application: all routes, and the door in front of them."""
 
 import asyncio
+import gc
 import inspect
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -57,11 +58,13 @@ def build(service: Service, metrics: Metrics, rules: Rules, watch: float) -> ASG
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         service.thread.start()
+        _settle()
         watching = asyncio.create_task(_watch(service, metrics, watch)) if watch else None
         yield
         if watching is not None:
             watching.cancel()
         await asyncio.to_thread(service.thread.close)
+        gc.unfreeze()
 
     app = FastAPI(
         title="xmc",
@@ -150,9 +153,18 @@ def _health(status: int, more: dict[str, Any]) -> Response:
 
 def _reload(service: Service, metrics: Metrics, changed_only: bool) -> list[str]:
     before = len(service.models.failures)
-    taken = service.models.reload(changed_only=changed_only)
+    if taken := service.models.reload(changed_only=changed_only):
+        _settle()
     metrics.reloaded(len(taken), max(0, len(service.models.failures) - before))
     return taken
+
+
+def _settle() -> None:
+    """Keep Python's collector from what is there to stay, models and libraries: it would look through all of it again
+    and again while requests wait."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 async def _watch(service: Service, metrics: Metrics, seconds: float) -> None:
