@@ -24,10 +24,11 @@ import numpy as np
 import torch
 
 from xmc.model import XMCModel
-from xmc.model.bag import BagConfig, BagModel, frequent_bigrams, train_tokenizer
+from xmc.model.bag import BagConfig, BagModel, frequent_bigrams
 from xmc.model.classifier import FixedFanIn
 from xmc.model.encoder import Encoder
 from xmc.model.intermediate import Identity
+from xmc.model.word_tokenizer import WordTokenizer
 from xmc.sparsity.topology import init_index
 
 K = 5
@@ -59,8 +60,8 @@ def texts_of(number: int, words: int, vocabulary: int) -> list[str]:
 def random_model(texts: list[str], labels: int, fan_in: int, width: int, vocabulary: int) -> XMCModel:
     """A model that could have been trained on these texts, but was not."""
     torch.manual_seed(0)
-    tokenizer = train_tokenizer(texts, vocabulary, min_frequency=1)
-    ids = [np.array(row, np.int64) for row in tokenizer(texts)["input_ids"]]
+    tokenizer = WordTokenizer.learned(texts, vocabulary, min_frequency=1)
+    ids = [np.array(row, np.int64) for row in tokenizer(texts, 512).ids]
     offsets = np.cumsum([0, *map(len, ids)])
     bigrams = frequent_bigrams(np.concatenate(ids), offsets, len(tokenizer), 4 * vocabulary, 2)
     bag = BagModel(BagConfig(len(tokenizer), len(bigrams), hidden_size=width))

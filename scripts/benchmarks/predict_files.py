@@ -82,7 +82,7 @@ def main() -> None:
 
 def write_documents(run: Path, folder: Path, documents: int, files: int, words: int) -> None:
     """Documents by chance, a file at a time."""
-    vocabulary = sorted(XMCModel.from_pretrained(run / "model").encoder.tokenizer.get_vocab())
+    vocabulary = sorted(XMCModel.from_pretrained(run / "model").encoder.tokenizer.vocabulary)
     likely = 1 / np.arange(1, len(vocabulary) + 1)
     rng = np.random.default_rng(0)
     folder.mkdir(parents=True)

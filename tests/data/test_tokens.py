@@ -7,26 +7,26 @@ import pytest
 from datasets import Dataset
 from scipy.sparse import csr_matrix
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from xmc.data import tokens as module
 from xmc.data.corpus import ArrowTexts, Split
-from xmc.data.tokens import tokenize, tokenizer_fingerprint
+from xmc.data.tokens import tokenize
 from xmc.errors import XMCError
+from xmc.model.pretrained_tokenizer import PretrainedTokenizer
 
 WORDS = ["<pad>", "<unk>", "<s>", "</s>", *"abcdefgh"]
 
 
-def make_tokenizer(words: list[str] = WORDS) -> PreTrainedTokenizerFast:
+def make_tokenizer(words: list[str] = WORDS) -> PretrainedTokenizer:
     """Odd special tokens on purpose: none of BERT's."""
     backend = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
     backend.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", 2), ("</s>", 3)]
     )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend, pad_token="<pad>", unk_token="<unk>", bos_token="<s>", eos_token="</s>"
-    )
+    special = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
+    return PretrainedTokenizer(PreTrainedTokenizerFast(tokenizer_object=backend, **special))
 
 
 def make_split(texts: list[str]) -> Split:
@@ -72,17 +72,6 @@ def test_key_is_text_tokenizer_and_length(split: Split, tmp_path: Path) -> None:
     tokenize(split, make_tokenizer(swapped), 8, tmp_path)
     tokenize(split.select([0, 1]), make_tokenizer(), 8, tmp_path)
     assert len(list(tmp_path.glob("tokens-*"))) == len(listed(tmp_path)) == 4
-
-
-def test_tokenizer_fingerprint_is_of_its_content(tmp_path: Path) -> None:
-    tokenizer = make_tokenizer()
-    before = tokenizer_fingerprint(tokenizer)
-    tokenizer(["a b"], truncation=True, max_length=3, padding=True)
-    assert tokenizer_fingerprint(tokenizer) == before
-    tokenizer.save_pretrained(tmp_path)
-    assert tokenizer_fingerprint(AutoTokenizer.from_pretrained(tmp_path)) == before
-    tokenizer.truncation_side = "left"
-    assert tokenizer_fingerprint(tokenizer) != before
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "missing", "manifest"])

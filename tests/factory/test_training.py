@@ -57,7 +57,7 @@ def test_a_lexical_half_reads_words_without_an_embedding(tmp_path: Path) -> None
         corpus = factory.load_corpus(config)
         taught = corpus.with_label_texts() if config.trainer.label_texts else corpus
         encoder = factory.build_encoder(config, taught)
-        vocabulary = {word: i for word, i in encoder.tokenizer.get_vocab().items() if word.isalpha()}
+        vocabulary = {word: i for word, i in encoder.tokenizer.vocabulary.items() if word.isalpha()}
         rows = encoder.backbone.config.word_rows
         return set(vocabulary), {word for word, i in vocabulary.items() if i < rows}
 
@@ -74,5 +74,5 @@ def test_without_rarer_words_every_word_has_an_embedding(tmp_path: Path) -> None
     folders = (f"data.root={tmp_path}", f"data.cache_dir={tmp_path / 'cache'}", "data.dev_fraction=0")
     config = parse(TrainConfig, composed("data=jsonl", *folders, "lexical.words=0", "encoder.max_length=1"))
     encoder = factory.build_encoder(config, factory.load_corpus(config))
-    assert "yonder" in encoder.tokenizer.get_vocab()
+    assert "yonder" in encoder.tokenizer.vocabulary
     assert encoder.backbone.config.word_rows == len(encoder.tokenizer)

@@ -49,7 +49,7 @@ def test_the_words_are_learned_once(
     def learn(*_: object) -> None:
         raise AssertionError("learned anew")
 
-    monkeypatch.setattr("xmc.model.bag.train_tokenizer", learn)
+    monkeypatch.setattr("xmc.model.word_tokenizer.WordTokenizer.learned", learn)
     run = tmp_path / "run"
     xmc("train", *small(corpus, f"run={run}", "trainer.max_steps=1"))
     file = "model/encoder/tokenizer.json"

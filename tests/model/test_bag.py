@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from xmc.data.tokens import tokenizer_fingerprint
-from xmc.model.bag import BagConfig, BagModel, frequent_bigrams, scripts_of, train_tokenizer
+from xmc.model.bag import BagConfig, BagModel, frequent_bigrams
 from xmc.model.encoder import Encoder
+from xmc.model.word_tokenizer import WordTokenizer
 
 TEXTS = ["Open the file", "open a file, then close the file", "parseHTTPHeader and parse_header", "the cat", "a cat"]
 
@@ -33,46 +33,6 @@ def make_model(documents: list[list[int]], vocab: int = 8, mlp: int = 0, **kwarg
     model = BagModel(config)
     model.learn_terms(bigrams, [padded(documents)])
     return model.eval()
-
-
-def test_tokenizer_splits_words_and_identifiers() -> None:
-    tokenizer = train_tokenizer(TEXTS * 2, 100)
-    assert tokenizer.tokenize("Open parseHTTPHeader, parse_header 42!") == [
-        *("open", "parse", "httpheader", "parse", "header", "[UNK]"),
-    ]
-    assert (tokenizer.pad_token_id, tokenizer.unk_token_id) == (0, 1)
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("机器学习 and deep学习2020年", ["机", "器", "学", "习", "and", "deep", "学", "习", "2020", "年"]),
-        ("東京タワーへ行く。", ["東", "京", "タ", "ワ", "ー", "へ", "行", "く"]),
-        ("ภาษาไทยที่", ["ภ", "า", "ษ", "า", "ไ", "ท", "ย", "ที่"]),
-        ("ພາສາລາວ", ["ພ", "າ", "ສ", "າ", "ລ", "າ", "ວ"]),
-        ("ភាសាខ្មែរ", ["ភា", "សា", "ខ្", "មែ", "រ"]),
-        ("မြန်မာ", ["မြ", "န်", "မာ"]),
-        ("naïve नमस्ते 한국어 привет עברית", ["naïve", "नमस्ते", "한국어", "привет", "עברית"]),
-    ],
-)
-def test_scripts_without_spaces_are_cut_into_characters(text: str, words: list[str]) -> None:
-    assert train_tokenizer([text], min_frequency=1).tokenize(text) == words
-
-
-def test_scripts_are_counted_by_word() -> None:
-    words = ["机", "器", "タ", "naïve", "привет", "ไ", "2020", "[PAD]", ""]
-    counted = {"Han": 2, "Katakana": 1, "Latin": 1, "Cyrillic": 1, "Thai": 1}
-    assert scripts_of(words) == counted
-
-
-def test_tokenizer_is_reproducible() -> None:
-    assert train_tokenizer(TEXTS * 2, 100).get_vocab() == train_tokenizer(TEXTS * 2, 100).get_vocab()
-
-
-def test_rare_words_are_unknown() -> None:
-    once, twice, thrice = (set(train_tokenizer(TEXTS, 100, least).get_vocab()) for least in (1, 2, 3))
-    assert once - twice == {"then", "close", "and", "header", "httpheader"}
-    assert twice - thrice == {"open", "a", "parse", "cat"}
 
 
 def test_bigrams_by_hand() -> None:
@@ -158,8 +118,8 @@ def test_term_dropout_only_in_training() -> None:
 @pytest.mark.parametrize("further", [{}, {"architectures": ["BagModel"], "dtype": "float32", "auto_map": {}}])
 def test_saved_and_loaded(further: dict[str, object], tmp_path: Path) -> None:
     """further: keys that transformers once wrote beside ours, or that it would heed."""
-    tokenizer = train_tokenizer(TEXTS * 2, 100)
-    documents = tokenizer(TEXTS)["input_ids"]
+    tokenizer = WordTokenizer.learned(TEXTS * 2, 100)
+    documents = tokenizer(TEXTS, 16).ids
     model = make_model(documents, vocab=len(tokenizer), mlp=4)
     Encoder(model, tokenizer, pooling="none", max_length=16).save_pretrained(tmp_path)
     change(tmp_path / "config.json", **further)
@@ -167,5 +127,5 @@ def test_saved_and_loaded(further: dict[str, object], tmp_path: Path) -> None:
     assert again.backbone.config == model.config
     for name, value in model.state_dict().items():
         assert torch.equal(again.backbone.state_dict()[name], value), name
-    assert again.tokenizer(TEXTS)["input_ids"] == documents
-    assert tokenizer_fingerprint(again.tokenizer) == tokenizer_fingerprint(tokenizer)
+    assert again.tokenizer(TEXTS, 16).ids == documents
+    assert again.tokenizer.fingerprint == tokenizer.fingerprint

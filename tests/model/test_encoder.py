@@ -3,24 +3,26 @@ from pathlib import Path
 import pytest
 import torch
 from hostile import change
-from transformers import AutoModel, BertConfig, BertModel, PreTrainedTokenizerBase, RobertaConfig
+from transformers import AutoModel, BertConfig, BertModel, PreTrainedTokenizerFast, RobertaConfig
 
 from xmc.errors import XMCError
-from xmc.model.bag import BagConfig, BagModel, train_tokenizer
+from xmc.model.bag import BagConfig, BagModel
 from xmc.model.encoder import Encoder, pool
 from xmc.model.huggingface import load_backbone
+from xmc.model.pretrained_tokenizer import PretrainedTokenizer
+from xmc.model.word_tokenizer import WordTokenizer
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    tokens = tokenizer(texts, padding=True, return_tensors="pt")
+def encode(tokenizer: PretrainedTokenizer, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    tokens = tokenizer.wrapped(texts, padding=True, return_tensors="pt")
     return tokens["input_ids"], tokens["attention_mask"]
 
 
 def test_special_tokens_come_from_the_tokenizer(bert_folder: Path) -> None:
     _, tokenizer = load_backbone(str(bert_folder))
     ids, _ = encode(tokenizer, ["open a file"])
-    assert ids[0, 0] == tokenizer.cls_token_id == 8
-    assert ids[0, -1] == tokenizer.sep_token_id == 1
+    assert ids[0, 0] == tokenizer.wrapped.cls_token_id == 8
+    assert ids[0, -1] == tokenizer.wrapped.sep_token_id == 1
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
@@ -40,7 +42,7 @@ def test_padding_is_ours_whatever_the_tokenizer_does(bert_folder: Path, pooling:
     texts = ["open a file", "b c d e f g h a file module open"]
     expected = encode(tokenizer, texts)
     for name, value in setting.items():
-        setattr(tokenizer, name, value)
+        setattr(tokenizer.wrapped, name, value)
     encoder = Encoder(backbone, tokenizer, pooling=pooling, max_length=32).eval()  # type: ignore[arg-type]
     ids, mask, values = encoder.tokenize(texts)
     assert values is None and torch.equal(mask, expected[1])
@@ -108,9 +110,11 @@ ODD = ["", "!!!", "\n\t ", "[PAD] open [UNK]", "open " * 40, "x" * 3000, "nie ge
 @pytest.mark.parametrize("special", [True, False])
 def test_tokens_are_those_of_the_call(special: bool) -> None:
     """Also where the tokenizer was told to cut and to pad otherwise before."""
-    words = train_tokenizer(["open the file", "parse a file"] * 2, 100)
+    library = WordTokenizer.learned(["open the file", "parse a file"] * 2, 100).library
+    words = PreTrainedTokenizerFast(tokenizer_object=library, pad_token="[PAD]", unk_token="[UNK]")
     words.split_special_tokens = special
-    encoder = Encoder(BagModel(BagConfig(len(words), 0, hidden_size=4)), words, pooling="none", max_length=6)
+    bag = BagModel(BagConfig(len(words), 0, hidden_size=4))
+    encoder = Encoder(bag, PretrainedTokenizer(words), pooling="none", max_length=6)
     texts = [*ODD, "open the file"]
     expected = words(texts, truncation=True, max_length=6)["input_ids"]
     words(texts, truncation=True, max_length=3, padding="max_length")

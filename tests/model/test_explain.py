@@ -10,7 +10,7 @@ from test_model import TEXTS, make_model
 
 from xmc.errors import XMCError
 from xmc.model import Explanation, XMCModel
-from xmc.model.bag import BagConfig, BagModel, frequent_bigrams, train_tokenizer
+from xmc.model.bag import BagConfig, BagModel, frequent_bigrams
 from xmc.model.calibration import Calibration
 from xmc.model.classifier import Dense, FixedFanIn
 from xmc.model.encoder import Encoder
@@ -18,6 +18,7 @@ from xmc.model.head_and_tail import HeadAndTail
 from xmc.model.intermediate import Identity
 from xmc.model.lexical.terms import Terms
 from xmc.model.sparse_features import SparseFeaturesConfig, SparseFeaturesModel, SparseFeaturesTokenizer
+from xmc.model.word_tokenizer import WordTokenizer
 from xmc.ops.fan_in import resolve_backend
 from xmc.sparsity.topology import init_index
 from xmc.train.lexical import LexicalRecipe, learn_lexical_half
@@ -29,8 +30,8 @@ TEXT = "Open the file, then close THE file! Nobody ran home."
 def with_bigrams(*, lexical: bool) -> XMCModel:
     """A bag of words and bigrams straight before the classifier."""
     torch.manual_seed(0)
-    tokenizer = train_tokenizer(TEXTS, 50, min_frequency=1)
-    ids = [tokenizer(text)["input_ids"] for text in TEXTS]
+    tokenizer = WordTokenizer.learned(TEXTS, 50, min_frequency=1)
+    ids = tokenizer(TEXTS, 16).ids
     offsets = np.cumsum([0, *map(len, ids)])
     bigrams = frequent_bigrams(np.concatenate(ids), offsets, len(tokenizer), 50, 1)
     bag = BagModel(BagConfig(len(tokenizer), len(bigrams), hidden_size=8))

@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from xmc.model.bag import BagConfig, BagModel, train_tokenizer
+from xmc.model.bag import BagConfig, BagModel
 from xmc.model.encoder import Encoder
 from xmc.model.explanation.occurrences import Occurrences
 from xmc.model.explanation.shapley import coalitions, shapley_values
 from xmc.model.explanation.tokens import Tokens, by_word, tokens_of
+from xmc.model.word_tokenizer import WordTokenizer
 
 
 def encoder_of(*texts: str, max_length: int = 64) -> Encoder:
-    tokenizer = train_tokenizer(texts, 50, min_frequency=1)
+    tokenizer = WordTokenizer.learned(texts, 50, min_frequency=1)
     return Encoder(
         BagModel(BagConfig(len(tokenizer), 0, hidden_size=4)), tokenizer, pooling="none", max_length=max_length
     )

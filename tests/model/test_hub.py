@@ -11,7 +11,7 @@ from huggingface_hub.errors import OfflineModeIsEnabled
 from test_model import TEXTS, make_model
 
 from xmc.errors import XMCError
-from xmc.model import XMCModel, hub
+from xmc.model import XMCModel
 from xmc.model.calibration import Calibration
 
 
@@ -48,8 +48,8 @@ class Hub:
 @pytest.fixture
 def loopback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     fake = Hub(tmp_path / "repository")
-    monkeypatch.setattr(hub, "HfApi", fake)
-    monkeypatch.setattr(hub, "snapshot_download", fake.download)
+    monkeypatch.setattr("huggingface_hub.HfApi", fake)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fake.download)
     return fake
 
 
@@ -92,7 +92,7 @@ def test_neither_folder_nor_repository(monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(*arguments: object, **named: object) -> str:
         raise OfflineModeIsEnabled("offline")
 
-    monkeypatch.setattr(hub, "snapshot_download", offline)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
     with pytest.raises(XMCError, match=r"owner/model is no folder here.*offline; give the folder of a model"):
         XMCModel.from_pretrained("owner/model")
     with pytest.raises(XMCError, match="is no saved model"):

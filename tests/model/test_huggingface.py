@@ -11,11 +11,12 @@ from huggingface_hub import constants
 from transformers import dynamic_module_utils
 
 from xmc.errors import XMCError
-from xmc.model.bag import BagConfig, BagModel, train_tokenizer
+from xmc.model.bag import BagConfig, BagModel
 from xmc.model.encoder import Encoder
 from xmc.model.huggingface import load_backbone, meta_backbone
 from xmc.model.sparse_features import SparseFeaturesConfig, SparseFeaturesModel, SparseFeaturesTokenizer
 from xmc.model.sparse_ift import SparseIFT, sparsify_feed_forward_
+from xmc.model.word_tokenizer import WordTokenizer
 from xmc.sparsity.topology import init_index
 
 KINDS = ("transformer", "transformed", "lexical", "bag", "sparse_features")
@@ -26,7 +27,7 @@ HARMLESS = ("generation_code", "kernel", "model_code_of_a_known_type")  # loaded
 def save_encoder(kind: str, bert_folder: Path, folder: Path) -> None:
     torch.manual_seed(0)
     if kind == "bag":
-        tokenizer = train_tokenizer(["open the file", "close the file"] * 2, 50)
+        tokenizer = WordTokenizer.learned(["open the file", "close the file"] * 2, 50)
         encoder = Encoder(
             BagModel(BagConfig(len(tokenizer), 0, hidden_size=8)), tokenizer, pooling="none", max_length=16
         )

@@ -8,11 +8,12 @@ import torch
 
 from xmc.errors import XMCError
 from xmc.model import XMCModel
-from xmc.model.bag import BagConfig, BagModel, train_tokenizer
+from xmc.model.bag import BagConfig, BagModel
 from xmc.model.classifier import Classifier, Dense, FixedFanIn
 from xmc.model.encoder import Encoder
 from xmc.model.intermediate import Identity, Linear
 from xmc.model.sparse_ift import SparseIFT
+from xmc.model.word_tokenizer import WordTokenizer
 from xmc.ops.fan_in import resolve_backend
 from xmc.sparsity.topology import init_index
 from xmc.values import LossName
@@ -24,7 +25,7 @@ NAMES = ["plain", "tab\there", "line\u2028separator", "next\u0085line", 'quote"d
 def make_model(kind: str = "fixed_fan_in", loss: LossName = "bce", intermediate: str = "dense") -> XMCModel:
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
-    tokenizer = train_tokenizer(TEXTS, 50)
+    tokenizer = WordTokenizer.learned(TEXTS, 50)
     encoder = Encoder(
         BagModel(BagConfig(len(tokenizer), 0, hidden_size=8)), tokenizer, pooling="none", max_length=16, dropout=0.5
     )

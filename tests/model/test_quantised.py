@@ -10,12 +10,13 @@ from test_saved import ENCODER, Edit, put, tensors
 
 from xmc.errors import XMCError
 from xmc.model import XMCModel
-from xmc.model.bag import BagConfig, BagModel, train_tokenizer
+from xmc.model.bag import BagConfig, BagModel
 from xmc.model.encoder import Encoder
 from xmc.model.huggingface import load_backbone
 from xmc.model.quantised import packed, round_tables_, rounded, table_names
 from xmc.model.sparse_features import SparseFeaturesConfig, SparseFeaturesModel, SparseFeaturesTokenizer
 from xmc.model.tensor_file import fill, scale_of
+from xmc.model.word_tokenizer import WordTokenizer
 
 
 def bag_of(*rows: torch.Tensor) -> SparseFeaturesModel:
@@ -109,7 +110,7 @@ def test_all_bags_of_an_encoder(bert_folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_sharded_bag(tmp_path: Path) -> None:
-    words = train_tokenizer(TEXTS, 50)
+    words = WordTokenizer.learned(TEXTS, 50)
     encoder = Encoder(BagModel(BagConfig(len(words), 0, hidden_size=128)), words, pooling="none", max_length=16)
     round_tables_(encoder)
     encoder.save_pretrained(tmp_path)

@@ -17,11 +17,12 @@ from test_model import TEXTS, make_model
 
 from xmc.errors import XMCError
 from xmc.model import XMCModel
-from xmc.model.bag import BagConfig, BagModel, train_tokenizer
+from xmc.model.bag import BagConfig, BagModel
 from xmc.model.calibration import Calibration
 from xmc.model.classifier import Dense, FixedFanIn
 from xmc.model.encoder import Encoder
 from xmc.model.head_and_tail import HeadAndTail
+from xmc.model.word_tokenizer import WordTokenizer
 
 Edit = Callable[[Path], None]
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n"
@@ -145,7 +146,10 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "encoder config is wrong": (config(hidden_size="8"), "encoder"),
     "encoder is narrower": (config(hidden_size=7), "encoder"),
     "tokenizer is a pointer": (content("encoder/tokenizer.json", POINTER), "encoder"),
-    "tokenizer config is a list": (content("encoder/tokenizer_config.json", b"[]"), "tokenizer_config.json: holds"),
+    "tokenizer config is a list": (
+        content("encoder/tokenizer_config.json", b"[]"),
+        "tokenizer_config.json is not what was saved",
+    ),
     "tokenizer ids": (
         content("encoder/tokenizer.json", lambda b: b.replace(b'"the": 2', b'"the": 99')),
         "the tokenizer has ids up to 99, the model 12 rows",
@@ -263,7 +267,7 @@ def test_a_model_is_whole_or_refused(edit: str, saved: Path, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("bigrams", [[-1, 5], [5, 144], [5, 5]])
 def test_bigrams_are_of_words(bigrams: list[int], tmp_path: Path) -> None:
-    words = train_tokenizer(TEXTS, 50)
+    words = WordTokenizer.learned(TEXTS, 50)
     bag = BagModel(BagConfig(len(words), 2, hidden_size=8))
     Encoder(bag, words, pooling="none", max_length=16).save_pretrained(tmp_path)
     Encoder.from_pretrained(tmp_path)

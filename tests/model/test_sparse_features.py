@@ -34,7 +34,7 @@ def test_ids_and_values_ascend_and_are_padded() -> None:
 
 def test_the_largest_values_stay() -> None:
     encoded = SparseFeaturesTokenizer(R)(["1:1 2:-3 3:1 4:2"], max_length=3)
-    assert (encoded["input_ids"], encoded["values"]) == ([[1, 2, 4]], [[1, -3, 2]])
+    assert encoded == ([[1, 2, 4]], [[1, -3, 2]])
 
 
 def test_features_and_gradient_are_those_of_a_dense_product() -> None:

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 
 from xmc.model import XMCModel
-from xmc.model.bag import BagConfig, BagModel, train_tokenizer
+from xmc.model.bag import BagConfig, BagModel
 from xmc.model.classifier import Classifier, Dense, FixedFanIn
 from xmc.model.encoder import Encoder
 from xmc.model.intermediate import Identity, Linear
+from xmc.model.word_tokenizer import WordTokenizer
 from xmc.serve.answering import Limits, Service
 from xmc.serve.app import build
 from xmc.serve.door import Rules
@@ -34,7 +35,7 @@ def make_model(
     """A bag with random weights."""
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
-    tokenizer = train_tokenizer(TEXTS, 50)
+    tokenizer = WordTokenizer.learned(TEXTS, 50)
     bag = BagModel(BagConfig(len(tokenizer), 0, hidden_size=width))
     layer: Linear | Identity = Linear(width, 2 * width, "gelu") if intermediate else Identity(width)
     head: Classifier = Dense(layer.width, labels, generator=generator)

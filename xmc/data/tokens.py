@@ -1,7 +1,6 @@
 """Texts to token ids, once: an Arrow cache on disk for each split, tokenizer and length."""
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from transformers import PreTrainedTokenizerBase
 
 from xmc.data.cache import arrow_rows, cached
 from xmc.data.corpus import ArrowTexts, Split
 from xmc.endings import undisturbed
 from xmc.errors import XMCError
 from xmc.strings import Strings
+from xmc.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -25,7 +24,7 @@ _TYPES = {"input_ids": "int32", "values": "float32"}
 
 
 def tokenize(
-    split: Split, tokenizer: PreTrainedTokenizerBase, max_length: int, cache_dir: str | Path, processes: int = 1
+    split: Split, tokenizer: Tokenizer, max_length: int, cache_dir: str | Path, processes: int = 1
 ) -> "Dataset":
     """Token ids of each document of the split: column `input_ids`, int32 lists of at most `max_length`.
 
@@ -39,11 +38,11 @@ def tokenize(
             from datasets import concatenate_datasets
 
         return concatenate_datasets([tokenize(part, tokenizer, max_length, cache_dir, processes) for part in parts])
-    special = tokenizer.num_special_tokens_to_add()
+    special = tokenizer.num_special
     if max_length <= special:
         raise XMCError(f"max_length {max_length} has no room for text beside {special} special tokens; raise it")
     digest = hashlib.blake2b(digest_size=16)
-    for part in (_FORMAT, split.fingerprint, tokenizer_fingerprint(tokenizer), str(max_length)):
+    for part in (_FORMAT, split.fingerprint, tokenizer.fingerprint, str(max_length)):
         digest.update(part.encode())
     return cached(
         Path(cache_dir) / f"tokens-{digest.hexdigest()}",
@@ -52,21 +51,7 @@ def tokenize(
     )
 
 
-def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Hash of what decides a tokenizer's output, wherever it was loaded from."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    content: Any
-    if backend is not None:
-        content = json.loads(backend.to_str())
-        del content["truncation"], content["padding"]  # set by each call
-    else:
-        settings = {key: value for key, value in tokenizer.init_kwargs.items() if not key.endswith(("_file", "_path"))}
-        content = [settings, tokenizer.get_vocab()]
-    parts = [type(tokenizer).__name__, tokenizer.truncation_side, tokenizer.special_tokens_map, content]
-    return hashlib.blake2b(json.dumps(parts, sort_keys=True, default=str).encode(), digest_size=16).hexdigest()
-
-
-def _write(split: Split, tokenizer: PreTrainedTokenizerBase, max_length: int, folder: Path, processes: int) -> None:
+def _write(split: Split, tokenizer: Tokenizer, max_length: int, folder: Path, processes: int) -> None:
     with undisturbed():
         from datasets import Dataset, Features, Sequence, Value
 
@@ -75,12 +60,12 @@ def _write(split: Split, tokenizer: PreTrainedTokenizerBase, max_length: int, fo
         if isinstance(split.texts, ArrowTexts)
         else Dataset(pa.table({"text": Strings(split.texts).column}))
     )
-    columns = [name for name in _TYPES if name in tokenizer.model_input_names]
+    columns = ["input_ids", "values"] if tokenizer.has_values else ["input_ids"]
     with _quiet_forks(processes):
         texts.map(
             _encode,
             batched=True,
-            fn_kwargs={"tokenizer": tokenizer, "max_length": max_length, "columns": columns},
+            fn_kwargs={"tokenizer": tokenizer, "max_length": max_length},
             remove_columns=texts.column_names,
             features=Features({name: Sequence(Value(_TYPES[name])) for name in columns}),
             cache_file_name=str(folder / "tokens.arrow"),
@@ -91,17 +76,9 @@ def _write(split: Split, tokenizer: PreTrainedTokenizerBase, max_length: int, fo
         )
 
 
-def _encode(
-    batch: Mapping[str, list[str]], tokenizer: PreTrainedTokenizerBase, max_length: int, columns: list[str]
-) -> dict[str, Any]:
-    encoded = tokenizer(
-        batch["text"],
-        truncation=True,
-        max_length=max_length,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-    )
-    return {name: encoded[name] for name in columns}
+def _encode(batch: Mapping[str, list[str]], tokenizer: Tokenizer, max_length: int) -> dict[str, Any]:
+    ids, values = tokenizer(batch["text"], max_length)
+    return {"input_ids": ids} if values is None else {"input_ids": ids, "values": values}
 
 
 @contextmanager

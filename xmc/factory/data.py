@@ -6,7 +6,7 @@ from xmc.data.corpus import Corpus, cut_dev
 from xmc.data.formats import DataSection
 from xmc.data.mix import mixed
 from xmc.data.tokens import tokenize
-from xmc.model.encoder import Encoder, pad_id
+from xmc.model.encoder import Encoder
 
 
 def load_corpus(config: c.TrainConfig) -> Corpus:
@@ -27,4 +27,4 @@ def build_batches(config: c.TrainConfig, corpus: Corpus, split: str, encoder: En
     """Batches of a split, its texts tokenised on first use."""
     documents, data = corpus.split(split), config.data
     tokens = tokenize(documents, encoder.tokenizer, encoder.max_length, data.cache, data.processes)
-    return Batches(tokens, documents.labels, pad_id(encoder.tokenizer), batch_size, config.seed)
+    return Batches(tokens, documents.labels, encoder.tokenizer.pad_id, batch_size, config.seed)

@@ -7,26 +7,19 @@ R counts the rows of the table: the vocabulary first, the bigrams behind it. TF-
 row's length is its learned part.
 """
 
-import unicodedata
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerFast
 
 from xmc.model.embedding_bag import EmbeddingBag, EmbeddingBagConfig
+from xmc.model.word_tokenizer import NUM_SPECIAL, UNKNOWN
 from xmc.ops.bag import count_terms, document_idf, tf_idf
 
-PAD, UNK = "[PAD]", "[UNK]"
-NUM_SPECIAL = 2  # ids of PAD and UNK; they are no terms
-UNKNOWN = 1
 _CHUNK = 4096  # documents at a time when bigrams are counted
-_UNSPACED = "Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar"  # scripts without spaces between words
 
 
 @dataclass(frozen=True)
@@ -111,52 +104,6 @@ class BagModel(EmbeddingBag):
 
     def finish(self, hidden_BD: Tensor) -> Tensor:
         return hidden_BD if self.mlp is None else hidden_BD + self.mlp(hidden_BD)
-
-
-def train_tokenizer(texts: Iterable[str], vocab_size: int = 50_000, min_frequency: int = 2) -> PreTrainedTokenizerFast:
-    """Word-level tokenizer with the most frequent words of the texts that occur `min_frequency` times at least.
-
-    Words are lower-cased runs of letters or of digits, and the parts of camelCase and snake_case. In scripts without
-    spaces between words, each character with its marks is a word; pairs of them are the model's bigrams. Padding is id
-    0, unknown words are id 1, the others are numbered from the most frequent on.
-    """
-    tokenizer = untrained_tokenizer()
-    trainer = trainers.WordLevelTrainer(
-        vocab_size=vocab_size, min_frequency=min_frequency, special_tokens=[PAD, UNK], show_progress=False
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    return as_pretrained(tokenizer)
-
-
-def frequent_words(token_ids: NDArray[np.integer], limit: int, min_frequency: int) -> int:
-    """How many ids there are up to the last one that stands among these tokens `min_frequency` times, `limit` at most.
-
-    token_ids: of a tokenizer that `train_tokenizer` gave.
-    """
-    frequent = np.flatnonzero(np.bincount(token_ids) >= min_frequency)
-    return min(limit, max(NUM_SPECIAL, int(frequent.max(initial=0)) + 1))
-
-
-def untrained_tokenizer() -> Tokenizer:
-    """How texts are cut into words, before any word is known."""
-    tokenizer = Tokenizer(models.WordLevel(unk_token=UNK))
-    camel_case = normalizers.Replace(Regex(r"(?<=[a-z0-9])(?=[A-Z])"), " ")
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), camel_case, normalizers.Lowercase()])
-    unspaced = "".join(rf"\p{{{script}}}" for script in _UNSPACED)
-    words = rf"[{unspaced}&&\p{{L}}]\p{{M}}*|[\p{{L}}\p{{M}}&&[^{unspaced}]]+|\p{{N}}+"
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(words), behavior="removed", invert=True)
-    return tokenizer
-
-
-def scripts_of(words: Iterable[str]) -> Counter[str]:
-    """How many of these words begin in each script, by the name that Unicode gives its characters."""
-    names = (unicodedata.name(word[0], "").partition(" ")[0].capitalize() for word in words if word[:1].isalpha())
-    return Counter(name.replace("Cjk", "Han").partition("-")[0] for name in names if name)
-
-
-def as_pretrained(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
-    """The tokenizer as transformers know it."""
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, unk_token=UNK)
 
 
 def frequent_bigrams(

@@ -1,8 +1,8 @@
 """Encoders: a Hugging Face backbone, its tokenizer and a pooling make features [B, D] of token ids [B, T]."""
 
-import functools
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -11,9 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
-from transformers.tokenization_utils_base import TruncationStrategy
-from transformers.utils import PaddingStrategy
 
 from xmc.errors import XMCError
 from xmc.model.bag import BagModel
@@ -24,6 +21,7 @@ from xmc.model.quantised import packed
 from xmc.model.sparse_features import SparseFeaturesModel
 from xmc.model.sparse_ift import SparseIFT
 from xmc.storage import whole_file
+from xmc.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -49,7 +47,7 @@ class Encoder(nn.Module):
     def __init__(
         self,
         backbone: "PreTrainedModel | EmbeddingBag",
-        tokenizer: PreTrainedTokenizerBase,
+        tokenizer: Tokenizer,
         *,
         pooling: Pooling,
         max_length: int,
@@ -89,25 +87,16 @@ class Encoder(nn.Module):
         """Whether documents are texts, and not sparse features."""
         return not isinstance(self.backbone, SparseFeaturesModel)
 
-    @functools.cached_property
-    def _pad_id(self) -> int:
-        return pad_id(self.tokenizer)
-
     def tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Ids [B, T], attention mask [B, T] and, of sparse features, values [B, T], padded as `Batches` pads them.
+        """Ids [B, T], attention mask [B, T] and, of sparse features, values [B, T], padded as `Batches` pads them."""
+        ids, values = self.tokenizer(texts, self.max_length)
+        rows = [torch.tensor(row, dtype=torch.float32) for row in values or ()]
+        return *self._padded(ids), pad_sequence(rows, batch_first=True) if rows else None
 
-        Where the tokenizer itself would pad, and with what, plays no part.
-        """
-        if type(self.tokenizer) is PreTrainedTokenizerFast:
-            return *self._padded(token_ids(self.tokenizer, texts, self.max_length)), None
-        tokens = self.tokenizer(texts, truncation=True, max_length=self.max_length)
-        values = [torch.tensor(row, dtype=torch.float32) for row in tokens.get("values", ())]
-        return *self._padded(tokens["input_ids"]), pad_sequence(values, batch_first=True) if values else None
-
-    def _padded(self, rows: list[list[int]]) -> tuple[Tensor, Tensor]:
+    def _padded(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """Ids and attention mask, int64 [B, T]."""
         shape = len(rows), max(map(len, rows), default=0)
-        ids, mask = np.full(shape, self._pad_id), np.zeros(shape, np.int64)
+        ids, mask = np.full(shape, self.tokenizer.pad_id), np.zeros(shape, np.int64)
         for i, row in enumerate(rows):
             ids[i, : len(row)] = row
             mask[i, : len(row)] = 1
@@ -148,10 +137,7 @@ class Encoder(nn.Module):
         self.backbone.save_pretrained(folder, state_dict=packed(self.backbone))
         if self.lexical is not None:
             self.lexical.save_pretrained(folder / _LEXICAL, state_dict=packed(self.lexical))
-        if self.tokenizer.is_fast:  # each call sets them anew; saved, they would tell whether this process tokenised
-            self.tokenizer.backend_tokenizer.no_truncation()
-            self.tokenizer.backend_tokenizer.no_padding()
-        self.tokenizer.save_pretrained(folder)
+        self.tokenizer.save(folder)
         pooling = {
             "pooling": self.pooling,
             "max_length": self.max_length,
@@ -178,7 +164,7 @@ class Encoder(nn.Module):
             if not isinstance(lexical, BagModel | None):
                 raise XMCError(f"{folder / _LEXICAL} is no bag; copy the model again, or save it anew")
             tokenizer = saved_tokenizer(folder, backbone)
-            if card.max_length <= (special := tokenizer.num_special_tokens_to_add()):  # which would never be cut off
+            if card.max_length <= (special := tokenizer.num_special):  # which would never be cut off
                 raise XMCError(
                     f"{folder}: max_length {card.max_length} has no room for text beside {special} special tokens; "
                     "copy the model again, or save it anew"
@@ -198,19 +184,6 @@ class Encoder(nn.Module):
             )
 
 
-def token_ids(tokenizer: PreTrainedTokenizerFast, texts: list[str], max_length: int) -> list[list[int]]:
-    """Ids of each text, at most so many: those that a call of the tokenizer gives, in a third of its time.
-
-    The library behind it is asked at once, and for no offsets.
-    """
-    tokenizer.set_truncation_and_padding(
-        PaddingStrategy.DO_NOT_PAD, TruncationStrategy.LONGEST_FIRST, max_length, 0, None, None
-    )
-    library = tokenizer.backend_tokenizer
-    library.encode_special_tokens = tokenizer.split_special_tokens
-    return [text.ids for text in library.encode_batch_fast(texts)]
-
-
 def fitting_length(backbone: "PreTrainedModel", max_length: int) -> int:
     """So many tokens, or as many as the backbone has positions for, where that is fewer; told in the log."""
     tables = [
@@ -225,11 +198,6 @@ def fitting_length(backbone: "PreTrainedModel", max_length: int) -> int:
             *(max_length, type(backbone).__name__, most),
         )
     return min(max_length, most)
-
-
-def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The token that fills a batch on the right, behind the attention mask; 0 where the tokenizer has none for it."""
-    return 0 if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)
 
 
 def pool(states_BTD: Tensor, attention_mask_BT: Tensor, pooling: Pooling) -> Tensor:

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from tokenizers import Tokenizer
-from transformers import PreTrainedTokenizerBase
 
 from xmc.endings import undisturbed
 from xmc.errors import XMCError, said
-from xmc.model.bag import BagConfig, BagModel, as_pretrained
+from xmc.model.bag import BagConfig, BagModel
 from xmc.model.embedding_bag import CONFIG, EmbeddingBag, EmbeddingBagConfig
 from xmc.model.sparse_features import SparseFeaturesConfig, SparseFeaturesModel, SparseFeaturesTokenizer
 from xmc.model.sparse_ift import SparseIFT
 from xmc.model.tensor_file import ANEW, Shards, check_size, fill
+from xmc.model.word_tokenizer import WordTokenizer
 from xmc.storage import read_json
+from xmc.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -31,11 +31,10 @@ BAGS: dict[str, tuple[type[EmbeddingBagConfig], Callable[[Any], EmbeddingBag]]] 
 }
 """Configuration and model of each kind of bag, by its `model_type`."""
 
-TOKENIZER_CONFIG = "tokenizer_config.json"
-_TOKENIZER = "tokenizer.json"
 _WEIGHTS_ELSEWHERE = ("quantization_config", "transformers_weights")
 _MOST = dict.fromkeys(("num_hidden_layers", "num_layers", "n_layers", "n_layer"), 1_000) | {"num_labels": 1_000_000}
 _UNKNOWN = "\N{CYRILLIC LETTER MULTIOCULAR O}" * 8  # letters, but no word
+_MANY = 512  # more tokens than a word has
 _RAREST = 100  # idf of a term: a logarithm of a number of documents
 
 
@@ -84,21 +83,19 @@ def _saved_bag(make: Callable[[], EmbeddingBag], saved: Shards) -> EmbeddingBag:
     return bag
 
 
-def saved_tokenizer(folder: Path, backbone: "PreTrainedModel | EmbeddingBag") -> PreTrainedTokenizerBase:
+def saved_tokenizer(folder: Path, backbone: "PreTrainedModel | EmbeddingBag") -> Tokenizer:
     """The tokenizer that was saved beside the backbone."""
     if not isinstance(backbone, EmbeddingBag):
         from xmc.model.huggingface import load_tokenizer
 
         return load_tokenizer(folder)
-    settings = read_json(folder / TOKENIZER_CONFIG) if (folder / TOKENIZER_CONFIG).is_file() else {}
-    if isinstance(backbone, SparseFeaturesModel):
-        return SparseFeaturesTokenizer(settings["num_features"])
-    if not (folder / _TOKENIZER).is_file():
-        raise XMCError(f"{folder} has no {_TOKENIZER}; copy the model again")
-    return as_pretrained(Tokenizer.from_file(str(folder / _TOKENIZER)))
+    kind = SparseFeaturesTokenizer if isinstance(backbone, SparseFeaturesModel) else WordTokenizer
+    if not (folder / kind.FILE).is_file():
+        raise XMCError(f"{folder} has no {kind.FILE}; copy the model again")
+    return kind.load(folder)
 
 
-def check_tokens(tokenizer: PreTrainedTokenizerBase, backbone: "PreTrainedModel | EmbeddingBag", folder: Path) -> None:
+def check_tokens(tokenizer: Tokenizer, backbone: "PreTrainedModel | EmbeddingBag", folder: Path) -> None:
     """Raise XMCError where a token has no row in the table of the model, which was read from the folder.
 
     Whatever the tokenizer raises where it has no token for an unknown word comes through.
@@ -120,9 +117,10 @@ def check_tokens(tokenizer: PreTrainedTokenizerBase, backbone: "PreTrainedModel 
         )
 
 
-def _tokens(tokenizer: PreTrainedTokenizerBase) -> int:
+def _tokens(tokenizer: Tokenizer) -> int:
     """One more than the largest id that a text can get: in the vocabulary, unknown, or put around each text."""
-    return max([*tokenizer.get_vocab().values(), *tokenizer(_UNKNOWN)["input_ids"]], default=-1) + 1
+    unknown = tokenizer([_UNKNOWN], _MANY).ids[0]
+    return max([*tokenizer.vocabulary.values(), *unknown], default=-1) + 1
 
 
 @contextmanager

@@ -6,13 +6,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from huggingface_hub import HfApi, ModelCard, ModelCardData, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-
 from xmc.errors import XMCError, said
 from xmc.storage import home_expanded
 
 if TYPE_CHECKING:
+    from huggingface_hub import ModelCard
+
     from xmc.model.model import XMCModel
 
 FILES = ("*.json", "*.jsonl", "*.safetensors", "*.txt", "*.model")  # all that a model is read from, and no pickle
@@ -36,6 +35,9 @@ def download(repository: str, revision: str | None, files: tuple[str, ...]) -> P
     Raises:
         XMCError: it cannot be reached.
     """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=list(files)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
@@ -46,9 +48,11 @@ def download(repository: str, revision: str | None, files: tuple[str, ...]) -> P
 
 
 def push(
-    save: Callable[[Path], None], page: ModelCard, repo_id: str, *, private: bool, message: str, token: str | None
+    save: Callable[[Path], None], page: "ModelCard", repo_id: str, *, private: bool, message: str, token: str | None
 ) -> str:
     """Upload what `save` writes into a folder, and README.md, to a repository, made where it lacks; its address."""
+    from huggingface_hub import HfApi
+
     api = HfApi(token=token)
     address = api.create_repo(repo_id, private=private, exist_ok=True)
     with TemporaryDirectory() as folder:
@@ -72,8 +76,10 @@ def facts_of(model: "XMCModel") -> dict[str, str]:
     return facts
 
 
-def model_page(repo_id: str, facts: dict[str, str]) -> ModelCard:
+def model_page(repo_id: str, facts: dict[str, str]) -> "ModelCard":
     """A model card in Markdown, with the metadata that the Hub reads."""
+    from huggingface_hub import ModelCard, ModelCardData
+
     metadata = ModelCardData(
         library_name="xmc",
         pipeline_tag="text-classification",

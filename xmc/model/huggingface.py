@@ -29,11 +29,13 @@ from transformers.utils import logging as transformers_logging
 from xmc.errors import XMCError
 from xmc.model import hub
 from xmc.model.embedding_bag import CONFIG
-from xmc.model.encoder_folder import BAGS, TOKENIZER_CONFIG, check_tokens, checked_config, told
+from xmc.model.encoder_folder import BAGS, check_tokens, checked_config, told
+from xmc.model.pretrained_tokenizer import PretrainedTokenizer
 from xmc.model.sparse_ift import SparseIFT, no_connections, sparsify_feed_forward_
 from xmc.model.tensor_file import SHARDS, Shards, check_finite, check_size, few, fill
 from xmc.storage import read_json
 
+_TOKENIZER_CONFIG = "tokenizer_config.json"
 _TOKENIZER_FILES = ("tokenizer*.json", "vocab*.json", "*tokens*.json", "*.txt", "*.model", "*.codes", "*.tiktoken")
 _FILES = (CONFIG, "model*.safetensors", SHARDS, *_TOKENIZER_FILES)  # of a repository; no pickle, no Python
 _HUB_ID = re.compile(r"([\w.-]+/)?[\w.-]+")
@@ -41,7 +43,7 @@ _WAY_OUT = "give a Hugging Face hub id or a folder with config.json, model.safet
 _ONE_AT_A_TIME = threading.RLock()
 
 
-def load_backbone(name: str, dropout: float | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_backbone(name: str, dropout: float | None = None) -> tuple[PreTrainedModel, PretrainedTokenizer]:
     """A pretrained model and its tokenizer by hub id or folder.
 
     dropout: of every part of the backbone that has one; None: as its own configuration says. What the file has beyond
@@ -95,9 +97,9 @@ def _of_configuration(config: PretrainedConfig) -> PreTrainedModel:
     return backbone
 
 
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+def load_tokenizer(folder: Path) -> PretrainedTokenizer:
     """The tokenizer of a folder."""
-    for file in (TOKENIZER_CONFIG, CONFIG):
+    for file in (_TOKENIZER_CONFIG, CONFIG):
         name = read_json(folder / file).get("tokenizer_class") if (folder / file).is_file() else None
         found = tokenizer_class_from_name(name) if isinstance(name, str) else None
         if not (found is None or (isinstance(found, type) and issubclass(found, PreTrainedTokenizerBase))):
@@ -107,7 +109,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     names = sorted(tokenizer.vocab_files_names.values())
     if names and not any((folder / name).is_file() for name in names):  # transformers makes one that knows no word
         raise XMCError(f"{folder} has no tokenizer, neither {' nor '.join(names)}; copy the model again")
-    return tokenizer
+    return PretrainedTokenizer(tokenizer)
 
 
 def _load(folder: Path, dropout: float | None, spare: Callable[[str], bool], exact: bool = False) -> PreTrainedModel:

@@ -6,15 +6,19 @@ The values are taken as they are: layer norm makes a document's scale irrelevant
 """
 
 import heapq
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 from torch import Tensor
-from transformers import BatchEncoding, PreTrainedTokenizer
 
 from xmc.model.embedding_bag import EmbeddingBag, EmbeddingBagConfig
 from xmc.sparse_rows import SparseRow
+from xmc.storage import read_json
+from xmc.tokenizer import Tokenized, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -49,38 +53,46 @@ class SparseFeaturesModel(EmbeddingBag):
         return self.embed(documents, terms, weights, input_ids.shape[0])
 
 
-class SparseFeaturesTokenizer(PreTrainedTokenizer):
+class SparseFeaturesTokenizer(Tokenizer):
     """Reads `feature:value ...`: a feature's number is its id, and its value comes along."""
 
-    model_input_names: list[str] = ["input_ids", "attention_mask", "values"]  # noqa: RUF012  as the base class has it
+    FILE = "tokenizer_config.json"
+    has_values = True
 
-    def __init__(self, num_features: int, **kwargs: Any) -> None:
+    def __init__(self, num_features: int) -> None:
         self.num_features = num_features
-        super().__init__(num_features=num_features, **kwargs)
 
-    @property
-    def vocab_size(self) -> int:
-        return self.num_features
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """What `save` wrote."""
+        return cls(read_json(folder / cls.FILE)["num_features"])
 
-    def __len__(self) -> int:
-        return self.num_features
-
-    def get_vocab(self) -> dict[str, int]:
-        """Nothing: what a feature stands for is not known."""
-        return {}
-
-    def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str, ...]:
-        return ()
-
-    def __call__(self, text: Sequence[str], *, max_length: int, **_: Any) -> BatchEncoding:
+    def __call__(self, texts: Sequence[str], max_length: int) -> Tokenized:
         """Ids and values of each row, ids ascending.
 
         Of more than `max_length` features a row keeps those of the largest values, whatever their sign.
 
         Raises XMCError for a row that is no such text, or has a feature that there is not.
         """
-        rows = [_largest(SparseRow.parse(row, self.num_features, f"{row!r:.40}"), max_length) for row in text]
-        return BatchEncoding({"input_ids": [row.columns for row in rows], "values": [row.values for row in rows]})
+        rows = [_largest(SparseRow.parse(row, self.num_features, f"{row!r:.40}"), max_length) for row in texts]
+        return Tokenized([row.columns for row in rows], [row.values for row in rows])
+
+    def __len__(self) -> int:
+        return self.num_features
+
+    @property
+    def content(self) -> Any:
+        settings = {"num_features": self.num_features, "backend": "custom"}
+        return [type(self).__name__, "right", {}, [settings, {}]]
+
+    def save(self, folder: Path) -> None:
+        settings = {"num_features": self.num_features, "tokenizer_class": type(self).__name__}
+        (folder / self.FILE).write_text(json.dumps(settings, indent=2) + "\n")
+
+    def located(self, text: str, max_length: int) -> tuple[Sequence[int], Sequence[tuple[int, int]]]:
+        ids = self([text], max_length).ids[0]
+        found = {int(entry[1]): entry.span() for entry in re.finditer(r"(\d+):\S+", text)}
+        return ids, [found[feature] for feature in ids]
 
 
 def _largest(row: SparseRow, limit: int) -> SparseRow:

@@ -144,7 +144,7 @@ class TreeLexical(LexicalSection):
             return Terms(torch.ones(size), torch.from_numpy(bigrams))
         if self.bigrams:
             bigrams = frequent_bigrams(*batches.flat_tokens(), size, self.bigrams, self.min_documents)
-        special = encoder.tokenizer.all_special_ids
+        special = list(encoder.tokenizer.special_ids)
         return Terms.learned(size, bigrams, special, ((b.input_ids, b.attention_mask) for b in _in_order(batches)))
 
     def learning_bytes(self, documents: int, tokens: int, pairs: int) -> tuple[int, int]:

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from xmc.errors import XMCError
 from xmc.model.embedding_bag import EmbeddingBag
-from xmc.model.encoder import pad_id
 from xmc.model.explanation.ranking import Said
 from xmc.model.explanation.tokens import Tokens
+from xmc.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
     from xmc.model.explanation.network import Hidden
     from xmc.model.model import XMCModel
@@ -80,10 +80,10 @@ def _mean_gradients(
     return [torch.cat(parts) for parts in zip(*of_labels, strict=True)]
 
 
-def _padded(ids_1T: Tensor, tokens: Tokens, tokenizer: "PreTrainedTokenizerBase") -> Tensor:
+def _padded(ids_1T: Tensor, tokens: Tokens, tokenizer: Tokenizer) -> Tensor:
     """The ids with padding in the place of each that stands for a part of the text; it is attended to all the same."""
     special = torch.from_numpy(tokens.spans[:, 0] == tokens.spans[:, 1]).to(ids_1T.device)
-    return torch.where(special, ids_1T, pad_id(tokenizer))
+    return torch.where(special, ids_1T, tokenizer.pad_id)
 
 
 @contextmanager

@@ -1,19 +1,15 @@
 """A text as the encoder reads it, with the place of every token, and as its reader does, in words."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers import pre_tokenizers
 from torch import Tensor
 
-from xmc.errors import XMCError
-from xmc.model.bag import untrained_tokenizer
 from xmc.model.encoder import Encoder
+from xmc.model.word_tokenizer import splitter
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,39 +32,24 @@ class Tokens:
 def tokens_of(text: str, encoder: Encoder) -> Tokens:
     """The tokens that the encoder reads of a text, and its words.
 
+    Words are those of a bag, whatever the encoder is, so that what several models say of a text can be added; of sparse
+    features each entry is one.
+
     Raises:
         XMCError: the tokenizer does not tell where its tokens stand.
     """
-    if not encoder.reads_text:
-        return _sparse_row(text, encoder)
-    if not encoder.tokenizer.is_fast:
-        raise XMCError(
-            f"{type(encoder.tokenizer).__name__} does not tell where its tokens stand in a text; only models with a "
-            "fast tokenizer of transformers can be explained"
-        )
-    read = encoder.tokenizer(text, truncation=True, max_length=encoder.max_length, return_offsets_mapping=True)
-    words = [span for _, span in _splitter().pre_tokenize_str(text)]
-    ids = torch.tensor(read["input_ids"], dtype=torch.int64)
-    return Tokens(text, ids, None, _spans(read["offset_mapping"]), _spans(words))
-
-
-def _sparse_row(text: str, encoder: Encoder) -> Tokens:
-    """A row of sparse features; each entry is a word."""
-    ids, _, values = encoder.tokenize([text])
-    found = {int(entry[1]): entry.span() for entry in re.finditer(r"(\d+):\S+", text)}
-    spans = _spans([found[feature] for feature in ids[0].tolist()])
+    ids, places = encoder.tokenizer.located(text, encoder.max_length)
+    spans = _spans(places)
+    if encoder.reads_text:
+        words = [span for _, span in splitter().pre_tokenize_str(text)]
+        return Tokens(text, torch.tensor(ids, dtype=torch.int64), None, spans, _spans(words))
+    _, _, values = encoder.tokenize([text])
     assert values is not None
-    return Tokens(text, ids[0], values[0], spans, spans[np.argsort(spans[:, 0])])
+    return Tokens(text, torch.tensor(ids, dtype=torch.int64), values[0], spans, spans[np.argsort(spans[:, 0])])
 
 
 def _spans(pairs: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
     return np.array(pairs, np.int64).reshape(-1, 2)
-
-
-@cache
-def _splitter() -> pre_tokenizers.PreTokenizer:
-    """Words are those of a bag, whatever the encoder is, so that what several models say of a text can be added."""
-    return untrained_tokenizer().pre_tokenizer
 
 
 def by_word(tokens: Tokens, weights: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,12 +13,11 @@ from xmc.registry import Registry
 from xmc.values import Count, NonNegative, Positive, Share
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
     from xmc.data.batches import Batches
     from xmc.data.corpus import Corpus
     from xmc.model.encoder import Encoder
     from xmc.model.sparse_ift import IndexOf, SparseIFT
+    from xmc.tokenizer import Tokenizer
 
 TERM_DROPOUTS = 0.0, 0.1, 0.2, 0.3, 0.4
 """That `xmc tune` tries."""
@@ -43,15 +42,14 @@ class EncoderSite:
     processes: int
     batch_size: int
 
-    def batches(self, tokenizer: "PreTrainedTokenizerBase", max_length: int) -> "Batches":
+    def batches(self, tokenizer: "Tokenizer", max_length: int) -> "Batches":
         """The training documents as tokens."""
         from xmc.data.batches import Batches
         from xmc.data.tokens import tokenize
-        from xmc.model.encoder import pad_id
 
         train = self.corpus.split("train")
         tokens = tokenize(train, tokenizer, max_length, self.cache, self.processes)
-        return Batches(tokens, train.labels, pad_id(tokenizer), self.batch_size)
+        return Batches(tokens, train.labels, tokenizer.pad_id, self.batch_size)
 
 
 @dataclass(frozen=True)

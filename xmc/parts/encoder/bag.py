@@ -11,14 +11,11 @@ from xmc.parts.part import Choice, Range, among, around
 from xmc.values import Count, NonNegative, Positive, Share, Size
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
     from xmc.data.corpus import Split
     from xmc.model.encoder import Encoder
+    from xmc.model.word_tokenizer import WordTokenizer
 
 logger = logging.getLogger(__name__)
-
-_TOKENIZER = "tokenizer.json"
 
 
 class BagEncoder(EncoderSection):
@@ -67,8 +64,8 @@ class BagEncoder(EncoderSection):
 
         A lexical half reads what an embedding cannot use: words that stand once, or in the labels' names alone.
         """
-        from xmc.model.bag import NUM_SPECIAL, scripts_of
         from xmc.model.encoder import Encoder
+        from xmc.model.word_tokenizer import NUM_SPECIAL, scripts_of
         from xmc.parts.encoder.terms import build_bag
 
         words, frequency, read, embedded = self.vocab_size, self.min_frequency, site.corpus, None
@@ -77,7 +74,7 @@ class BagEncoder(EncoderSection):
             words, frequency = max(words, site.words_read), 1
             read = read if site.label_texts else read.with_label_texts()
         tokenizer = _word_tokenizer(read.split("train"), words, frequency, site.cache)
-        scripts = ", ".join(f"{script} {words:,}" for script, words in scripts_of(tokenizer.get_vocab()).most_common(8))
+        scripts = ", ".join(f"{script} {words:,}" for script, words in scripts_of(tokenizer.vocabulary).most_common(8))
         logger.info("%d words, by script: %s", len(tokenizer) - NUM_SPECIAL, scripts)
         model = build_bag(self.bag, tokenizer, site, self.max_length, embedded)
         return Encoder(model, tokenizer, pooling="none", max_length=self.max_length, dropout=self.dropout)
@@ -112,18 +109,14 @@ class BagEncoder(EncoderSection):
         yield "encoder.bigrams", among(self.bigrams, 0, 3 * self.bigrams or 100_000)
 
 
-def _word_tokenizer(split: "Split", size: int, frequency: int, cache: Path) -> "PreTrainedTokenizerBase":
+def _word_tokenizer(split: "Split", size: int, frequency: int, cache: Path) -> "WordTokenizer":
     """The tokenizer of these texts, learned once and read from the cache from then on."""
-    from tokenizers import Tokenizer
-
     from xmc.data.cache import cached
-    from xmc.model.bag import as_pretrained, train_tokenizer, untrained_tokenizer
+    from xmc.model.word_tokenizer import WordTokenizer, recipe
 
-    recipe = f"{split.fingerprint} {size} {frequency} {untrained_tokenizer().to_str()}"
-    name = f"tokenizer-{hashlib.blake2b(recipe.encode(), digest_size=16).hexdigest()}"
+    digest = hashlib.blake2b(f"{split.fingerprint} {size} {frequency} {recipe()}".encode(), digest_size=16).hexdigest()
 
     def make(folder: Path) -> None:
-        learned = train_tokenizer(split.texts, size, frequency).backend_tokenizer.to_str()
-        (folder / _TOKENIZER).write_text(learned, encoding="utf-8")
+        WordTokenizer.learned(split.texts, size, frequency).save(folder)
 
-    return as_pretrained(cached(cache / name, make, lambda folder: Tokenizer.from_file(str(folder / _TOKENIZER))))
+    return cached(cache / f"tokenizer-{digest}", make, WordTokenizer.load)

@@ -5,14 +5,13 @@ from typing import TYPE_CHECKING
 from xmc.parts.encoder import Bag, EncoderSite
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
     from xmc.model.bag import BagModel
+    from xmc.tokenizer import Tokenizer
 
 
 def build_bag(
     bag: Bag,
-    tokenizer: "PreTrainedTokenizerBase",
+    tokenizer: "Tokenizer",
     site: EncoderSite,
     max_length: int,
     embedded: tuple[int, int] | None = None,
@@ -23,7 +22,8 @@ def build_bag(
     """
     import numpy as np
 
-    from xmc.model.bag import UNKNOWN, BagConfig, BagModel, frequent_bigrams, frequent_words
+    from xmc.model.bag import BagConfig, BagModel, frequent_bigrams
+    from xmc.model.word_tokenizer import UNKNOWN, frequent_words
 
     batches = site.batches(tokenizer, max_length)
     ids, offsets = batches.flat_tokens()
@@ -44,5 +44,5 @@ def build_bag(
         )
     )
     model.learn_terms(bigrams, ((batch.input_ids, batch.attention_mask) for batch in batches.by_length()))
-    model.idf[tokenizer.all_special_ids] = 0  # such as [CLS], which every text has
+    model.idf[list(tokenizer.special_ids)] = 0  # such as [CLS], which every text has
     return model

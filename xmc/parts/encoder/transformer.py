@@ -11,11 +11,12 @@ from xmc.section import Section
 from xmc.values import Count, NonNegative, Positive, Share, Size, Text
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
     from xmc.model.bag import BagModel
     from xmc.model.encoder import Encoder
     from xmc.model.sparse_ift import SparseIFT
+    from xmc.tokenizer import Tokenizer
 
 
 class Lexical(Section):
@@ -82,7 +83,7 @@ class TransformerEncoder(EncoderSection):
     def _around(
         self,
         backbone: "PreTrainedModel",
-        tokenizer: "PreTrainedTokenizerBase",
+        tokenizer: "Tokenizer",
         max_length: int,
         transformation: "SparseIFT | None",
         lexical: "BagModel | None" = None,
