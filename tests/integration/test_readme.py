@@ -1,20 +1,35 @@
-"""The README's commands, as they stand there and in their order."""
+"""The commands of the README and of the pages behind it, as they stand there and in their order."""
 
+import gzip
 import json
 import re
 import shlex
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from harness import Run, write_corpus
+from pyarrow import parquet
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
-BLOCKS = [line.strip() for line in README.splitlines() if line.startswith("    ")]
-COMMANDS = [line for line in BLOCKS if re.match(r"(xmc (?!serve )|echo .*\| xmc )", line)]  # a server does not end
-CODE = r"(?:^    (?:from|model|texts|labels|classifier)\b.*\n(?:\n(?=    ))?)+"
+GUIDES = ["docs/train.md", "docs/predict.md", "docs/retrain.md", "docs/blend.md", "docs/research.md"]
+COMMAND = re.compile(r"    ((?:xmc |(?:echo|cat) [^|]*\| xmc ).*)")
+NOT_HERE = re.compile(r"xmc (serve|tune) |\$|> |scores\.omikuji")  # without an end, a shell, or another tool's files
+PYTHON = re.compile(r"(?:^    (?:from|model|texts|labels|classifier)\b.*\n(?:\n(?=    ))?)+", re.MULTILINE)
 PAGES = sorted(str(p.relative_to(ROOT)) for folder in ("", "data/", "docs/**/") for p in ROOT.glob(folder + "*.md"))
-PYTHON = re.findall(CODE, README, flags=re.MULTILINE)
+
+
+def commands_of(page: str) -> list[str]:
+    found = COMMAND.findall((ROOT / page).read_text())
+    return [command for command in found if not NOT_HERE.search(command)]
+
+
+def run_all(commands: list[str], xmc: Run, folder: Path) -> None:
+    for line in commands:
+        text, _, command = line.rpartition("| ")
+        stdin = shlex.split(text)[1] + "\n" if text else ""
+        print(command)
+        xmc(*shlex.split(command, comments=True)[1:], cwd=folder, input=stdin)
 
 
 @pytest.fixture
@@ -32,22 +47,33 @@ def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     new = [{"title": "A title", "text": f"word1a new{i}", "labels": ["novelty"]} for i in range(10)]
     (tmp_path / "new.jsonl").write_text("".join(json.dumps(document) + "\n" for document in new))
     (tmp_path / "docs.jsonl").write_text('{"id": "a", "text": "word1a word1b"}\n')
+    with gzip.open(tmp_path / "more.csv.gz", "wt") as more:
+        more.write("id,text\nb,word2a word2b\n")
+    parquet.write_table(pa.table({"id": ["c"], "text": ["word3a"]}), tmp_path / "part-1.parquet")
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "a.txt").write_text("word1a word1b\n")
     return tmp_path
 
 
-def test_commands_and_python(newcomer: Path, xmc: Run) -> None:
-    assert len(COMMANDS) >= 8
-    for line in COMMANDS:
-        text, _, command = line.rpartition("| ")
-        stdin = shlex.split(text)[1] + "\n" if text else ""
-        print(command)
-        xmc(*shlex.split(command, comments=True)[1:], cwd=newcomer, input=stdin)
+def test_the_readme(newcomer: Path, xmc: Run) -> None:
+    commands = commands_of("README.md")
+    assert len(commands) > 12
+    run_all(commands, xmc, newcomer)
     assert json.loads((newcomer / "pred.jsonl").read_text())["labels"][0]["label"] == "topic1"
-    assert len(PYTHON) == 2
-    for code in PYTHON:
+    examples = PYTHON.findall((ROOT / "docs/python.md").read_text())
+    assert len(examples) == 2
+    for code in examples:
         exec(re.sub(r"^    ", "", code, flags=re.MULTILINE), {})
+
+
+def test_the_guides(newcomer: Path, xmc: Run) -> None:
+    xmc("train", "data=jsonl", "data.root=my-data", "run=runs/mine", cwd=newcomer)
+    for page in GUIDES:
+        commands = commands_of(page)
+        assert len(commands) > 1, page
+        run_all(commands, xmc, newcomer)
+    assert len((newcomer / "scores.txt").read_text().splitlines()) == 2
+    assert (newcomer / "suggestions.jsonl").exists() and (newcomer / "pred.parquet").exists()
 
 
 @pytest.mark.parametrize("page", PAGES)
