@@ -1,0 +1,247 @@
+"""Every training variant and every command on a pretend GPU. With TRITON_INTERPRET=1 the back end is `triton`, too."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from harness import Run
+from pretend_cuda import INTERPRETED, DeviceMismatch, Gpus, pretend_cuda
+from transformers import AutoTokenizer, BertConfig, BertModel
+
+from xmc import XMCClassifier, XMCModel
+from xmc.train import loop
+
+BACKEND = "triton" if INTERPRETED else "torch"
+SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou"]
+SMALL = (
+    *("data=synthetic", "data.num_labels=40", "data.num_documents=120", "data.num_words=300", "data.noise_words=3"),
+    *("data.words_per_label=2", "recipe=none", "lexical=none", "trainer.device=cuda", "trainer.threads=1"),
+    *("trainer.batch_size=16", "trainer.max_steps=6", "trainer.eval_every=3", "trainer.log_every=2"),
+)
+SET = "sparsity.interval=2"
+IN_PLACE = "classifier/optimizer=sgd"
+INTERMEDIATE = ("intermediate=linear", "intermediate.width=32")
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "set": (SET,),
+    "static": ("sparsity=static",),
+    "in place": (IN_PLACE, SET),
+    "bfloat16 weights": (IN_PLACE, "classifier.weight_dtype=bfloat16", SET),
+    "momentum": (IN_PLACE, "classifier.optimizer.momentum=0.9", "loss=squared_hinge", SET),
+    "groups": ("classifier.group_size=4", SET),
+    "groups and head": ("experiment=groups_head", "classifier.group_size=4", "classifier.head=0.2", SET),
+    "rigl": ("sparsity=rigl", SET, "sparsity.batches=2"),
+    "rigl, a sample": ("sparsity=rigl", SET, "sparsity.candidates=sample"),
+    "topkast": ("sparsity=topkast", "sparsity.refresh=2"),
+    "topkast, on the host": ("sparsity=topkast", "sparsity.refresh=2", "sparsity.store=host"),
+    "auxiliary": ("auxiliary=clusters", "auxiliary.leaf_size=5", "auxiliary.until=0.9", SET),
+    "micro-batches": ("trainer.micro_batch_size=4", "encoder.activation_checkpointing=true", SET),
+    "float32": ("trainer.precision=float32", SET),
+    "intermediate, wide": (*INTERMEDIATE, "sparse_ift=wide", "sparsity=rigl", SET),
+    "intermediate, factorized": (*INTERMEDIATE, "sparse_ift=factorized", SET),
+    "transformer, doped": (*INTERMEDIATE, "sparse_ift=doped", "sparse_ift.layers=[intermediate,encoder]", SET),
+    "supar": ("parametrization=supar", "trainer.logit_adjustment=0.2", "trainer.label_texts=true", SET),
+    "bag beside a transformer": ("encoder.lexical.width=8", SET),
+    "lexical half": ("lexical=tree", SET),
+    "frozen": ("encoder.frozen=true", SET),
+    "dense": ("classifier=dense",),
+    "bag": ("encoder=bag", "encoder.width=16", SET),
+}
+OTHERS = ("dense", "float32", "frozen", "lexical half", "bag", "supar", "bag beside a transformer")  # of back ends
+THROUGH_TRITON = [variant for variant in VARIANTS if variant not in OTHERS]
+
+
+@pytest.fixture(autouse=True)
+def gpus() -> Iterator[Gpus]:
+    with pretend_cuda() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny BERT that can spell the words of synthetic documents."""
+    folder = tmp_path_factory.mktemp("bert")
+    words = ["[MASK]", "[SEP]", "[PAD]", "[UNK]", "[CLS]", *SYLLABLES, *(f"##{syllable}" for syllable in SYLLABLES)]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer", "do_lower_case": true}')
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    torch.manual_seed(0)
+    BertModel(BertConfig(vocab_size=len(words), **shape, pad_token_id=2)).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(folder).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def overrides(bert: Path, cache: Path, run: Path, *more: str) -> list[str]:
+    encoder = [] if "encoder=bag" in more else ["encoder=transformer", f"encoder.name={bert}", "encoder.max_length=24"]
+    given = [f"run={run}", *SMALL, f"data.cache_dir={cache}", *encoder]
+    if "classifier=dense" not in more:
+        given.append("classifier.fan_in=4")
+    chosen = {one.partition("=")[0] for one in more}
+    return [one for one in given if one.partition("=")[0] not in chosen] + [*more]
+
+
+@pytest.fixture(scope="session")
+def run(bert: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory, xmc: Run) -> Path:
+    """A finished run."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    with pretend_cuda():
+        xmc("train", *overrides(bert, cache, folder, SET))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Documents with two labels that the run does not know."""
+    path = tmp_path_factory.mktemp("examples") / "new.jsonl"
+    documents = ({"id": str(i), "text": "bafo gube nipa", "labels": [f"new-{i % 2}"]} for i in range(6))
+    path.write_text("".join(json.dumps(document) + "\n" for document in documents))
+    return path
+
+
+@pytest.mark.parametrize("variant", THROUGH_TRITON if INTERPRETED else VARIANTS)
+def test_trains(variant: str, bert: Path, cache: Path, tmp_path: Path, xmc: Run, gpus: Gpus) -> None:
+    told = xmc("train", *overrides(bert, cache, tmp_path / "run", *VARIANTS[variant])).stderr
+    assert variant == "dense" or f"classifier back end: {BACKEND}" in told
+    assert (gpus.launches > 0) == INTERPRETED
+    assert (tmp_path / "run/model/xmc.json").is_file()
+
+
+@pytest.mark.parametrize("backend", ["reference", "torch"])
+def test_trains_by_a_back_end_asked_for_by_name(
+    backend: str, bert: Path, cache: Path, tmp_path: Path, xmc: Run, gpus: Gpus
+) -> None:
+    told = xmc("train", *overrides(bert, cache, tmp_path / "run", IN_PLACE, SET, f"classifier.backend={backend}"))
+    assert f"classifier back end: {backend}\n" in told.stderr and gpus.launches == 0
+
+
+def test_the_cpus_back_end_asked_for_by_name_is_refused(bert: Path, cache: Path, tmp_path: Path, xmc: Run) -> None:
+    given = overrides(bert, cache, tmp_path / "run", "classifier.backend=numba")
+    assert "'numba' cannot serve" in xmc("train", *given, check=False).stderr
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("evaluate", "split=test"),
+        ("evaluate", "split=dev", "documents=true"),
+        ("report", "replicates=10"),
+        ("calibrate", "k=5", "per_label=true", "min_positives=1"),
+        ("evaluate", "split=test"),  # by thresholds, now
+    ],
+    ids=" ".join,
+)
+def test_measures(more: tuple[str, ...], run: Path, xmc: Run) -> None:
+    command, *given = more
+    xmc(command, f"run={run}", "device=cuda", "threads=1", *given)
+
+
+@pytest.mark.parametrize("more", [(), ("threshold=0.5",), ("format=scores",), ("explain=true", "k=1")], ids=" ".join)
+def test_predicts(more: tuple[str, ...], run: Path, examples: Path, tmp_path: Path, xmc: Run) -> None:
+    output = tmp_path / "predictions"
+    xmc("predict", f"run={run}", f"input={examples}", f"output={output}.txt", "device=cuda", "threads=1", *more)
+    assert output.with_suffix(".txt").read_text()
+
+
+def test_labels_join(run: Path, examples: Path, tmp_path: Path, xmc: Run) -> None:
+    given = (f"run={run}", f"input={examples}", f"output={tmp_path / 'more'}", "negatives=20", "steps=3")
+    xmc("add-labels", *given, "device=cuda", "threads=1")
+    assert len(XMCModel.from_pretrained(tmp_path / "more").label_ids) == 42
+
+
+@pytest.mark.parametrize("more", [(), ("keep_labels=true", "data.num_labels=30")], ids=" ".join)
+def test_goes_on_from_a_trained_model(
+    more: tuple[str, ...], run: Path, bert: Path, cache: Path, tmp_path: Path, xmc: Run
+) -> None:
+    given = overrides(bert, cache, tmp_path / "fine", SET, "data.num_labels=50", *more)
+    inherited = ("encoder", "classifier", "recipe", "lexical")
+    given = [one for one in given if not one.startswith(inherited)]
+    xmc("finetune", f"from={run}", *given)
+
+
+def test_resumes(bert: Path, cache: Path, tmp_path: Path, xmc: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = overrides(bert, cache, tmp_path / "run", "sparsity=rigl", SET, "trainer.checkpoint_every=1")
+    step = loop._train_step
+
+    def stop(state: loop.TrainState, *rest: object) -> None:
+        if state.progress.step == 3:
+            raise KeyboardInterrupt
+        step(state, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "_train_step", stop)
+    xmc("train", *given, check=False)
+    monkeypatch.undo()
+    told = xmc("train", f"run={tmp_path / 'run'}", "resume=true").stderr
+    assert "resuming after step 3" in told and (tmp_path / "run/model/xmc.json").is_file()
+
+
+def test_coordinates(bert: Path, cache: Path, tmp_path: Path, xmc: Run) -> None:
+    check = ("check.fan_ins=[2,4]", "check.seeds=[0]", "check.steps=2", f"check.output={tmp_path / 'check'}")
+    given = overrides(bert, cache, tmp_path / "run", *check)
+    xmc("coordinate-check", *(one for one in given if not one.startswith(("run=", "parametrization"))))
+
+
+def test_a_blend(run: Path, tmp_path: Path, xmc: Run) -> None:
+    xmc("blend", f"run={tmp_path / 'blend'}", f"runs=[{run}]", f"neighbours={run}", "device=cuda", "threads=1")
+    xmc("evaluate", f"run={tmp_path / 'blend'}", "split=test", "device=cuda", "threads=1")
+
+
+def test_a_saved_model_is_moved(run: Path, gpus: Gpus) -> None:
+    model = XMCModel.from_pretrained(run / "model")
+    here = model.predict(["bafo gube nipa"])
+    there = model.to("cuda").predict(["bafo gube nipa"])
+    assert [p.label for p in there[0]] == [p.label for p in here[0]]
+    assert (gpus.launches > 0) == INTERPRETED
+    again = model.to("cpu").predict(["bafo gube nipa"])
+    assert again == here
+
+
+def test_a_saved_model_is_loaded_there(run: Path) -> None:
+    model = XMCModel.from_pretrained(run / "model", device="cuda")
+    assert model.device.type == "cuda" and len(model.predict(["bafo gube"], k=3)[0]) == 3
+    assert model.encode(["bafo gube"]).device.type == "cuda"
+
+
+def test_the_estimator(bert: Path) -> None:
+    given = ("encoder=transformer", f"encoder.name={bert}", "classifier.fan_in=4", "trainer.max_steps=2")
+    model = XMCClassifier(device="cuda", overrides=[*given, "lexical=none", "recipe=none"])
+    model.fit(["bafo gube", "nipa bafo"] * 20, [["a"], ["b", "a"]] * 20)
+    assert len(model.predict(["bafo"], k=1)) == 1
+
+
+@pytest.mark.skipif(INTERPRETED, reason="once is enough")
+def test_what_a_gpu_refuses_is_refused(gpus: Gpus) -> None:
+    there, elsewhere, here = torch.ones(3).to("cuda"), torch.ones(3, device="cuda:1"), torch.ones(3)
+    assert (there + 1).device == torch.device("cuda:0") and elsewhere.device == torch.device("cuda:1")
+    for other in (here, elsewhere):
+        with pytest.raises(DeviceMismatch):
+            there + other
+    with pytest.raises(TypeError, match="to numpy"):
+        there.numpy()
+    before = gpus.waits.total()
+    there.sum().item()
+    there.cpu()
+    torch.arange(3).pin_memory().to("cuda", non_blocking=True)
+    assert gpus.waits.total() == before + 2
+
+
+@pytest.mark.skipif(INTERPRETED, reason="it starts itself")
+def test_with_triton_through_its_interpreter() -> None:
+    """The same, launched as on a GPU."""
+    pytest.importorskip("triton", reason="triton is not installed")
+    chosen = "test_trains or moved or labels_join or resumes or cuda_1"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-k", chosen, __file__],
+        env=os.environ | {"TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
