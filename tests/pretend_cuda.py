@@ -11,6 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -264,6 +265,7 @@ def _patch_torch(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(torch.cuda, "max_memory_allocated", lambda device=None: 0)
     patch.setattr(torch.cuda, "get_device_name", lambda device=None: "a pretend GPU")
     patch.setattr(torch.cuda, "get_device_capability", lambda device=None: (9, 0))
+    patch.setattr(torch.cuda, "get_device_properties", lambda device=None: SimpleNamespace(total_memory=80 << 30))
     asked = torch.is_autocast_enabled, torch.get_autocast_dtype
     patch.setattr(torch, "autocast", _Autocast)
     patch.setattr(torch, "is_autocast_enabled", lambda *of: asked[0]("cpu" if of else "cuda"))

@@ -26,13 +26,31 @@ def test_numerics_through_the_interpreter() -> None:
     assert "passed" in told
 
 
-@pytest.mark.parametrize("capability", [90, *(pytest.param(c, marks=pytest.mark.slow) for c in (80, 89))])
+@pytest.mark.parametrize("capability", [90, *(pytest.param(c, marks=pytest.mark.slow) for c in (80, 89, 120))])
 def test_kernels_build_and_do_not_spill(capability: int) -> None:
     table = run("scripts/compile_kernels.py", *f"--capability {capability} --group 1 32 --batch 128".split())
     rows = [line for line in table.splitlines() if line.startswith(f"| {capability} |")]
-    tried = Counter(line.split(" | ")[6] for line in rows)
-    assert tried["plain"] == tried["groups"] == 2 * 4
-    assert tried["plain, twice the warps"] == 2 * 4
+    tried = Counter(line.split(" | ")[7] for line in rows)
+    assert tried["plain"] == tried["groups"] == tried["plain, twice the warps"] == 3 * 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", [80, 89, 90, 120])
+def test_whatever_the_tuner_may_choose_fits(capability: int) -> None:
+    """Tiles of many documents, too, which groups of 64 once asked for more shared memory with than there is."""
+    batches = "--batch 16 32 64 128 256 512 1024"
+    run("scripts/compile_kernels.py", *f"--capability {capability} --group 1 16 32 64 128 {batches}".split())
+
+
+@pytest.mark.parametrize("shared", [64 << 10, 99 << 10, 227 << 10])
+@pytest.mark.parametrize("size", [2, 16, 64, 100, 1 << 15])
+def test_a_tile_of_documents_follows_the_group(size: int, shared: int) -> None:
+    from xmc.ops.fan_in.impl.fused_gpu import SLOTS, most_documents
+
+    documents = most_documents(size, shared)
+    assert documents & (documents - 1) == 0
+    assert documents == 16 or (documents <= 256 and documents * max(16, size) <= 1 << 13)
+    assert documents == 16 or documents * (4 * max(16, size) + 8 * SLOTS) <= shared
 
 
 def test_a_rehearsal_changes_nothing_of_the_work() -> None:
