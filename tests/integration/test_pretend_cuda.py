@@ -210,6 +210,13 @@ def test_a_saved_model_is_loaded_there(run: Path) -> None:
     assert model.encode(["bafo gube"]).device.type == "cuda"
 
 
+def test_another_gpu_than_the_first(bert: Path, cache: Path, tmp_path: Path, xmc: Run, gpus: Gpus) -> None:
+    """Kernels are launched on the current device, which stays the first."""
+    given = overrides(bert, cache, tmp_path / "run", IN_PLACE, "classifier.group_size=4", SET)
+    xmc("train", *(one for one in given if one != "trainer.device=cuda"), "trainer.device=cuda:1")
+    assert (gpus.launches > 0) == INTERPRETED and gpus.current == 0
+
+
 def test_the_estimator(bert: Path) -> None:
     given = ("encoder=transformer", f"encoder.name={bert}", "classifier.fan_in=4", "trainer.max_steps=2")
     model = XMCClassifier(device="cuda", overrides=[*given, "lexical=none", "recipe=none"])
@@ -237,7 +244,7 @@ def test_what_a_gpu_refuses_is_refused(gpus: Gpus) -> None:
 def test_with_triton_through_its_interpreter() -> None:
     """The same, launched as on a GPU."""
     pytest.importorskip("triton", reason="triton is not installed")
-    chosen = "test_trains or moved or labels_join or resumes or cuda_1"
+    chosen = "test_trains or moved or labels_join or resumes or another_gpu"
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "-k", chosen, __file__],
         env=os.environ | {"TRITON_INTERPRET": "1"},

@@ -270,6 +270,16 @@ class _Work:
 
 def _launch(mode: str, features: Tensor, layer: FanIn, **rest: Any) -> Tensor:
     """Run the kernel over all labels; returns the loss summed over labels and documents, float64. rest: of `_Work`."""
+    with _current(features.device):
+        return _launch_here(mode, features, layer, **rest)
+
+
+def _current(device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """Meanwhile the device is that on which Triton launches and measures; without it, another GPU's memory is read."""
+    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+
+
+def _launch_here(mode: str, features: Tensor, layer: FanIn, **rest: Any) -> Tensor:
     work, size = _Work(features, layer, **rest), layer.group_size
     options = configurations(size, work.documents, features.dtype)
     if not features.is_cuda:
