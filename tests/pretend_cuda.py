@@ -297,4 +297,5 @@ def _patch_triton(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(fused_gpu.triton.testing, "do_bench", measured)
     patch.setattr(fused_gpu, "_TUNER", Tuner(None))
-    patch.setattr(triton_kernels, "stream", _Launcher(triton_kernels.stream))
+    for kernel in ("stream", "probe"):
+        patch.setattr(triton_kernels, kernel, _Launcher(getattr(triton_kernels, kernel)))

@@ -44,7 +44,7 @@ class Trainer(Section):
     clip_norm: Positive | None = 1.0
     """of the encoder's gradient; null: none"""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """bfloat16: autocast, on a GPU alone"""
+    """bfloat16: autocast, on a GPU alone; auto: so where the GPU computes in it (capability 8.0 and later)"""
     device: str = "auto"
     """auto | cpu | cuda | cuda:0 ..."""
     threads: Threads | None = None

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from pretend_cuda import pretend_cuda
 
 pytest.importorskip("triton", reason="triton is not installed")
 ROOT = Path(__file__).parents[3]
@@ -73,3 +74,32 @@ def test_a_rehearsal_changes_nothing_of_the_work() -> None:
     for written in (trial.layer.weight, trial.layer.bias, trial.sums.integers, *trial.grads):
         written.fill_(7)
     assert not any((kept == 7).any() for kept in (weight, bias, sums.integers, *grads))
+
+
+def test_without_a_c_compiler_it_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from xmc.ops.fan_in import resolve_backend
+    from xmc.ops.fan_in.impl import fused_gpu, triton_kernels
+
+    class Probe:
+        built = 0
+
+        def __getitem__(self, grid: tuple[int]) -> object:
+            self.built += 1
+            raise RuntimeError("Failed to find C compiler.\nPlease specify via CC environment variable")
+
+    probe = Probe()
+    with pretend_cuda():
+        monkeypatch.setattr(triton_kernels, "probe", probe)
+        fused_gpu._fault.cache_clear()
+        for _ in range(2):
+            name, passed_over = resolve_backend("cuda")
+            assert name == "torch" and passed_over["triton"].endswith("Failed to find C compiler. Please specify via CC environment variable")
+        assert probe.built == 1, "once is enough"
+        with pytest.raises(ValueError, match="'triton' cannot serve .* on cuda .*no kernel can be launched"):
+            resolve_backend("cuda", requested="triton")
+    fused_gpu._fault.cache_clear()
+    monkeypatch.delattr(fused_gpu.triton, "knobs")
+    name, passed_over = resolve_backend("cuda", torch.float32)
+    assert name == "torch" and "needs Triton 3.4 or later, and" in passed_over["triton"]

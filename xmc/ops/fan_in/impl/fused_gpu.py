@@ -51,11 +51,13 @@ _TYPES = (torch.float32, torch.bfloat16)
 
 class TritonBackend(Backend):
     def lacks(self, device: torch.device, dtype: torch.dtype, weight_dtype: torch.dtype) -> str | None:
+        if not hasattr(triton, "knobs"):
+            return f"it needs Triton 3.4 or later, and {triton.__version__} is installed"
         if device.type != "cuda" and not (device.type == "cpu" and triton.knobs.runtime.interpret):
             return f"it serves cuda (and cpu if TRITON_INTERPRET=1), not {device.type}"
         if dtype not in _TYPES or weight_dtype not in _TYPES:
             return "features and weights must be float32 or bfloat16"
-        return None
+        return _fault(device) if device.type == "cuda" and torch.cuda.is_available() else None
 
     def linear(self, features: Tensor, layer: FanIn) -> Tensor:
         logits = torch.empty(len(layer), len(features), dtype=torch.float32, device=features.device)
@@ -114,6 +116,17 @@ class TritonBackend(Backend):
                 best.add(logits.T, rows.label_offset)
             ranked.append(best.result())
         return TopK.cat(ranked)
+
+
+@functools.cache
+def _fault(device: torch.device) -> str | None:
+    """Why a kernel of one number cannot be built and launched on this GPU, or None."""
+    try:
+        with _current(device):
+            triton_kernels.probe[(1,)](torch.zeros(1, device=device))
+    except Exception as error:  # of the compiler, the linker or the driver, each with exceptions of its own
+        return f"no kernel can be launched, for which Triton needs a C compiler and the headers of Python: {said(error)}"
+    return None
 
 
 def _parts(features: Tensor, layer: FanIn) -> list[tuple[int, Tensor]]:
