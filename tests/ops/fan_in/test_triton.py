@@ -103,3 +103,15 @@ def test_without_a_c_compiler_it_is_passed_over(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delattr(fused_gpu.triton, "knobs")
     name, passed_over = resolve_backend("cuda", torch.float32)
     assert name == "torch" and "needs Triton 3.4 or later, and" in passed_over["triton"]
+
+
+@pytest.mark.parametrize("weight", [0.0, 1e-38, 1.0, 1e30])
+def test_the_fixed_point_scale_is_a_number(weight: float) -> None:
+    import torch
+
+    from xmc.ops.fan_in import FanIn
+    from xmc.ops.fan_in.impl.fused_gpu import _FixedPoint
+
+    layer = FanIn(torch.full((5, 2), weight), torch.zeros(5, 2, dtype=torch.int16), torch.zeros(5))
+    scale = _FixedPoint(torch.ones(3, 4), layer, torch.ones(())).scale
+    assert torch.isfinite(scale) and scale > 0 and 10 * weight * float(scale) <= 2.0**62

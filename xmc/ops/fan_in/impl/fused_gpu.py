@@ -46,6 +46,7 @@ _SHARED_MEMORY = 99 << 10  # bytes a program, where no GPU is asked: what sm_89 
 _BLOCK = 1 << 16  # labels whose gradients exist at once where a step in place takes several tiles
 _REHEARSED = 1 << 16  # labels on which configurations are timed
 _TUNER = Tuner((cache := user_cache()) and cache / "xmc" / f"triton-{triton.__version__}.json")
+_LARGEST_EXPONENT = 126  # of a scale that float32 holds, where weights are zero or nearly so
 _TYPES = (torch.float32, torch.bfloat16)
 
 
@@ -218,7 +219,7 @@ class _FixedPoint:
 
     def __init__(self, features: Tensor, layer: FanIn, largest_gradient: Tensor) -> None:
         bound = layer.weight.numel() * _largest(layer.weight).double() * largest_gradient.double()
-        self.scale = torch.exp2(torch.floor(62 - torch.log2(bound.clamp_min(1e-30)))).float()
+        self.scale = torch.exp2(torch.floor(62 - torch.log2(bound)).clamp_max(_LARGEST_EXPONENT)).float()
         self.integers = torch.zeros(features.shape[1], len(features), dtype=torch.int64, device=features.device)
 
     def copy(self) -> "_FixedPoint":
