@@ -76,25 +76,3 @@ def test_without_rarer_words_every_word_has_an_embedding(tmp_path: Path) -> None
     encoder = factory.build_encoder(config, factory.load_corpus(config))
     assert "yonder" in encoder.tokenizer.get_vocab()
     assert encoder.backbone.config.word_rows == len(encoder.tokenizer)
-
-
-@pytest.mark.parametrize(
-    ("capability", "precision", "autocast", "told"),
-    [
-        ((8, 0), "auto", True, None),
-        ((7, 5), "float32", False, None),
-        ((7, 5), "auto", False, "of compute capability 7.5 (8.0 and later have it), which is slow, so float32 it is"),
-        ((7, 5), "bfloat16", True, "which is slow; trainer.precision=float32 is quicker"),
-    ],
-)
-def test_bfloat16_that_is_emulated_is_told(
-    capability: tuple[int, int],
-    precision: str,
-    autocast: bool,
-    told: str | None,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    assert training._autocasts(precision, torch.device("cuda")) == autocast
-    assert (told in caplog.text) if told else not caplog.text

@@ -14,7 +14,10 @@ from pretend_cuda import INTERPRETED, DeviceMismatch, Gpus, pretend_cuda
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 from xmc import XMCClassifier, XMCModel
+from xmc.model.classifier import FixedFanIn
+from xmc.model.precision import Precision
 from xmc.train import loop
+from xmc.types import TopK
 
 BACKEND = "triton" if INTERPRETED else "torch"
 SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou"]
@@ -222,6 +225,34 @@ def test_the_estimator(bert: Path) -> None:
     model = XMCClassifier(device="cuda", overrides=[*given, "lexical=none", "recipe=none"])
     model.fit(["bafo gube", "nipa bafo"] * 20, [["a"], ["b", "a"]] * 20)
     assert len(model.predict(["bafo"], k=1)) == 1
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("auto", torch.bfloat16), ("float32", torch.float32)])
+def test_classifier_and_network_compute_in_one_type(
+    precision: Precision, expected: torch.dtype, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    topk = FixedFanIn.topk
+
+    def watched(layer: FixedFanIn, features_BD: torch.Tensor, k: int) -> TopK:
+        seen.append(features_BD.dtype)
+        return topk(layer, features_BD, k)
+
+    monkeypatch.setattr(FixedFanIn, "topk", watched)
+    model = XMCModel.from_pretrained(run / "model", device="cuda", precision=precision)
+    assert model.predict(["bafo gube"]) and seen == [expected]
+    assert model.encode(["bafo gube"]).dtype == torch.float32
+    model.to("cpu").predict(["bafo gube"])
+    assert seen == [expected, torch.float32]
+
+
+def test_products_of_float32_are_as_coarse_as_is_asked_for(
+    bert: Path, cache: Path, tmp_path: Path, xmc: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", asked.append)
+    xmc("train", *overrides(bert, cache, tmp_path / "run", "trainer.float32_matmul_precision=high", "trainer.max_steps=1"))
+    assert asked == ["high"]
 
 
 @pytest.mark.skipif(INTERPRETED, reason="once is enough")

@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import json
-import logging
 import math
 import os
 from dataclasses import dataclass
@@ -28,10 +27,7 @@ from xmc.threads import usable_processors
 from xmc.train.loop import Plan
 from xmc.train.state import TrainState
 
-logger = logging.getLogger(__name__)
-
 _EVALUATIONS = 4, 10  # on dev in a run, where trainer.eval_every is null
-_BFLOAT16 = (8, 0)  # the first compute capability that computes in it
 _CHECKPOINTS = 10  # of a run, where trainer.checkpoint_every is null, too
 
 
@@ -130,6 +126,7 @@ def build_training(
         label_names=corpus.label_names,
         loss=config.loss,
         logit_adjustment=config.trainer.logit_adjustment,
+        precision=config.trainer.precision,
     ).to(device)
     if isinstance(config, c.FinetuneConfig) and not resumed:
         learn_new_rows_(model, learned, batches, config.new_labels, config.seed)
@@ -169,24 +166,11 @@ def _build_plan(config: c.TrainConfig, steps_per_epoch: int, dev_documents: int,
         auxiliary_steps=until,
         micro_batch_size=trainer.micro_batch_size,
         clip_norm=trainer.clip_norm,
-        autocast=_autocasts(trainer.precision, device),
         log_every=trainer.log_every,
         eval_every=eval_every,
         checkpoint_every=trainer.checkpoint_every or trainer.eval_every or math.ceil(total / _CHECKPOINTS),
         patience=trainer.patience,
     )
-
-
-def _autocasts(precision: str, device: torch.device) -> bool:
-    """Whether the encoder computes in bfloat16: `auto` says so of a GPU that has it in hardware."""
-    if device.type != "cuda" or precision == "float32":
-        return False
-    capability = torch.cuda.get_device_capability(device)
-    if capability < _BFLOAT16:
-        told = "bfloat16 is emulated on this GPU, of compute capability %d.%d (8.0 and later have it), which is slow"
-        way_out = "" if precision == "auto" else "; trainer.precision=float32 is quicker"
-        logger.warning(told + (", so float32 it is" if precision == "auto" else way_out), *capability)
-    return capability >= _BFLOAT16 or precision == "bfloat16"
 
 
 def _evaluations(seen: int, dev_documents: int) -> int:

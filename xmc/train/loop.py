@@ -42,7 +42,6 @@ class Plan:
     auxiliary_steps: int
     micro_batch_size: int | None
     clip_norm: float | None
-    autocast: bool
     log_every: int
     eval_every: int
     checkpoint_every: int
@@ -123,7 +122,6 @@ def _train_step(state: TrainState, batch: Batch, plan: Plan, meter: Meter, track
         batch,
         auxiliary_weight=cosine_decay(step, plan.auxiliary_weight, plan.auxiliary_steps),
         micro_batch_size=plan.micro_batch_size,
-        autocast=plan.autocast,
         update=state.in_place_update,
     )
     if not torch.isfinite(torch.tensor(outcome.main)):
@@ -141,7 +139,7 @@ def _train_step(state: TrainState, batch: Batch, plan: Plan, meter: Meter, track
     moved, health = _rewire(state)
     meter.add(batch, outcome, moved, health)
     if logs:
-        norms["features"] = float(torch.linalg.vector_norm(outcome.gradient_BD))
+        norms["features"] = float(torch.linalg.vector_norm(outcome.gradient_BD.float()))
         tracker.log(meter.record(state, norm, norms, rates))
 
 

@@ -1,6 +1,5 @@
 """One training step: features by autograd, the classifier by its streaming pass, the two joined at the features."""
 
-import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,7 +32,6 @@ def compute_gradients(
     *,
     auxiliary_weight: float,
     micro_batch_size: int | None = None,
-    autocast: bool = False,
     update: Update = None,
 ) -> Outcome:
     """Leave the gradient of (1 - a) * main + a * auxiliary, a = `auxiliary_weight`, in every parameter's `.grad`, or
@@ -50,7 +48,7 @@ def compute_gradients(
         parts = []
         for start, stop in bounds:
             replay.record()
-            parts.append(_encode(model, batch, start, stop, autocast))
+            parts.append(_encode(model, batch, start, stop))
     features_BD = torch.cat(parts) if cached else parts[0]
 
     leaf_BD = features_BD.detach()
@@ -65,7 +63,7 @@ def compute_gradients(
     elif cached and any(p.requires_grad for p in feature_parameters(model)):
         for i, (start, stop) in enumerate(bounds):
             replay.restore(i)
-            _encode(model, batch, start, stop, autocast).backward(grad_BD[start:stop])
+            _encode(model, batch, start, stop).backward(grad_BD[start:stop])
     auxiliary_value = None if auxiliary_loss is None else auxiliary_loss.item()
     return Outcome(main_loss.item(), auxiliary_value, grad_BD)
 
@@ -150,10 +148,8 @@ def _micro_batches(size: int, micro: int | None) -> list[tuple[int, int]]:
     return [(start, min(start + step, size)) for start in range(0, size, step)]
 
 
-def _encode(model: XMCModel, batch: Batch, start: int, stop: int, autocast: bool) -> Tensor:
+def _encode(model: XMCModel, batch: Batch, start: int, stop: int) -> Tensor:
     length = int(batch.attention_mask[start:stop].sum(1).max())
     ids, mask = batch.input_ids[start:stop, :length], batch.attention_mask[start:stop, :length]
     values = None if batch.values is None else batch.values[start:stop, :length]
-    context = torch.autocast(model.device.type, torch.bfloat16) if autocast else contextlib.nullcontext()
-    with context:
-        return model.features(ids, mask, values)
+    return model.features(ids, mask, values)

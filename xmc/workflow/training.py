@@ -56,6 +56,8 @@ def train_run(
     check_metric_name(config.trainer.metric, config.metrics.ks)
     config.tracking.check()
     device = factory.prepare_machine(config.trainer.device, config.trainer.threads)
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision(config.trainer.float32_matmul_precision)
     with held(run):
         if not config.resume:
             check_run_folder(run, "go on with it by resume=true")
