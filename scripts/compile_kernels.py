@@ -43,6 +43,7 @@ POINTERS = {
     "sums_scale": "*fp32",
     "grad_weight": "*fp32",
     "grad_bias": "*fp32",
+    "applies": "*i32",
     "losses": "*fp32",
 }
 Launch = tuple[int, tuple[str, str], str, bool, int, int, Configuration]

@@ -1,4 +1,4 @@
-"""A pretend GPU: CPU tensors that say `cuda:0` and refuse what CUDA refuses, so that all code for CUDA runs without one.
+"""A pretend GPU: CPU tensors that say `cuda:0` and refuse what CUDA refuses. So all code for CUDA runs without one.
 
 Tensors of two devices in one operator raise, and so do `.numpy()` of a tensor on the GPU and a kernel that is launched
 while another GPU is the current one. As on a GPU, scalars and index tensors may come from the host. What the host would
@@ -7,6 +7,7 @@ started with TRITON_INTERPRET=1.
 """
 
 import contextlib
+import functools
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -91,17 +92,13 @@ class CudaTensor(Tensor):
         own = [t for t in tensors if isinstance(t, CudaTensor)]
         _check_devices(name, args, own, [t for t in tensors if not isinstance(t, CudaTensor)])
         _count_waits(name, args, kwargs)
-        to_host = False
         if kwargs.get("device") is not None:
-            to_host = torch.device(kwargs["device"]).type == "cpu"
-            kwargs["device"] = _HOST
+            kwargs["device"] = _HOST  # of torch's own code, which takes a tensor to be where it is held
         gpu = own[0].gpu
         given = tree_map_only(CudaTensor, lambda t: t.held, (args, kwargs))
         out = func(*given[0], **given[1])
         if name == "aten::copy_" and not isinstance(args[0], CudaTensor):
             return args[0]
-        if to_host:
-            return out
         out = tree_map_only(Tensor, lambda t: CudaTensor(t, gpu), out)
         return return_and_correct_aliasing(func, args, kwargs, out)
 
@@ -147,8 +144,6 @@ class Pretend(TorchFunctionMode):
                     return first.held.tolist()
                 case "data_ptr":
                     return first.held.data_ptr()
-                case "is_pinned":
-                    return False
         if isinstance(first, Tensor):
             match name:
                 case "to":
@@ -157,20 +152,25 @@ class Pretend(TorchFunctionMode):
                     return _moved(first, "cuda")
                 case "cpu":
                     return _moved(first, "cpu")
-                case "pin_memory":
-                    pinned = first.clone()
-                    pinned._pretend_pinned = True  # type: ignore[attr-defined]
-                    return pinned
-                case "is_pinned":
-                    return _is_pinned(first)
-        if _is_cuda(kwargs.get("device")) and not any(isinstance(a, CudaTensor) for a in tree_leaves(args)):
-            if name in ("tensor", "as_tensor"):
-                _GPUS.waits[name] += 1
-            gpu = _number(kwargs["device"])
-            kwargs["device"] = _HOST
-            with _disable_current_modes():  # as nothing of it is there on the host
-                return tree_map_only(Tensor, lambda t: CudaTensor(t, gpu), func(*args, **kwargs))
+        device = kwargs.get("device")
+        if device is not None and not _is_cuda(device):
+            args, kwargs = tree_map_only(CudaTensor, lambda t: t.held, (args, kwargs))
+        if _is_cuda(device) and not any(isinstance(a, CudaTensor) for a in tree_leaves(args)):
+            return _made(func, args, kwargs)
         return func(*args, **kwargs)
+
+
+def _made(factory: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """What `factory` makes on a GPU."""
+    if factory in (torch.tensor, torch.as_tensor):
+        _GPUS.waits["tensor"] += 1
+    gpu = _number(kwargs["device"])
+    with _disable_current_modes():  # as nothing of it is there on the host
+        return tree_map_only(Tensor, lambda t: CudaTensor(t, gpu), factory(*args, **kwargs | {"device": _HOST}))
+
+
+def _perhaps_made(factory: Any, *args: Any, **kwargs: Any) -> Any:
+    return _made(factory, args, kwargs) if _is_cuda(kwargs.get("device")) else factory(*args, **kwargs)
 
 
 def _moved(
@@ -213,6 +213,13 @@ def _is_cuda(device: Any) -> bool:
 def _number(device: Any) -> int:
     number = torch.device(device).index
     return _GPUS.current if number is None else number
+
+
+def _pinned(tensor: Tensor) -> Tensor:
+    """`Tensor.pin_memory`, in whatever thread."""
+    made = tensor.clone()
+    made._pretend_pinned = True  # type: ignore[attr-defined]
+    return made
 
 
 class _Launcher:
@@ -265,7 +272,15 @@ def _patch_torch(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(torch.cuda, "max_memory_allocated", lambda device=None: 0)
     patch.setattr(torch.cuda, "get_device_name", lambda device=None: "a pretend GPU")
     patch.setattr(torch.cuda, "get_device_capability", lambda device=None: (9, 0))
-    patch.setattr(torch.cuda, "get_device_properties", lambda device=None: SimpleNamespace(total_memory=80 << 30))
+    patch.setattr(
+        torch.cuda, "get_device_properties", lambda device=None: SimpleNamespace(major=9, total_memory=80 << 30)
+    )
+    for name in ("arange", "zeros", "ones", "empty", "full"):  # in backward passes, where no mode is active
+        factory = getattr(torch, name)
+        patch.setattr(torch, name, functools.partial(_perhaps_made, factory))
+    patch.setattr(torch.__future__, "_swap_module_params_on_conversion", True)
+    patch.setattr(Tensor, "pin_memory", _pinned)
+    patch.setattr(Tensor, "is_pinned", _is_pinned)
     asked = torch.is_autocast_enabled, torch.get_autocast_dtype
     patch.setattr(torch, "autocast", _Autocast)
     patch.setattr(torch, "is_autocast_enabled", lambda *of: asked[0]("cpu" if of else "cuda"))

@@ -1,11 +1,14 @@
 """Every training variant and every command on a pretend GPU. With TRITON_INTERPRET=1 the back end is `triton`, too."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,17 +17,20 @@ from pretend_cuda import INTERPRETED, DeviceMismatch, Gpus, pretend_cuda
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 from xmc import XMCClassifier, XMCModel
+from xmc.config import TrainConfig, parse, to_yaml
+from xmc.config.compose import compose
 from xmc.model.classifier import FixedFanIn
 from xmc.model.precision import Precision
 from xmc.train import loop
 from xmc.types import TopK
+from xmc.workflow.training import train_run
 
 BACKEND = "triton" if INTERPRETED else "torch"
 SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou"]
 SMALL = (
     *("data=synthetic", "data.num_labels=40", "data.num_documents=120", "data.num_words=300", "data.noise_words=3"),
     *("data.words_per_label=2", "recipe=none", "lexical=none", "trainer.device=cuda", "trainer.threads=1"),
-    *("trainer.batch_size=16", "trainer.max_steps=6", "trainer.eval_every=3", "trainer.log_every=2"),
+    *("trainer.batch_size=16", "trainer.max_steps=4", "trainer.eval_every=4", "trainer.log_every=2"),
 )
 SET = "sparsity.interval=2"
 IN_PLACE = "classifier/optimizer=sgd"
@@ -55,7 +61,10 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "bag": ("encoder=bag", "encoder.width=16", SET),
 }
 OTHERS = ("dense", "float32", "frozen", "lexical half", "bag", "supar", "bag beside a transformer")  # of back ends
-THROUGH_TRITON = [variant for variant in VARIANTS if variant not in OTHERS]
+SLOW = (
+    *("lexical half", "static", "momentum", "rigl, a sample"),
+    *("topkast, on the host", "intermediate, factorized"),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -92,13 +101,18 @@ def overrides(bert: Path, cache: Path, run: Path, *more: str) -> list[str]:
     return [one for one in given if one.partition("=")[0] not in chosen] + [*more]
 
 
+def train(given: list[str]) -> Path:
+    """As `xmc train`, without Hydra around it, which would take as long again. The folder of the run."""
+    config = parse(TrainConfig, compose(given))
+    train_run(config, to_yaml(config))
+    return Path(config.run)
+
+
 @pytest.fixture(scope="session")
-def run(bert: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory, xmc: Run) -> Path:
+def run(bert: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run."""
-    folder = tmp_path_factory.mktemp("runs") / "run"
     with pretend_cuda():
-        xmc("train", *overrides(bert, cache, folder, SET))
-    return folder
+        return train(overrides(bert, cache, tmp_path_factory.mktemp("runs") / "run", SET))
 
 
 @pytest.fixture(scope="session")
@@ -110,25 +124,35 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("variant", THROUGH_TRITON if INTERPRETED else VARIANTS)
-def test_trains(variant: str, bert: Path, cache: Path, tmp_path: Path, xmc: Run, gpus: Gpus) -> None:
-    told = xmc("train", *overrides(bert, cache, tmp_path / "run", *VARIANTS[variant])).stderr
-    assert variant == "dense" or f"classifier back end: {BACKEND}" in told
+def variants() -> Iterator[Any]:
+    for variant in VARIANTS:
+        if not (INTERPRETED and variant in OTHERS):
+            yield pytest.param(variant, marks=pytest.mark.slow if variant in SLOW else ())
+
+
+@pytest.mark.parametrize("variant", variants())
+def test_trains(
+    variant: str, bert: Path, cache: Path, tmp_path: Path, gpus: Gpus, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    run = train(overrides(bert, cache, tmp_path / "run", *VARIANTS[variant]))
+    assert variant == "dense" or f"classifier back end: {BACKEND}" in caplog.text
     assert (gpus.launches > 0) == INTERPRETED
-    assert (tmp_path / "run/model/xmc.json").is_file()
+    assert (run / "model/xmc.json").is_file()
 
 
 @pytest.mark.parametrize("backend", ["reference", "torch"])
 def test_trains_by_a_back_end_asked_for_by_name(
-    backend: str, bert: Path, cache: Path, tmp_path: Path, xmc: Run, gpus: Gpus
+    backend: str, bert: Path, cache: Path, tmp_path: Path, gpus: Gpus, caplog: pytest.LogCaptureFixture
 ) -> None:
-    told = xmc("train", *overrides(bert, cache, tmp_path / "run", IN_PLACE, SET, f"classifier.backend={backend}"))
-    assert f"classifier back end: {backend}\n" in told.stderr and gpus.launches == 0
+    caplog.set_level(logging.INFO)
+    train(overrides(bert, cache, tmp_path / "run", IN_PLACE, SET, f"classifier.backend={backend}"))
+    assert f"classifier back end: {backend}\n" in caplog.text and gpus.launches == 0
 
 
-def test_the_cpus_back_end_asked_for_by_name_is_refused(bert: Path, cache: Path, tmp_path: Path, xmc: Run) -> None:
-    given = overrides(bert, cache, tmp_path / "run", "classifier.backend=numba")
-    assert "'numba' cannot serve" in xmc("train", *given, check=False).stderr
+def test_the_cpus_back_end_asked_for_by_name_is_refused(bert: Path, cache: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'numba' cannot serve"):
+        train(overrides(bert, cache, tmp_path / "run", "classifier.backend=numba"))
 
 
 @pytest.mark.parametrize(
@@ -137,7 +161,7 @@ def test_the_cpus_back_end_asked_for_by_name_is_refused(bert: Path, cache: Path,
         ("evaluate", "split=test"),
         ("evaluate", "split=dev", "documents=true"),
         ("report", "replicates=10"),
-        ("calibrate", "k=5", "per_label=true", "min_positives=1"),
+        ("calibrate", "k=40", "per_label=true", "min_positives=1"),
         ("evaluate", "split=test"),  # by thresholds, now
     ],
     ids=" ".join,
@@ -186,6 +210,36 @@ def test_resumes(bert: Path, cache: Path, tmp_path: Path, xmc: Run, monkeypatch:
     assert "resuming after step 3" in told and (tmp_path / "run/model/xmc.json").is_file()
 
 
+@pytest.mark.parametrize("variant", [(), (IN_PLACE,), (IN_PLACE, "trainer.micro_batch_size=4")], ids=" ".join)
+def test_a_step_waits_for_nothing(
+    variant: tuple[str, ...],
+    bert: Path,
+    cache: Path,
+    tmp_path: Path,
+    gpus: Gpus,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """But for the log. Transformers asks in each forward pass whether anything is masked, and the stock operators ask
+    once where the positives of each block of labels begin."""
+    waits: list[Counter[str]] = []
+    step, encode = loop._train_step, XMCModel.features
+
+    def encoded(*given: Any) -> torch.Tensor:
+        gpus.waits["_local_scalar_dense"] -= 1
+        return encode(*given)
+
+    def counted(*given: Any) -> None:
+        before = gpus.waits.copy()
+        step(*given)
+        waits.append(gpus.waits - before)
+
+    monkeypatch.setattr(loop, "_train_step", counted)
+    monkeypatch.setattr(XMCModel, "features", encoded)
+    rare = ("trainer.eval_every=100", "trainer.log_every=100")
+    train(overrides(bert, cache, tmp_path / "run", "sparsity=static", *rare, *variant))
+    assert waits[1:-1] == [Counter() if INTERPRETED else Counter(tolist=1)] * 2
+
+
 def test_coordinates(bert: Path, cache: Path, tmp_path: Path, xmc: Run) -> None:
     check = ("check.fan_ins=[2,4]", "check.seeds=[0]", "check.steps=2", f"check.output={tmp_path / 'check'}")
     given = overrides(bert, cache, tmp_path / "run", *check)
@@ -213,10 +267,10 @@ def test_a_saved_model_is_loaded_there(run: Path) -> None:
     assert model.encode(["bafo gube"]).device.type == "cuda"
 
 
-def test_another_gpu_than_the_first(bert: Path, cache: Path, tmp_path: Path, xmc: Run, gpus: Gpus) -> None:
+def test_another_gpu_than_the_first(bert: Path, cache: Path, tmp_path: Path, gpus: Gpus) -> None:
     """Kernels are launched on the current device, which stays the first."""
     given = overrides(bert, cache, tmp_path / "run", IN_PLACE, "classifier.group_size=4", SET)
-    xmc("train", *(one for one in given if one != "trainer.device=cuda"), "trainer.device=cuda:1")
+    train([*(one for one in given if one != "trainer.device=cuda"), "trainer.device=cuda:1"])
     assert (gpus.launches > 0) == INTERPRETED and gpus.current == 0
 
 
@@ -247,11 +301,11 @@ def test_classifier_and_network_compute_in_one_type(
 
 
 def test_products_of_float32_are_as_coarse_as_is_asked_for(
-    bert: Path, cache: Path, tmp_path: Path, xmc: Run, monkeypatch: pytest.MonkeyPatch
+    bert: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
     monkeypatch.setattr(torch, "set_float32_matmul_precision", asked.append)
-    xmc("train", *overrides(bert, cache, tmp_path / "run", "trainer.float32_matmul_precision=high", "trainer.max_steps=1"))
+    train(overrides(bert, cache, tmp_path / "run", "trainer.float32_matmul_precision=high", "trainer.max_steps=1"))
     assert asked == ["high"]
 
 
@@ -272,10 +326,16 @@ def test_what_a_gpu_refuses_is_refused(gpus: Gpus) -> None:
 
 
 @pytest.mark.skipif(INTERPRETED, reason="it starts itself")
-def test_with_triton_through_its_interpreter() -> None:
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        "(trains and (groups or bfloat16)) or another_gpu or (waits and micro)",
+        pytest.param("trains or waits or moved or labels_join or resumes", marks=pytest.mark.slow),
+    ],
+)
+def test_with_triton_through_its_interpreter(chosen: str) -> None:
     """The same, launched as on a GPU."""
     pytest.importorskip("triton", reason="triton is not installed")
-    chosen = "test_trains or moved or labels_join or resumes or another_gpu"
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "-k", chosen, __file__],
         env=os.environ | {"TRITON_INTERPRET": "1"},

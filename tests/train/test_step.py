@@ -123,7 +123,7 @@ def test_gradients_equal_autograd(kind: str, weight: float) -> None:
     ((1 - weight) * main + weight * clusters / B).backward()
     expected = gradients(model, auxiliary)
 
-    assert losses.main == pytest.approx(main.item(), rel=1e-5)
+    assert losses.main.item() == pytest.approx(main.item(), rel=1e-5)
     assert (losses.auxiliary is None) == (weight == 0)
     for name, value in expected.items():
         torch.testing.assert_close(ours[name], value, rtol=1e-4, atol=1e-6, msg=name)
@@ -176,8 +176,8 @@ def test_clipping(sparse: bool) -> None:
     classifier_gradient = model.classifier.weight.grad.clone()  # type: ignore[union-attr]
     parts = [g for name, g in gradients(model).items() if "classifier" not in name]
     norm = torch.linalg.vector_norm(torch.cat([g.flatten() for g in parts])).item()
-    assert clip_gradients(model, norm / 2) == pytest.approx(norm, rel=1e-5)
-    assert clip_gradients(model, None) == pytest.approx(norm / 2, rel=1e-5)
+    assert clip_gradients(model, norm / 2).item() == pytest.approx(norm, rel=1e-5)
+    assert clip_gradients(model, None).item() == pytest.approx(norm / 2, rel=1e-5)
     assert torch.equal(model.classifier.weight.grad, classifier_gradient)  # type: ignore[arg-type]
 
 
@@ -187,7 +187,9 @@ def test_norms_by_layer_make_up_the_whole(sparse: bool) -> None:
     outcome = compute_gradients(model, None, make_batch(), auxiliary_weight=0.0)
     norms = gradient_norms(model)
     assert {name.split(".")[0] for name in norms} == {"encoder", "intermediate"} and len(norms) >= 3
-    assert math.sqrt(sum(norm**2 for norm in norms.values())) == pytest.approx(clip_gradients(model, None), rel=1e-5)
+    assert math.sqrt(sum(norm**2 for norm in norms.values())) == pytest.approx(
+        clip_gradients(model, None).item(), rel=1e-5
+    )
     assert outcome.gradient_BD.shape == (B, 16)
 
 

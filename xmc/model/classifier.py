@@ -227,7 +227,7 @@ class FixedFanIn(LinearClassifier, Watched):
 
     def _placed(self, positives: Positives) -> Positives:
         """The positives by the place of their labels."""
-        return positives if self.place is None else Positives(positives.offsets, self.place[positives.labels])
+        return positives if self.place is None else replace(positives, labels=self.place[positives.labels])
 
 
 class Dense(LinearClassifier):

@@ -44,4 +44,8 @@ def batch_of(evidence: Evidence) -> tuple[Tensor, Positives, LossName]:
                 evidence[f"{loss}.features"], Positives(evidence[f"{loss}.offsets"], evidence[f"{loss}.labels"]), loss
             )
     features_BD = evidence["features"]
-    return features_BD.to(wide(features_BD)), Positives(evidence["offsets"], evidence["labels"]), LOSSES[int(evidence["loss"])]
+    return (
+        features_BD.to(wide(features_BD)),
+        Positives(evidence["offsets"], evidence["labels"]),
+        LOSSES[int(evidence["loss"])],
+    )

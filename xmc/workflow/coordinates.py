@@ -143,7 +143,7 @@ def _change(training: factory.Training, device: torch.device, steps: int, labels
     for batch in itertools.islice(batches, steps):
         state.model.train()
         compute_gradients(
-            *(state.model, state.auxiliary, batch.to(device)),
+            *(state.model, state.auxiliary, batch),
             auxiliary_weight=0.0,
             micro_batch_size=training.plan.micro_batch_size,
             update=state.in_place_update,

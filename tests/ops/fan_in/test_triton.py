@@ -95,9 +95,11 @@ def test_without_a_c_compiler_it_is_passed_over(monkeypatch: pytest.MonkeyPatch)
         fused_gpu._fault.cache_clear()
         for _ in range(2):
             name, passed_over = resolve_backend("cuda")
-            assert name == "torch" and passed_over["triton"].endswith("Failed to find C compiler. Please specify via CC environment variable")
+            assert name == "torch" and passed_over["triton"].endswith(
+                "Failed to find C compiler. Please specify via CC environment variable"
+            )
         assert probe.built == 1, "once is enough"
-        with pytest.raises(ValueError, match="'triton' cannot serve .* on cuda .*no kernel can be launched"):
+        with pytest.raises(ValueError, match=r"'triton' cannot serve .* on cuda .*no kernel can be launched"):
             resolve_backend("cuda", requested="triton")
     fused_gpu._fault.cache_clear()
     monkeypatch.delattr(fused_gpu.triton, "knobs")

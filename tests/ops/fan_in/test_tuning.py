@@ -74,5 +74,7 @@ def test_what_does_not_fit_is_passed_over(caplog: pytest.LogCaptureFixture) -> N
     caplog.set_level(logging.INFO)
     assert Tuner(None).choose("step", OPTIONS, fits_where_narrow).name == "narrow"
     assert "narrow (narrow 3.00 ms; not wide: 131072 bytes of shared memory, there are 101376)" in caplog.text
-    with pytest.raises(DoesNotFit, match="nothing for step that fits this GPU .narrow: too large; wide: too large.; take"):
+    with pytest.raises(
+        DoesNotFit, match=r"nothing for step that fits this GPU .narrow: too large; wide: too large.; take"
+    ):
         Tuner(None).choose("step", OPTIONS, never_fits)

@@ -24,7 +24,7 @@ from torch import Tensor
 from xmc.errors import said
 from xmc.ops.blocks import label_slices
 from xmc.ops.counter_rng import rounded, stream_key
-from xmc.ops.fan_in.backend import Backend
+from xmc.ops.fan_in.backend import Backend, update_
 from xmc.ops.fan_in.impl import triton_kernels
 from xmc.ops.fan_in.impl.tuning import Configuration, DoesNotFit, Tuner
 from xmc.ops.fan_in.layer import FanIn
@@ -95,13 +95,22 @@ class TritonBackend(Backend):
         return StepOutput(mean, torch.cat(grads.features), grads.weight, grads.bias)
 
     def sgd_step(
-        self, features: Tensor, layer: FanIn, positives: Positives, loss: LossName, update: InPlaceUpdate
+        self,
+        features: Tensor,
+        layer: FanIn,
+        positives: Positives,
+        loss: LossName,
+        update: InPlaceUpdate,
+        applies: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         if len(_parts(features, layer)) > 1:
-            return _step_by_blocks(features, layer, positives, loss, update)
+            return _step_by_blocks(features, layer, positives, loss, update, applies)
         sums = _FixedPoint(features, layer, _largest_gradient(features, layer, loss) / len(features))
         targets = _Targets(positives, layer, 0, len(features))
-        total = _launch(loss, features, layer, targets=targets, sums=sums, scale=1 / len(features), update=update)
+        if applies is None:
+            applies = torch.ones((), dtype=torch.bool, device=features.device)
+        stepping: dict[str, Any] = {"update": update, "applies": applies.int()}
+        total = _launch(loss, features, layer, targets=targets, sums=sums, scale=1 / len(features), **stepping)
         return (total / len(features)).to(wide(features)), sums.features(features.dtype)
 
     def topk(self, features: Tensor, layer: FanIn, k: int) -> TopK:
@@ -126,7 +135,9 @@ def _fault(device: torch.device) -> str | None:
         with _current(device):
             triton_kernels.probe[(1,)](torch.zeros(1, device=device))
     except Exception as error:  # of the compiler, the linker or the driver, each with exceptions of its own
-        return f"no kernel can be launched, for which Triton needs a C compiler and the headers of Python: {said(error)}"
+        return (
+            f"no kernel can be launched, for which Triton needs a C compiler and the headers of Python: {said(error)}"
+        )
     return None
 
 
@@ -158,9 +169,14 @@ def _shared_memory(device: torch.device) -> int:
 
 
 def _step_by_blocks(
-    features: Tensor, layer: FanIn, positives: Positives, loss: LossName, update: InPlaceUpdate
+    features: Tensor,
+    layer: FanIn,
+    positives: Positives,
+    loss: LossName,
+    update: InPlaceUpdate,
+    applies: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """A step in place where the batch takes several tiles: their gradients are added for a block of labels at a time."""
+    """A step in place where the batch takes several tiles, whose gradients are added, a block of labels at a time."""
     parts, decay = _parts(features, layer), 1 - update.lr * update.weight_decay
     sums = [_FixedPoint(part, layer, _largest_gradient(part, layer, loss) / len(features)) for _, part in parts]
     total = torch.zeros((), dtype=torch.float64, device=features.device)
@@ -173,8 +189,9 @@ def _step_by_blocks(
                 shared: dict[str, Any] = {"targets": targets, "sums": of_part, "scale": 1 / len(features)}
                 total += _launch(loss, part, block, grads=written, **shared)
         stepped = block.weight.float() * decay - update.lr * grads.weight
-        block.weight.copy_(rounded(stepped, block.weight.dtype, (update.seed, update.step), block.label_offset))
-        block.bias.sub_(grads.bias, alpha=update.lr)
+        stepped = rounded(stepped, block.weight.dtype, (update.seed, update.step), block.label_offset)
+        update_(block.weight, stepped, applies)
+        update_(block.bias, block.bias.sub(grads.bias, alpha=update.lr), applies)
     grad_features = torch.cat([of_part.features(features.dtype) for of_part in sums])
     return (total / len(features)).to(wide(features)), grad_features
 
@@ -263,6 +280,7 @@ class _Work:
     grads: tuple[Tensor, Tensor] | None = None
     scale: float = 1.0
     update: InPlaceUpdate | None = None
+    applies: Tensor | None = None
 
     @property
     def documents(self) -> int:
@@ -334,6 +352,7 @@ def _run(mode: str, work: _Work, configuration: Configuration) -> Tensor:
         sums.integers if sums else nothing,
         sums.scale if sums else nothing,
         *(work.grads or (nothing, nothing)),
+        nothing if work.applies is None else work.applies,
         *(losses, n_labels, len(work.features), layer.fan_in, layer.n_active, work.scale, *stepping, size),
     )
     triton_kernels.stream[(n_tiles,)](

@@ -57,7 +57,9 @@ class Tuner:
             self._chosen[call] = min(times, key=lambda name: times[name])
             told = ", ".join(f"{name} {time:.2f} ms" for name, time in times.items())
             passed_over = "".join(f"; not {misfit}" for misfit in misfits)
-            logger.info("triton: tuned %s, once on this machine: %s (%s%s)", call, self._chosen[call], told, passed_over)
+            logger.info(
+                "triton: tuned %s, once on this machine: %s (%s%s)", call, self._chosen[call], told, passed_over
+            )
             self._write()
         return by_name[self._chosen[call]]
 
