@@ -1,15 +1,18 @@
 """Compile the Triton kernels for GPUs that need not be here; print registers, shared memory and spills of each.
 
-usage: python scripts/compile_kernels.py [--capability 80 89 90] [--group 1 16 32 64] [--batch 64 128]
+usage: python scripts/compile_kernels.py [--capability 80 89 90 120] [--group 1 16 32 64] [--batch 64 128]
 
-Ends with an error if a kernel does not build or spills registers.
+Ends with an error if a kernel does not build, spills registers, or asks for more shared memory than the GPU has. Each
+configuration is one that the tuner may choose for the batch, which goes through tiles of as many documents as fit.
 """
 
 import argparse
+import itertools
 import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,9 @@ from xmc.ops.fan_in.impl.tuning import Configuration
 INTEGERS = {"n_labels": "i32", "batch": "i32", "fan_in": "i32", "active": "i32", "size": "i32"}
 INTEGERS |= {"key": "i64", "label_offset": "i64", "logits_stride": "i64"}
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+KINDS = (("fp32", "fp32"), ("bf16", "fp32"), ("bf16", "bf16"))  # of features and weights
+MODES = (("bce", True), ("bce", False), ("squared_hinge", True), ("logits", False), ("gradient", False))  # in place?
+SHARED = {75: 64, 80: 163, 86: 99, 89: 99, 90: 227, 100: 227, 120: 99}  # KiB a program may have, by compute capability
 FLOATS = ("scale", "lr", "decay")
 POINTERS = {
     "index": "*i16",
@@ -37,16 +43,24 @@ POINTERS = {
     "sums_scale": "*fp32",
     "grad_weight": "*fp32",
     "grad_bias": "*fp32",
+    "applies": "*i32",
     "losses": "*fp32",
 }
+Launch = tuple[int, tuple[str, str], str, bool, int, int, Configuration]
 
 
 def compile_kernel(
-    capability: int, weight: str, mode: str, in_place: bool, group: int, documents: int, configuration: Configuration
+    capability: int,
+    kind: tuple[str, str],
+    mode: str,
+    in_place: bool,
+    group: int,
+    documents: int,
+    configuration: Configuration,
 ) -> CompiledKernel:
-    """One kernel for one GPU, as the back end would ask for it. weight: fp32 or bf16, of the features too."""
+    """One kernel for one GPU, as the back end would ask for it. kind: types of features and weights, fp32 or bf16."""
     signature = POINTERS | INTEGERS | dict.fromkeys(FLOATS, "fp32")
-    signature |= {"table": f"*{weight}", "weight": f"*{weight}"}
+    signature |= {"table": f"*{kind[0]}", "weight": f"*{kind[1]}"}
     constants: dict[str, Any] = {"MODE": fused_gpu.MODES[mode], "IN_PLACE": in_place, "GROUPED": group > 1}
     constants |= {"L": configuration.labels, "B": documents, "K": fused_gpu.SLOTS}
     kernel = triton_kernels.stream
@@ -74,28 +88,33 @@ def resources(kernel: CompiledKernel) -> tuple[int, int, int]:
 def main() -> None:
     """Compile what a training run or a prediction launches."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--capability", nargs="+", type=int, default=[80, 89, 90])
+    parser.add_argument("--capability", nargs="+", type=int, default=[80, 89, 90, 120])
     parser.add_argument("--group", nargs="+", type=int, default=[1, 16, 32, 64])
     parser.add_argument("--batch", nargs="+", type=int, default=[64, 128])
     options = parser.parse_args()
-    spilled = False
-    print(
-        "| sm | group | B | weights | mode | in place | configuration | registers | spills | shared bytes |\n|"
-        + "---|" * 10
+    names = (
+        "sm | group | documents | features | weights | mode | in place | configuration | registers | spills | shared"
     )
-    for capability in options.capability:
-        for group in options.group:
-            for documents in options.batch:
-                for weight in ("fp32", "bf16"):
-                    for mode, in_place in (("bce", True), ("bce", False), ("squared_hinge", True), ("logits", False)):
-                        for configuration in fused_gpu.configurations(group, documents, TYPES[weight]):
-                            launch = (capability, weight, mode, in_place, group, documents, configuration)
-                            registers, spills, shared = resources(compile_kernel(*launch))
-                            cells = (capability, group, documents, weight, mode, in_place, configuration.name)
-                            print("| " + " | ".join(map(str, (*cells, registers, spills, shared))) + " |", flush=True)
-                            spilled |= spills > 0
-    if spilled:
-        sys.exit("a kernel spills registers")
+    print(f"| {names} |\n|" + "---|" * (names.count("|") + 1))
+    faults = 0
+    for launch in launches(options.capability, options.group, options.batch):
+        capability, kind, mode, in_place, group, documents, configuration = launch
+        registers, spills, shared = resources(compile_kernel(*launch))
+        cells = (capability, group, documents, *kind, mode, in_place, configuration.name, registers, spills, shared)
+        print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+        faults += spills > 0 or shared > SHARED[capability] << 10
+    if faults:
+        sys.exit(f"{faults} kernels spill registers or exceed the shared memory")
+
+
+def launches(capabilities: list[int], groups: list[int], batches: list[int]) -> Iterator[Launch]:
+    """What a training run or a prediction launches."""
+    for capability, group, kind in itertools.product(capabilities, groups, KINDS):
+        most = fused_gpu.most_documents(group, SHARED[capability] << 10)
+        for documents in sorted({min(most, triton.next_power_of_2(batch)) for batch in batches}):
+            for configuration in fused_gpu.configurations(group, documents, TYPES[kind[0]]):
+                for mode, in_place in MODES:
+                    yield capability, kind, mode, in_place, group, documents, configuration
 
 
 if __name__ == "__main__":

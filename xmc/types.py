@@ -30,11 +30,13 @@ _WHOLE = re.compile("-?[0-9]{1,18}")
 class Positives:
     """The positive labels of B documents as CSR: document `i` has `labels[offsets[i]:offsets[i + 1]]`.
 
-    offsets: int64 [B + 1], from 0 to P. labels: int64 [P], ascending and without repeats in each document.
+    offsets: int64 [B + 1], from 0 to P. labels: int64 [P], ascending and without repeats in each document. checked:
+    they were looked through on the host, so that an op on a GPU need not wait to do so.
     """
 
     offsets: Tensor
     labels: Tensor
+    checked: bool = False
 
     @classmethod
     def of_pairs(cls, documents: Tensor, labels: Tensor, batch: int) -> Positives:
@@ -53,7 +55,10 @@ class Positives:
         return rows.repeat_interleave(self.offsets.diff(), output_size=self.labels.numel())
 
     def to(self, device: torch.device | str) -> Positives:
-        return Positives(self.offsets.to(device), self.labels.to(device))
+        return Positives(_sent(self.offsets, device), _sent(self.labels, device), self.checked)
+
+    def pinned(self) -> Positives:
+        return Positives(self.offsets.pin_memory(), self.labels.pin_memory(), self.checked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +79,23 @@ class Batch:
         return self.input_ids.shape[0]
 
     def to(self, device: torch.device | str) -> Batch:
+        """On the device, which a batch in pinned memory reaches without the host waiting for it."""
         return Batch(
-            self.input_ids.to(device),
-            self.attention_mask.to(device),
+            _sent(self.input_ids, device),
+            _sent(self.attention_mask, device),
             self.positives.to(device),
-            self.rows.to(device),
-            None if self.values is None else self.values.to(device),
+            _sent(self.rows, device),
+            None if self.values is None else _sent(self.values, device),
+        )
+
+    def pinned(self) -> Batch:
+        """In memory that a GPU reads by itself."""
+        return Batch(
+            self.input_ids.pin_memory(),
+            self.attention_mask.pin_memory(),
+            self.positives.pinned(),
+            self.rows.pin_memory(),
+            None if self.values is None else self.values.pin_memory(),
         )
 
 
@@ -125,3 +141,7 @@ class StepOutput:
     grad_features: Tensor
     grad_weight: Tensor
     grad_bias: Tensor
+
+
+def _sent(tensor: Tensor, device: torch.device | str) -> Tensor:
+    return tensor.to(device, non_blocking=tensor.is_pinned())

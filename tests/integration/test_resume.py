@@ -13,6 +13,7 @@ import pytest
 import torch
 from harness import Run, command, small, write_bow
 
+from xmc.ops.fan_in import api
 from xmc.train.tracking import LocalLog, Record
 
 # Dropout, the auxiliary head, SET and early evaluations are all at work in these runs.
@@ -162,3 +163,23 @@ def test_resuming_a_finished_run_changes_nothing(xmc: Run, undisturbed: Path) ->
         assert "is finished, nothing to do" in done.stderr
         assert model_bytes(undisturbed) == before and (undisturbed / "log.jsonl").read_bytes() == log
         shutil.rmtree(checkpoints, ignore_errors=True)  # they are several times the model, and no longer needed
+
+
+def test_the_back_end_stays_that_of_the_checkpoint(
+    corpus: Path, tmp_path: Path, xmc: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = LocalLog.log
+
+    def log_and_stop(self: LocalLog, record: Record) -> None:
+        real(self, record)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(api, "BACKENDS", ("torch", "reference"))  # as where numba is missing
+        patch.setattr(LocalLog, "log", log_and_stop)
+        xmc("train", *small(corpus, f"run={run}", "trainer.max_steps=14", "trainer.log_every=7"), check=False)
+    (state,) = run.glob("checkpoints/step-*/state.json")
+    assert json.loads(state.read_text())["backend"] == "torch"
+    told = xmc("train", f"run={run}", "resume=true").stderr
+    assert "classifier back end: numba" in told and "classifier back end: torch, as before\n" in told

@@ -1,9 +1,13 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from ops.cases import naive_loss, random_positives
+from pretend_cuda import CudaTensor, pretend_cuda
 from torch.optim import SGD
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import xmc.sparsity.topkast
 from xmc.model.classifier import FixedFanIn
@@ -75,7 +79,7 @@ class Brute:
 
 def dense_of(layer: FixedFanIn, store: WeightStore) -> torch.Tensor:
     """All L x D weights, wherever they live."""
-    parts = [store.read(slice(start, min(start + 4, L))) for start in range(0, L, 4)]
+    parts = [store.read(slice(start, min(start + 4, L)), torch.device("cpu")) for start in range(0, L, 4)]
     return torch.cat(parts).scatter_(1, layer.index.long(), layer.weight.detach())
 
 
@@ -171,7 +175,7 @@ def test_without_exploration_the_mask_is_frozen(tmp_path: Path) -> None:
         weight = layer.weight.detach().clone()
         assert strategy.rewire(layer, SlotState([optimizer]), i + 1) == 0
         assert torch.equal(layer.index, before) and torch.equal(layer.weight, weight)
-    waiting = store.read(slice(0, L)).scatter(1, layer.index.long(), 0).abs()
+    waiting = store.read(slice(0, L), torch.device("cpu")).scatter(1, layer.index.long(), 0).abs()
     assert (layer.weight.abs().min(1).values < waiting.max(1).values).any()
 
 
@@ -225,3 +229,34 @@ def test_the_scale_of_the_start() -> None:
     chosen = weight.abs().topk(width // 12, dim=1).values
     assert float(chosen.square().mean()) == pytest.approx(bound**2 / 3, rel=0.02)
     assert (bound**2 / 3) / scale**2 == pytest.approx(4.7, rel=0.15)
+
+
+class OnHost(TorchDispatchMode):
+    """The elements of the largest tensor that any operator of the host gives back."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if not any(isinstance(tensor, CudaTensor) for tensor in tree_leaves((args, kwargs, out))):
+            sizes = (tensor.numel() for tensor in tree_leaves(out) if isinstance(tensor, torch.Tensor))
+            self.elements = max(self.elements, *sizes, 0)
+        return out
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_on_a_gpu_the_host_sees_what_moves_alone(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same connections and weights as on the CPU, too."""
+    made = []
+    for device in ("cpu", "cuda"):
+        with pretend_cuda():
+            store, layer = make_store(kind, tmp_path / device, torch.float32), make_layer(1, torch.float32).to(device)
+            strategy, optimizer = TopKast(store, 1, 0.0), SGD([layer.weight], lr=LR)
+            with OnHost() as host:
+                strategy.start(layer)
+                layer.weight.data *= torch.arange(1, 6, device=device) % 3
+                assert strategy.rewire(layer, SlotState([optimizer]), 1) > 0
+            rows = 4 * D if device == "cpu" or kind != "implicit" else 4 * (K + 1)
+            assert host.elements <= rows
+            made.append((layer.weight.detach().cpu(), layer.index.cpu(), *strategy.tensors().values()))
+    assert all(torch.equal(here, there) for here, there in zip(*made, strict=True))

@@ -44,7 +44,9 @@ class Trainer(Section):
     clip_norm: Positive | None = 1.0
     """of the encoder's gradient; null: none"""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """bfloat16: autocast, on a GPU alone"""
+    """bfloat16: autocast, on a GPU alone, in evaluation too; auto: where the GPU has it (compute capability 8.0)"""
+    float32_matmul_precision: Annotated[Literal["highest", "high", "medium"], Before("highest")] = "highest"
+    """of products of float32 on a GPU: high takes TF32, medium bfloat16, both faster and coarser"""
     device: str = "auto"
     """auto | cpu | cuda | cuda:0 ..."""
     threads: Threads | None = None

@@ -147,7 +147,7 @@ def learn_new_rows_(model: XMCModel, known: Tensor, batches: Batches, section: c
     model.eval()
     for batch in batches.by_length(among=documents):
         at = torch.from_numpy(np.searchsorted(documents, batch.rows))
-        features[at] = model.features_of(batch)
+        features[at] = model.features_of(batch).float()
     chosen = pairs[documents].sorted_indices()
     positives = Positives(*(torch.from_numpy(part.astype(np.int64)) for part in (chosen.indptr, chosen.indices)))
     logger.info("%d new labels learn first, on the features of %d documents", len(rows), len(documents))

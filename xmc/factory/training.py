@@ -126,6 +126,7 @@ def build_training(
         label_names=corpus.label_names,
         loss=config.loss,
         logit_adjustment=config.trainer.logit_adjustment,
+        precision=config.trainer.precision,
     ).to(device)
     if isinstance(config, c.FinetuneConfig) and not resumed:
         learn_new_rows_(model, learned, batches, config.new_labels, config.seed)
@@ -165,7 +166,6 @@ def _build_plan(config: c.TrainConfig, steps_per_epoch: int, dev_documents: int,
         auxiliary_steps=until,
         micro_batch_size=trainer.micro_batch_size,
         clip_norm=trainer.clip_norm,
-        autocast=device.type == "cuda" and trainer.precision != "float32",
         log_every=trainer.log_every,
         eval_every=eval_every,
         checkpoint_every=trainer.checkpoint_every or trainer.eval_every or math.ceil(total / _CHECKPOINTS),

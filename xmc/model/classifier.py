@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from xmc.model.evidence import Evidence, Watched, batch_of, evidence_of
 from xmc.ops.blocks import label_blocks
 from xmc.ops.dense import dense_loss, dense_topk
-from xmc.ops.fan_in import FanIn, fan_in_linear, fan_in_loss, fan_in_sgd_step, fan_in_topk
+from xmc.ops.fan_in import FanIn, fan_in_linear, fan_in_loss, fan_in_sgd_step, fan_in_topk, resolve_backend
 from xmc.ops.losses import loss_and_gradient_
 from xmc.types import InPlaceUpdate, Positives, StepOutput, TopK
 from xmc.values import LossName
@@ -116,7 +116,8 @@ class FixedFanIn(LinearClassifier, Watched):
     of labels share a row of the index, weight and bias stand in the order `order` [L] of the labels, which makes each
     group a run; labels that come in or go out are always the caller's. dtype: of the weights; those of bfloat16 learn
     in place only, where the update is rounded stochastically. active: the first so many slots take part in the output,
-    the others only learn (Top-KAST); all, if None.
+    the others only learn (Top-KAST); all, if None. backend: as it is asked for, `auto` or a name; the device that the
+    layer is on decides at each call.
     """
 
     kind = "fixed_fan_in"
@@ -149,6 +150,11 @@ class FixedFanIn(LinearClassifier, Watched):
     @property
     def sparse(self) -> "FixedFanIn":
         return self
+
+    @property
+    def serving(self) -> str:
+        """The back end that serves the layer where it now is."""
+        return resolve_backend(self.weight.device, requested=self.backend, weight_dtype=self.weight.dtype)[0]
 
     @property
     def connections(self) -> FanIn:
@@ -221,7 +227,7 @@ class FixedFanIn(LinearClassifier, Watched):
 
     def _placed(self, positives: Positives) -> Positives:
         """The positives by the place of their labels."""
-        return positives if self.place is None else Positives(positives.offsets, self.place[positives.labels])
+        return positives if self.place is None else replace(positives, labels=self.place[positives.labels])
 
 
 class Dense(LinearClassifier):

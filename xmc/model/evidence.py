@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from xmc.ops.losses import LOSSES
+from xmc.ops.losses import LOSSES, wide
 from xmc.types import Positives
 from xmc.values import LossName
 
@@ -37,10 +37,15 @@ def evidence_of(features_BD: Tensor, positives: Positives, loss: LossName) -> Ev
 
 
 def batch_of(evidence: Evidence) -> tuple[Tensor, Positives, LossName]:
-    """What `evidence_of` was given."""
+    """What `evidence_of` was given, the features in float32 at least."""
     for loss in LOSSES:
         if f"{loss}.features" in evidence:  # of an older checkpoint, whose names begin with the loss
             evidence = evidence_of(
                 evidence[f"{loss}.features"], Positives(evidence[f"{loss}.offsets"], evidence[f"{loss}.labels"]), loss
             )
-    return evidence["features"], Positives(evidence["offsets"], evidence["labels"]), LOSSES[int(evidence["loss"])]
+    features_BD = evidence["features"]
+    return (
+        features_BD.to(wide(features_BD)),
+        Positives(evidence["offsets"], evidence["labels"]),
+        LOSSES[int(evidence["loss"])],
+    )

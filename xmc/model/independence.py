@@ -22,5 +22,5 @@ def independent(model: XMCModel | Blend) -> bool:
         and not (isinstance(backbone, BagModel) and backbone.mlp is not None)
         and isinstance(model.intermediate, Identity)
         and isinstance(classifier, FixedFanIn)
-        and classifier.backend == "numba"
+        and classifier.serving == "numba"
     )

@@ -1,9 +1,9 @@
 """The whole classifier, text in, ranked labels out, and its folder on disk."""
 
+import contextlib
 import math
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -19,6 +19,7 @@ from xmc.model.explanation import Explanation, explain
 from xmc.model.intermediate import Identity, Linear
 from xmc.model.lexical import CANDIDATES, LexicalHalf
 from xmc.model.logistic import sigmoid
+from xmc.model.precision import Precision, computing_type
 from xmc.model.prediction import DEFAULT_K, Prediction, Threshold, check_texts, predictions
 from xmc.model.saved import (
     CARD,
@@ -46,7 +47,8 @@ class XMCModel(nn.Module):
     `xmc.json`, which names the format's version and holds the calibration (`thresholds-<digest>.safetensors` beside it,
     where labels have their own).
 
-    logit_adjustment: tau of `Classifier.adjust_logits`, which labels that come later are adjusted by too.
+    logit_adjustment: tau of `Classifier.adjust_logits`, which labels that come later are adjusted by too. precision: of
+    products, in training, evaluation and prediction alike.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class XMCModel(nn.Module):
         calibration: Calibration | None = None,
         logit_adjustment: float = 0.0,
         lexical: LexicalHalf | None = None,
+        precision: Precision = "auto",
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -72,14 +75,19 @@ class XMCModel(nn.Module):
         self.calibration = calibration
         self.logit_adjustment = logit_adjustment
         self.lexical = lexical
+        self.precision: Precision = precision
 
     @property
     def device(self) -> torch.device:
         return next(self.classifier.parameters()).device
 
     def features(self, input_ids_BT: Tensor, attention_mask_BT: Tensor, values_BT: Tensor | None = None) -> Tensor:
-        """What the classifier sees, [B, D] in float32. values_BT: as in `Batch`."""
-        return self.intermediate(self.encoder(input_ids_BT, attention_mask_BT, values_BT)).float()
+        """What the classifier sees, [B, D], in the type that `precision` says. values_BT: as in `Batch`."""
+        device, dtype = self.device, computing_type(self.precision, self.device)
+        narrow = torch.autocast(device.type, dtype) if dtype != torch.float32 else contextlib.nullcontext()
+        with narrow:
+            features_BD: Tensor = self.intermediate(self.encoder(input_ids_BT, attention_mask_BT, values_BT))
+        return features_BD.to(dtype)
 
     def features_of(self, batch: Batch) -> Tensor:
         """`features` of a batch on any device, [B, D] on the model's."""
@@ -183,9 +191,9 @@ class XMCModel(nn.Module):
     def embed(self, texts: Sequence[str], batch_size: int) -> Tensor:
         """As `encode`, which checks the texts first; here they may be empty."""
         with self.evaluating():
-            return torch.cat([self.features(*inputs) for inputs in self._inputs(texts, batch_size)])
+            return torch.cat([self.features(*inputs).float() for inputs in self._inputs(texts, batch_size)])
 
-    @contextmanager
+    @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:
         """All parts are as in evaluation meanwhile; those that are already are not asked twice for each document."""
         was_training = self.training
@@ -274,11 +282,18 @@ class XMCModel(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | Path, *, device: str = "cpu", backend: str = "auto", revision: str | None = None
+        cls,
+        folder: str | Path,
+        *,
+        device: str = "cpu",
+        backend: str = "auto",
+        precision: Precision = "auto",
+        revision: str | None = None,
     ) -> "XMCModel":
         """Read a model's folder, or a repository of the Hugging Face Hub (`owner/model`), ready to predict.
 
-        revision: of the repository; a branch, a tag or a commit.
+        precision: float32 for a GPU whose scores are to be a CPU's but for rounding. revision: of the repository; a
+        branch, a tag or a commit.
 
         Raises:
             XMCError: the folder is no model of ours, is of a later format, or its parts do not belong together.
@@ -287,7 +302,7 @@ class XMCModel(nn.Module):
         card = read_card(folder)
         with seal_checked(folder / CARD):
             head = TensorFile(folder / HEAD)
-            model = cls(**parts_of(folder, card, head, device, backend))
+            model = cls(**parts_of(folder, card, head, device, backend), precision=precision)
             fill({name: value for name, value in model.state_dict().items() if not name.startswith("encoder.")}, head)
             check_connections(model)
         return model.to(device).eval()

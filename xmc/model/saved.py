@@ -207,10 +207,11 @@ def _classifier_of_kind(card: ClassifierCard, head: TensorFile, backend: str, de
     rows = {-(-len(weight) // size) for size in ([1] if order is None else [group_size(len(weight), len(index))])}
     if {len(index)} != rows or index.shape[1] > in_features or weight.dtype not in _WEIGHT_TYPES:
         raise XMCError(f"{head.path}: {prefix}weight is {form(weight)}, {prefix}index {form(index)}; {ANEW}")
+    resolve_backend(device, requested=backend, weight_dtype=weight.dtype)  # what cannot serve is refused here
     sparse = FixedFanIn(
         in_features,
         torch.empty(index.shape, dtype=index_dtype(in_features)),
-        backend=resolve_backend(device, requested=backend, weight_dtype=weight.dtype)[0],
+        backend=backend,
         order_L=order,
         dtype=weight.dtype,
     )

@@ -20,7 +20,7 @@ class StreamingTopK:
 
     def add(self, logits: Tensor, first_label: int) -> None:
         """Take in logits [B, l] of the labels from `first_label` on."""
-        scores, columns = _ordered_topk(logits.float(), min(self.k, logits.shape[1]))
+        scores, columns = ordered_topk(logits.float(), min(self.k, logits.shape[1]))
         labels = columns + first_label
         if self._best is not None:
             scores = torch.cat([self._best.scores, scores], dim=1)
@@ -39,8 +39,9 @@ class StreamingTopK:
         return TopK(scores.contiguous(), labels.contiguous())
 
 
-def _ordered_topk(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Scores and columns [B, k] by descending score, then ascending column, which `torch.topk` does not promise."""
+def ordered_topk(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k largest numbers of each row [B, l], and their columns, by descending number, then ascending column, which
+    `torch.topk` does not promise. A NaN counts as -inf."""
     logits = logits.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
     scores, columns = logits.topk(k, dim=1)
     tied = ((logits >= scores[:, -1:]).sum(1) > k).nonzero().squeeze(1)

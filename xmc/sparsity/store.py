@@ -1,4 +1,4 @@
-"""Where the weights live that are not on the device: all L x D of them, whose connections are slots elsewhere.
+"""Where the weights live that have no slot on the device: on the host, all L x D of them.
 
 Three stores with one behaviour. `HostStore` is a tensor in memory, `MappedStore` a file, and `ImplicitStore` keeps only
 what differs from the start, which a counter-based generator gives back at any time.
@@ -18,12 +18,13 @@ from xmc.ops.counter_rng import bell_shaped
 class WeightStore(Protocol):
     """Rows of an L x D weight on the host. What it says of a connection that has a slot elsewhere means nothing."""
 
-    def read(self, rows: slice) -> Tensor:
-        """A copy of a run of rows, [l, D] in the type of the layer's weight."""
+    def read(self, rows: slice, device: torch.device) -> Tensor:
+        """A copy of a run of rows, [l, D] in the type of the layer's weight, on the device."""
         ...
 
-    def write(self, rows: slice, weight_LD: Tensor, elsewhere_LD: Tensor) -> None:
-        """Take over a run of rows, always the same runs. elsewhere: bool [l, D], connections that have a slot."""
+    def write(self, rows: slice, weight_LD: Tensor, elsewhere_LD: Tensor, touched_LK: Tensor | None) -> None:
+        """Take over a run of rows from their device, always the same runs. elsewhere: bool [l, D], connections that
+        have a slot. touched: int64 [l, K], columns that may have another weight than was read; None: all may."""
         ...
 
     def tensors(self) -> dict[str, Tensor]:
@@ -39,10 +40,12 @@ Scale = float | Tensor
 """Standard deviation of the start: one for all rows, or one each, float32 [L]."""
 
 
-def initial_weights(rows: slice, in_features: int, scale: Scale, seed: int) -> Tensor:
+def initial_weights(
+    rows: slice, in_features: int, scale: Scale, seed: int, device: torch.device | str = "cpu"
+) -> Tensor:
     """Rows of the weight at the start, float32 [l, D]: bell-shaped, of variance scale^2, by seed and place."""
-    unit = bell_shaped(seed, torch.arange(rows.start, rows.stop), in_features)
-    return unit * (scale[rows, None] if isinstance(scale, Tensor) else scale)
+    unit = bell_shaped(seed, torch.arange(rows.start, rows.stop, device=device), in_features)
+    return unit * (scale[rows, None].to(device) if isinstance(scale, Tensor) else scale)
 
 
 class HostStore:
@@ -54,11 +57,15 @@ class HostStore:
             rows = slice(start, min(start + 1024, n_labels))
             self._weight[rows] = initial_weights(rows, in_features, scale, seed)
 
-    def read(self, rows: slice) -> Tensor:
-        return self._weight[rows].clone()
+    def read(self, rows: slice, device: torch.device) -> Tensor:
+        weight = self._weight[rows]
+        return weight.clone() if device.type == "cpu" else weight.to(device)
 
-    def write(self, rows: slice, weight_LD: Tensor, elsewhere_LD: Tensor) -> None:
-        self._weight[rows] = weight_LD
+    def write(self, rows: slice, weight_LD: Tensor, elsewhere_LD: Tensor, touched_LK: Tensor | None) -> None:
+        if touched_LK is None:
+            self._weight[rows] = weight_LD
+        else:
+            self._weight[rows].scatter_(1, touched_LK.cpu(), weight_LD.gather(1, touched_LK).cpu())
 
     def tensors(self) -> dict[str, Tensor]:
         return {"store": self._weight}
@@ -96,17 +103,17 @@ class ImplicitStore:
         self._seed = seed
         self._changed: dict[int, tuple[Tensor, Tensor]] = {}  # of each run of rows: places [n] and values [n]
 
-    def read(self, rows: slice) -> Tensor:
-        weight = self._initial(rows)
+    def read(self, rows: slice, device: torch.device) -> Tensor:
+        weight = self._initial(rows, device)
         if rows.start in self._changed:
             places, values = self._changed[rows.start]
-            weight.view(-1)[places] = values
+            weight.view(-1)[places.to(device)] = values.to(device)
         return weight
 
-    def write(self, rows: slice, weight_LD: Tensor, elsewhere_LD: Tensor) -> None:
-        differs = (weight_LD != self._initial(rows)) & ~elsewhere_LD
+    def write(self, rows: slice, weight_LD: Tensor, elsewhere_LD: Tensor, touched_LK: Tensor | None) -> None:
+        differs = (weight_LD != self._initial(rows, weight_LD.device)) & ~elsewhere_LD
         places = differs.flatten().nonzero().squeeze(1)
-        self._changed[rows.start] = (places, weight_LD.flatten()[places])
+        self._changed[rows.start] = (places.cpu(), weight_LD.flatten()[places].cpu())
 
     def tensors(self) -> dict[str, Tensor]:
         parts: dict[str, Tensor] = {}
@@ -118,5 +125,5 @@ class ImplicitStore:
         starts = [int(name.split(".")[1]) for name in tensors if name.endswith(".places")]
         self._changed = {s: (tensors[f"store.{s}.places"], tensors[f"store.{s}.values"]) for s in starts}
 
-    def _initial(self, rows: slice) -> Tensor:
-        return initial_weights(rows, self._in_features, self._scale, self._seed).to(self._dtype)
+    def _initial(self, rows: slice, device: torch.device) -> Tensor:
+        return initial_weights(rows, self._in_features, self._scale, self._seed, device).to(self._dtype)

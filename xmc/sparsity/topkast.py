@@ -109,12 +109,12 @@ class TopKast(Strategy):
         import torch
 
         for rows in _runs(layer):
-            weight_LD = self._store.read(rows)
+            weight_LD = self._store.read(rows, layer.weight.device)
             if learned is not None:
                 columns, weight = layer.index[rows, : layer.active].long(), layer.weight.detach()[rows, : layer.active]
-                mine = weight_LD.scatter(1, columns.cpu(), weight.to(weight_LD))
-                weight_LD = torch.where(learned[rows, None].cpu(), mine, weight_LD)
-            self._choose(layer, rows, weight_LD)
+                mine = weight_LD.scatter(1, columns, weight.to(weight_LD))
+                weight_LD = torch.where(learned[rows, None].to(weight_LD.device), mine, weight_LD)
+            self._choose(layer, rows, weight_LD, None)
 
     def prepare(self, layer: SparseLayer, lr: float) -> None:
         density, weight = layer.active / layer.in_features, layer.weight.detach()
@@ -126,20 +126,21 @@ class TopKast(Strategy):
 
         if layer.index.shape[1] == layer.active:
             return 0
-        sources, moved = torch.empty(layer.index.shape, dtype=torch.int64, device=layer.index.device), 0
+        device = layer.weight.device
+        sources = torch.empty(layer.index.shape, dtype=torch.int64, device=device)
+        moved = torch.zeros((), dtype=torch.int64, device=device)
         for rows in _runs(layer):
-            weight_LD = self._store.read(rows)
-            columns = layer.index[rows].long().cpu()
+            weight_LD = self._store.read(rows, device)
+            columns = layer.index[rows].long()
             weight_LD.scatter_(1, columns, layer.weight[rows].detach().to(weight_LD))
-            numbers = torch.arange(columns.shape[1]).expand_as(columns)
-            slots = torch.full(weight_LD.shape, -1).scatter_(1, columns, numbers)
-            self._choose(layer, rows, weight_LD)
-            source = slots.gather(1, layer.index[rows].long().cpu())
-            sources[rows] = source.to(sources.device)
+            numbers = torch.arange(columns.shape[1], device=device).expand_as(columns)
+            slots = torch.full(weight_LD.shape, -1, device=device).scatter_(1, columns, numbers)
+            self._choose(layer, rows, weight_LD, columns)
+            sources[rows] = source = slots.gather(1, layer.index[rows].long())
             spoke = (source[:, : layer.active] >= 0) & (source[:, : layer.active] < layer.active)
-            moved += int((~spoke).sum())
+            moved += (~spoke).sum()
         optimizer_state.move(layer.weight, sources)
-        return moved
+        return int(moved)
 
     def tensors(self) -> dict[str, Tensor]:
         return self._store.tensors()
@@ -147,17 +148,19 @@ class TopKast(Strategy):
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         self._store.load(tensors)
 
-    def _choose(self, layer: SparseLayer, rows: slice, weight_LD: Tensor) -> None:
-        """Give the largest of these rows their slots, and the store what remains."""
+    def _choose(self, layer: SparseLayer, rows: slice, weight_LD: Tensor, touched_LK: Tensor | None) -> None:
+        """Give the largest of these rows their slots, and the store what remains. touched: as the store's `write`."""
         import torch
 
-        order = weight_LD.abs().argsort(dim=1, descending=True, stable=True)
-        forward, backward = order[:, : layer.active], order[:, layer.active : layer.index.shape[1]]
+        from xmc.ops.topk import ordered_topk
+
+        _, order = ordered_topk(weight_LD.abs(), layer.index.shape[1])
+        forward, backward = order[:, : layer.active], order[:, layer.active :]
         columns = torch.cat([forward.sort(dim=1).values, backward.sort(dim=1).values], dim=1)
         layer.index[rows] = columns.to(layer.index)
         layer.weight.detach()[rows] = weight_LD.gather(1, columns).to(layer.weight)
         elsewhere = torch.zeros_like(weight_LD, dtype=torch.bool).scatter_(1, columns, True)
-        self._store.write(rows, weight_LD, elsewhere)
+        self._store.write(rows, weight_LD, elsewhere, touched_LK)
 
 
 def scale_below(scale: float, weight_LK: Tensor, learned: Tensor) -> Tensor:

@@ -1,9 +1,11 @@
 """The training loop."""
 
 import logging
+import math
 import signal
 import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Literal, Protocol, Self
@@ -42,7 +44,6 @@ class Plan:
     auxiliary_steps: int
     micro_batch_size: int | None
     clip_norm: float | None
-    autocast: bool
     log_every: int
     eval_every: int
     checkpoint_every: int
@@ -95,7 +96,7 @@ def train(
     paused = attend is not None and attend(state.progress, plan) == "pause"
     with _StopSignal() as stop:
         while not (state.progress.finished or paused):
-            for batch in batches.epoch(state.progress.epoch, state.progress.batch):
+            for batch in _ready(batches.epoch(state.progress.epoch, state.progress.batch), state.model.device):
                 _train_step(state, batch, plan, meter, tracker)
                 state.progress.batch += 1
                 wish = "go on" if attend is None else attend(state.progress, plan)
@@ -110,7 +111,6 @@ def train(
 def _train_step(state: TrainState, batch: Batch, plan: Plan, meter: Meter, tracker: Tracker) -> None:
     step = state.progress.step
     rates = state.set_learning_rates(learning_rate_multiplier(step, plan.total_steps, plan.warmup_steps, plan.schedule))
-    batch = batch.to(state.model.device)
     state.model.train()
     watching = [part for part in state.sparse.values() if part.strategy.observes(step + 1)]
     for part in state.sparse.values():
@@ -123,14 +123,10 @@ def _train_step(state: TrainState, batch: Batch, plan: Plan, meter: Meter, track
         batch,
         auxiliary_weight=cosine_decay(step, plan.auxiliary_weight, plan.auxiliary_steps),
         micro_batch_size=plan.micro_batch_size,
-        autocast=plan.autocast,
         update=state.in_place_update,
     )
-    if not torch.isfinite(torch.tensor(outcome.main)):
-        raise Diverged(
-            f"the loss is {outcome.main} at step {step + 1}: training diverged. Lower the learning rates (encoder.lr, "
-            "classifier.optimizer.lr) or lengthen trainer.warmup, and start anew with another run=..."
-        )
+    if state.model.device.type == "cpu":
+        _check_loss(outcome.main.item(), step + 1)
     logs = (step + 1) % plan.log_every == 0 or step + 1 == plan.total_steps
     norms = gradient_norms(state.model) if logs else {}
     norm = clip_gradients(state.model, plan.clip_norm)
@@ -141,8 +137,35 @@ def _train_step(state: TrainState, batch: Batch, plan: Plan, meter: Meter, track
     moved, health = _rewire(state)
     meter.add(batch, outcome, moved, health)
     if logs:
-        norms["features"] = float(torch.linalg.vector_norm(outcome.gradient_BD))
-        tracker.log(meter.record(state, norm, norms, rates))
+        _check_loss(meter.loss, step + 1)
+        norms["features"] = torch.linalg.vector_norm(outcome.gradient_BD.float()).item()
+        tracker.log(meter.record(state, norm.item(), norms, rates))
+
+
+def _ready(batches: Iterable[Batch], device: torch.device) -> Iterable[Batch]:
+    """The batches; of those for a GPU the next one is made, in pinned memory, while the last is computed."""
+    if device.type != "cuda":
+        yield from batches
+        return
+    coming = iter(batches)
+
+    def following() -> Batch | None:
+        batch = next(coming, None)
+        return None if batch is None else batch.pinned()
+
+    with ThreadPoolExecutor(1) as thread:
+        ahead = thread.submit(following)
+        while (batch := ahead.result()) is not None:
+            ahead = thread.submit(following)
+            yield batch
+
+
+def _check_loss(loss: float, step: int) -> None:
+    if not math.isfinite(loss):
+        raise Diverged(
+            f"the loss is {loss} at step {step}: training diverged. Lower the learning rates (encoder.lr, "
+            "classifier.optimizer.lr) or lengthen trainer.warmup, and start anew with another run=..."
+        )
 
 
 def _rewire(state: TrainState) -> tuple[int, dict[str, float]]:
@@ -171,11 +194,14 @@ def _end_of_step(
 ) -> None:
     progress = state.progress
     progress.finished = progress.step >= plan.total_steps
-    if validate is not None and (progress.finished or progress.step % plan.eval_every == 0):
+    validates = validate is not None and (progress.finished or progress.step % plan.eval_every == 0)
+    saves = saves or progress.finished or progress.step % plan.checkpoint_every == 0 or stop.signal_number is not None
+    if validates or saves:
+        _check_loss(meter.loss, progress.step)  # what diverged is neither kept nor the best
+    if validate is not None and validates:
         _validate(state, plan, validate, checkpoints, tracker)
         meter.restart_clock()
-    saves = saves or progress.finished or progress.step % plan.checkpoint_every == 0
-    if saves or stop.signal_number is not None:
+    if saves or progress.finished or stop.signal_number is not None:
         checkpoints.save(progress.step, state.tensors(), state.scalars(), best_step=progress.best_step)
         meter.restart_clock()
     if stop.signal_number is not None and not progress.finished:

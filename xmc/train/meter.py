@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from xmc.train.state import TrainState
 from xmc.train.step import Outcome
@@ -17,7 +18,10 @@ logger = logging.getLogger(__name__)
 
 
 class Meter:
-    """Sums since the last log line. Evaluation and checkpoints do not count towards the rates."""
+    """Sums since the last log line, on the device. Evaluation and checkpoints do not count towards the rates.
+
+    On a GPU a step takes the time to ask for it, and the log line that until all are done.
+    """
 
     def __init__(self, total_steps: int) -> None:
         self._total_steps = total_steps
@@ -25,7 +29,9 @@ class Meter:
 
     def _clear(self) -> None:
         self._steps = self._documents = self._tokens = self._moved = 0
-        self._main = self._auxiliary = self._seconds = 0.0
+        self._seconds = 0.0
+        self._main: Tensor | float = 0.0
+        self._auxiliary: Tensor | float = 0.0
         self._auxiliary_steps = 0
         self._health: dict[str, float] = {}
         self.restart_clock()
@@ -37,25 +43,31 @@ class Meter:
         self._steps += 1
         self._documents += len(batch)
         self._tokens += int(batch.attention_mask.sum())
-        self._main += outcome.main
+        self._main += outcome.main.double()
         if outcome.auxiliary is not None:
-            self._auxiliary += outcome.auxiliary
+            self._auxiliary += outcome.auxiliary.double()
             self._auxiliary_steps += 1
         self._moved += moved
         self._health |= health
         self._seconds += time.perf_counter() - self._clock
         self.restart_clock()
 
+    @property
+    def loss(self) -> float:
+        """The mean since the last log line, 0 where there was no step. A GPU is waited for."""
+        return float(self._main) / max(1, self._steps)
+
     def record(
         self, state: TrainState, gradient_norm: float, layer_norms: dict[str, float], rates: dict[str, float]
     ) -> Record:
         """One log line; starts the sums anew."""
-        progress = state.progress
+        progress, loss = state.progress, self.loss
+        self._seconds += time.perf_counter() - self._clock
         record: Record = {
             "step": progress.step,
             "epoch": progress.epoch,
-            "loss": self._main / self._steps,
-            "auxiliary_loss": self._auxiliary / self._auxiliary_steps if self._auxiliary_steps else None,
+            "loss": loss,
+            "auxiliary_loss": float(self._auxiliary) / self._auxiliary_steps if self._auxiliary_steps else None,
             "gradient_norm": gradient_norm,
             **{f"gradient/{layer}": norm for layer, norm in layer_norms.items()},
             **{f"lr/{name}": rate for name, rate in rates.items()},

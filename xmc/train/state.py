@@ -99,8 +99,13 @@ class TrainState:
         return {name: values for name, values in parts.items() if values}
 
     def scalars(self) -> dict[str, Any]:
-        threads = torch.get_num_threads()
-        return {"progress": asdict(self.progress), "optimizer": self._optimizer_scalars(), "threads": threads}
+        layer = self.model.classifier.sparse
+        return {
+            "progress": asdict(self.progress),
+            "optimizer": self._optimizer_scalars(),
+            "threads": torch.get_num_threads(),
+            "backend": None if layer is None else layer.serving,
+        }
 
     def rounded_model(self) -> dict[str, Tensor]:
         """The model's tensors as a run saves them at its end; see `quantised`."""

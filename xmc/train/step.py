@@ -1,9 +1,8 @@
 """One training step: features by autograd, the classifier by its streaming pass, the two joined at the features."""
 
-import contextlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -13,16 +12,17 @@ from xmc.model.auxiliary import ClusterHead
 from xmc.model.classifier import Update
 from xmc.model.embedding_bag import EmbeddingBag
 from xmc.ops.bag import TableGradient
+from xmc.ops.fan_in import looked_through
 from xmc.types import Batch
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Losses of one step, each summed over its labels or clusters and averaged over documents; and the gradient of the
-    features."""
+    """Losses of one step, scalars on the device, each summed over its labels or clusters and averaged over documents;
+    and the gradient of the features."""
 
-    main: float
-    auxiliary: float | None
+    main: Tensor
+    auxiliary: Tensor | None
     gradient_BD: Tensor
 
 
@@ -33,7 +33,6 @@ def compute_gradients(
     *,
     auxiliary_weight: float,
     micro_batch_size: int | None = None,
-    autocast: bool = False,
     update: Update = None,
 ) -> Outcome:
     """Leave the gradient of (1 - a) * main + a * auxiliary, a = `auxiliary_weight`, in every parameter's `.grad`, or
@@ -41,16 +40,17 @@ def compute_gradients(
 
     With a micro-batch size, features are first computed without a graph, the classifier runs once on the whole batch,
     then each micro-batch is encoded again with its graph: gradient caching (Gao et al., 2021, arXiv 2101.06983). Both
-    passes draw the same dropout masks.
+    passes draw the same dropout masks. A batch on the host is looked through there; a GPU is not waited for.
     """
-    bounds = _micro_batches(len(batch), micro_batch_size)
+    bounds = _micro_batches(batch, micro_batch_size)
+    batch = replace(batch, positives=looked_through(batch.positives, len(batch))).to(model.device)
     replay = _Replay(model.device)
     cached = len(bounds) > 1
     with torch.set_grad_enabled(not cached):
         parts = []
-        for start, stop in bounds:
+        for part in bounds:
             replay.record()
-            parts.append(_encode(model, batch, start, stop, autocast))
+            parts.append(_encode(model, batch, *part))
     features_BD = torch.cat(parts) if cached else parts[0]
 
     leaf_BD = features_BD.detach()
@@ -63,11 +63,10 @@ def compute_gradients(
     if not cached and features_BD.requires_grad:
         features_BD.backward(grad_BD)
     elif cached and any(p.requires_grad for p in feature_parameters(model)):
-        for i, (start, stop) in enumerate(bounds):
+        for i, part in enumerate(bounds):
             replay.restore(i)
-            _encode(model, batch, start, stop, autocast).backward(grad_BD[start:stop])
-    auxiliary_value = None if auxiliary_loss is None else auxiliary_loss.item()
-    return Outcome(main_loss.item(), auxiliary_value, grad_BD)
+            _encode(model, batch, *part).backward(grad_BD[part[0] : part[1]])
+    return Outcome(main_loss, auxiliary_loss, grad_BD)
 
 
 def feature_parameters(model: XMCModel) -> Iterator[nn.Parameter]:
@@ -96,20 +95,24 @@ def _layer_of(parameter: str) -> str:
 
 
 @torch.no_grad()
-def clip_gradients(model: XMCModel, max_norm: float | None) -> float:
-    """Scale the gradients of encoder and intermediate layer to at most `max_norm` together; returns their norm before.
+def clip_gradients(model: XMCModel, max_norm: float | None) -> Tensor:
+    """Scale the gradients of encoder and intermediate layer to at most `max_norm` together; returns their norm before,
+    a float64 scalar.
 
-    Those of tables, which torch's own clipping does not know, are among them.
+    Those of tables, which torch's own clipping does not know, are among them; for these alone a GPU is waited for.
     """
     dense, tables = dict(_gradients(model)), dict(_table_gradients(model))
     norms = [torch.linalg.vector_norm(gradient) for gradient in dense.values()]
-    of_dense = torch.linalg.vector_norm(torch.stack(norms)).item() if norms else 0.0
-    norm = math.hypot(of_dense, *(gradient.norm for gradient in tables.values()))
-    if max_norm is not None and norm > max_norm:
+    norm = torch.linalg.vector_norm(torch.stack(norms)).double() if norms else torch.zeros((), dtype=torch.float64)
+    if tables:
+        of_tables = (gradient.norm for gradient in tables.values())
+        norm = torch.tensor(math.hypot(norm.item(), *of_tables), dtype=torch.float64)
+    if max_norm is not None:
+        share = (max_norm / norm).clamp_max(1.0)
         for gradient in dense.values():
-            gradient.mul_(max_norm / norm)
+            gradient.mul_(share)
         for table_gradient in tables.values():
-            table_gradient.scale *= max_norm / norm
+            table_gradient.scale *= share.item()
     return norm
 
 
@@ -145,15 +148,14 @@ class _Replay:
             torch.cuda.set_rng_state(cuda, self._cuda)
 
 
-def _micro_batches(size: int, micro: int | None) -> list[tuple[int, int]]:
-    step = micro or size
-    return [(start, min(start + step, size)) for start in range(0, size, step)]
+def _micro_batches(batch: Batch, micro: int | None) -> list[tuple[int, int, int]]:
+    """Where each begins and ends, and the length of its longest document."""
+    size, lengths = len(batch), batch.attention_mask.sum(1)
+    bounds = [(start, min(start + (micro or size), size)) for start in range(0, size, micro or size)]
+    return [(start, stop, int(lengths[start:stop].max())) for start, stop in bounds]
 
 
-def _encode(model: XMCModel, batch: Batch, start: int, stop: int, autocast: bool) -> Tensor:
-    length = int(batch.attention_mask[start:stop].sum(1).max())
+def _encode(model: XMCModel, batch: Batch, start: int, stop: int, length: int) -> Tensor:
     ids, mask = batch.input_ids[start:stop, :length], batch.attention_mask[start:stop, :length]
     values = None if batch.values is None else batch.values[start:stop, :length]
-    context = torch.autocast(model.device.type, torch.bfloat16) if autocast else contextlib.nullcontext()
-    with context:
-        return model.features(ids, mask, values)
+    return model.features(ids, mask, values)

@@ -136,17 +136,16 @@ def _change(training: factory.Training, device: torch.device, steps: int, labels
     """
     state, probe = training.state, next(iter(training.batches.epoch(0))).to(device)
     with torch.no_grad():
-        features_BD = state.model.eval().features(probe.input_ids, probe.attention_mask, probe.values)
+        features_BD = state.model.eval().features_of(probe).float()
     before = _logits(state.model, features_BD, labels)
     state.set_learning_rates(1.0)
     batches = itertools.chain.from_iterable(training.batches.epoch(epoch) for epoch in itertools.count())
     for batch in itertools.islice(batches, steps):
         state.model.train()
         compute_gradients(
-            *(state.model, state.auxiliary, batch.to(device)),
+            *(state.model, state.auxiliary, batch),
             auxiliary_weight=0.0,
             micro_batch_size=training.plan.micro_batch_size,
-            autocast=training.plan.autocast,
             update=state.in_place_update,
         )
         clip_gradients(state.model, training.plan.clip_norm)

@@ -75,4 +75,4 @@ def _sample(model: XMCModel, trained: TrainConfig, most: int, examples: set[str]
     chosen = np.random.default_rng(recipe.seed).permutation(len(texts))[:most].tolist()
     rows = np.array(sorted(row for row in chosen if texts[row] not in examples))
     batches = factory.build_batches(trained, corpus, "train", model.encoder, recipe.batch_size)
-    return torch.cat([model.features_of(batch) for batch in batches.by_length(among=rows)])
+    return torch.cat([model.features_of(batch).float() for batch in batches.by_length(among=rows)])

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from xmc import factory
-from xmc.config import FinetuneConfig, TrainConfig, run_config_path
+from xmc.config import FinetuneConfig, TrainConfig, load_config_if_run, run_config_path
 from xmc.config.shell import shell_command
 from xmc.data.corpus import Corpus
 from xmc.data.files import listing
@@ -80,7 +80,10 @@ def is_finished(run: Path) -> bool:
 
 
 def load_model(run: Path, device: torch.device) -> XMCModel:
-    return XMCModel.from_pretrained(factory.model_folder(run), device=str(device))
+    """The model of a run, which computes as it did in training, or a saved one."""
+    trained = load_config_if_run(run) if device.type == "cuda" else None
+    precision = "auto" if trained is None else trained.trainer.precision
+    return XMCModel.from_pretrained(factory.model_folder(run), device=str(device), precision=precision)
 
 
 def load_model_or_blend(run: Path, device: torch.device) -> XMCModel | Blend:

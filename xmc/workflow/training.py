@@ -12,6 +12,7 @@ from xmc.config.shell import shell_command
 from xmc.data.corpus import Corpus
 from xmc.evaluate import check_metric_name
 from xmc.model import XMCModel
+from xmc.model.classifier import FixedFanIn
 from xmc.model.lexical import LexicalHalf
 from xmc.model.quantised import round_tables_
 from xmc.model.tensor_file import fill
@@ -55,6 +56,8 @@ def train_run(
     check_metric_name(config.trainer.metric, config.metrics.ks)
     config.tracking.check()
     device = factory.prepare_machine(config.trainer.device, config.trainer.threads)
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision(config.trainer.float32_matmul_precision)
     with held(run):
         if not config.resume:
             check_run_folder(run, "go on with it by resume=true")
@@ -86,6 +89,7 @@ def _train(
         setup.state.load(*saved)
         logger.info("resuming after step %d", setup.state.progress.step)
         _tell_threads(saved[1].get("threads"), device)
+        _keep_backend(setup.state.model.classifier.sparse, saved[1].get("backend"))
     elif config.resume:
         logger.info("no checkpoint yet; starting with step 1")
     remote = config.tracking.start(run, config.model_dump(mode="json"))
@@ -137,6 +141,22 @@ def _tell_threads(before: int | None, device: torch.device) -> None:
             "threads: %d until here, %d from now on; the model may differ in its last bits from that of an "
             "uninterrupted run",
             *(before, now),
+        )
+
+
+def _keep_backend(layer: FixedFanIn | None, before: str | None) -> None:
+    """Go on with the back end of the checkpoint, whatever would be chosen now; None: older checkpoints do not tell."""
+    if layer is None or before in (None, now := layer.serving):
+        return
+    layer.backend = str(before)
+    try:
+        logger.info("classifier back end: %s, as before", layer.serving)
+    except ValueError as error:
+        layer.backend = now
+        logger.warning(
+            "classifier back end: %s until here, %s from now on; the model may differ in its last bits from that of an "
+            "uninterrupted run (%s)",
+            *(before, now, error),
         )
 
 

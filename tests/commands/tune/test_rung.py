@@ -17,7 +17,6 @@ PLAN = Plan(
     auxiliary_steps=0,
     micro_batch_size=None,
     clip_norm=None,
-    autocast=False,
     log_every=10,
     eval_every=10,
     checkpoint_every=10,

@@ -4,12 +4,14 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from xmc.ops.bag import Bags, TableGradient, api, bag_sums, tf_idf
 
@@ -180,3 +182,24 @@ def test_not_a_number_spreads() -> None:
     bags = Bags.of(torch.tensor([0, 1]), torch.tensor([0, 1]), torch.ones(2), 2)
     torch.testing.assert_close(bag_sums(table, bags), table, equal_nan=True)
     assert math.isnan(TableGradient(bags, table).norm)
+
+
+class Operators(TorchDispatchMode):
+    """The names of all that run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.add(func._schema.name)
+        return func(*args, **(kwargs or {}))
+
+
+def test_stock_operators_sum_in_an_order_of_their_own() -> None:
+    """On a GPU `index_add_` adds in whatever order comes, which counts where two terms are one document's."""
+    documents, terms, counts = torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1]), torch.tensor([1, 2, 3])
+    with Operators() as operators:
+        weights = api._module("stock").tf_idf(documents, terms, counts, torch.tensor([1.0, 2.0]), 2)
+    assert weights[2].item() == pytest.approx(1) and torch.linalg.vector_norm(weights[:2]).item() == pytest.approx(1)
+    assert not any("index_add" in name or "scatter" in name for name in operators.names)

@@ -375,3 +375,30 @@ def test_numba_gives_a_document_the_same_bits_in_any_batch(group_size: int, fan_
         assert torch.equal(torch.cat([fan_in_linear(p, layer, backend="numba") for p in parts]), torch.cat(alone))
         top = TopK.cat([fan_in_topk(part, layer, 9, backend="numba") for part in parts])
         assert torch.equal(top.scores, TopK.cat(best).scores) and torch.equal(top.labels, TopK.cat(best).labels)
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="needs a GPU, or Triton's interpreter")
+@pytest.mark.parametrize("weight_dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("group_size", [1, 5])
+def test_triton_takes_a_batch_of_several_tiles(
+    group_size: int, weight_dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xmc.ops.fan_in.impl import fused_gpu
+
+    monkeypatch.setattr(fused_gpu, "_MOST_DOCUMENTS", 16)
+    monkeypatch.setattr(fused_gpu, "_GROUP_TILE", 16 * 16)
+    monkeypatch.setattr(fused_gpu, "_BLOCK", 10)
+    shape = {"group_size": group_size, "dtype": torch.float32}
+    features, layer, generator = random_layer(37, 23, 24, 5, 0, **shape)  # type: ignore[arg-type]
+    layer = replace(layer, weight=layer.weight.to(weight_dtype))
+    positives = random_positives(37, 23, 0.1, generator)
+    results = []
+    for backend in ("triton", "reference"):
+        own = replace(layer, weight=layer.weight.clone(), bias=layer.bias.clone())
+        loss, gradient = fan_in_sgd_step(
+            features, own, positives, "bce", InPlaceUpdate(0.1, 0.01, 3, 4), backend=backend
+        )
+        results.append((loss, gradient, own.weight.float(), own.bias))
+    rounding = {"rtol": 1e-2, "atol": 1e-2} if weight_dtype == torch.bfloat16 else LOOSE
+    for ours, expected in zip(*results, strict=True):
+        torch.testing.assert_close(ours, expected, **rounding)

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from pretend_cuda import pretend_cuda
 
 pytest.importorskip("triton", reason="triton is not installed")
 ROOT = Path(__file__).parents[3]
@@ -26,13 +27,31 @@ def test_numerics_through_the_interpreter() -> None:
     assert "passed" in told
 
 
-@pytest.mark.parametrize("capability", [90, *(pytest.param(c, marks=pytest.mark.slow) for c in (80, 89))])
+@pytest.mark.parametrize("capability", [90, *(pytest.param(c, marks=pytest.mark.slow) for c in (80, 89, 120))])
 def test_kernels_build_and_do_not_spill(capability: int) -> None:
     table = run("scripts/compile_kernels.py", *f"--capability {capability} --group 1 32 --batch 128".split())
     rows = [line for line in table.splitlines() if line.startswith(f"| {capability} |")]
-    tried = Counter(line.split(" | ")[6] for line in rows)
-    assert tried["plain"] == tried["groups"] == 2 * 4
-    assert tried["plain, twice the warps"] == 2 * 4
+    tried = Counter(line.split(" | ")[7] for line in rows)
+    assert tried["plain"] == tried["groups"] == tried["plain, twice the warps"] == 3 * 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", [80, 89, 90, 120])
+def test_whatever_the_tuner_may_choose_fits(capability: int) -> None:
+    """Tiles of many documents, too, which groups of 64 once asked for more shared memory with than there is."""
+    batches = "--batch 16 32 64 128 256 512 1024"
+    run("scripts/compile_kernels.py", *f"--capability {capability} --group 1 16 32 64 128 {batches}".split())
+
+
+@pytest.mark.parametrize("shared", [64 << 10, 99 << 10, 227 << 10])
+@pytest.mark.parametrize("size", [2, 16, 64, 100, 1 << 15])
+def test_a_tile_of_documents_follows_the_group(size: int, shared: int) -> None:
+    from xmc.ops.fan_in.impl.fused_gpu import SLOTS, most_documents
+
+    documents = most_documents(size, shared)
+    assert documents & (documents - 1) == 0
+    assert documents == 16 or (documents <= 256 and documents * max(16, size) <= 1 << 13)
+    assert documents == 16 or documents * (4 * max(16, size) + 8 * SLOTS) <= shared
 
 
 def test_a_rehearsal_changes_nothing_of_the_work() -> None:
@@ -55,3 +74,46 @@ def test_a_rehearsal_changes_nothing_of_the_work() -> None:
     for written in (trial.layer.weight, trial.layer.bias, trial.sums.integers, *trial.grads):
         written.fill_(7)
     assert not any((kept == 7).any() for kept in (weight, bias, sums.integers, *grads))
+
+
+def test_without_a_c_compiler_it_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from xmc.ops.fan_in import resolve_backend
+    from xmc.ops.fan_in.impl import fused_gpu, triton_kernels
+
+    class Probe:
+        built = 0
+
+        def __getitem__(self, grid: tuple[int]) -> object:
+            self.built += 1
+            raise RuntimeError("Failed to find C compiler.\nPlease specify via CC environment variable")
+
+    probe = Probe()
+    with pretend_cuda():
+        monkeypatch.setattr(triton_kernels, "probe", probe)
+        fused_gpu._fault.cache_clear()
+        for _ in range(2):
+            name, passed_over = resolve_backend("cuda")
+            assert name == "torch" and passed_over["triton"].endswith(
+                "Failed to find C compiler. Please specify via CC environment variable"
+            )
+        assert probe.built == 1, "once is enough"
+        with pytest.raises(ValueError, match=r"'triton' cannot serve .* on cuda .*no kernel can be launched"):
+            resolve_backend("cuda", requested="triton")
+    fused_gpu._fault.cache_clear()
+    monkeypatch.delattr(fused_gpu.triton, "knobs")
+    name, passed_over = resolve_backend("cuda", torch.float32)
+    assert name == "torch" and "needs Triton 3.4 or later, and" in passed_over["triton"]
+
+
+@pytest.mark.parametrize("weight", [0.0, 1e-38, 1.0, 1e30])
+def test_the_fixed_point_scale_is_a_number(weight: float) -> None:
+    import torch
+
+    from xmc.ops.fan_in import FanIn
+    from xmc.ops.fan_in.impl.fused_gpu import _FixedPoint
+
+    layer = FanIn(torch.full((5, 2), weight), torch.zeros(5, 2, dtype=torch.int16), torch.zeros(5))
+    scale = _FixedPoint(torch.ones(3, 4), layer, torch.ones(())).scale
+    assert torch.isfinite(scale) and scale > 0 and 10 * weight * float(scale) <= 2.0**62

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from xmc.ops.fan_in.impl.tuning import Configuration, Tuner
+from xmc.ops.fan_in.impl.tuning import Configuration, DoesNotFit, Tuner
 
 OPTIONS = [Configuration("narrow", 2, 4), Configuration("wide", 8, 4)]
 
@@ -60,3 +60,21 @@ def test_what_others_could_have_written_is_not_used(tmp_path: Path, caplog: pyte
 
 def test_without_a_home_each_process_measures() -> None:
     assert Tuner(None).choose("step", OPTIONS, times).name == "wide"
+
+
+def test_what_does_not_fit_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:
+    def fits_where_narrow(configuration: Configuration) -> float:
+        if configuration.name == "wide":
+            raise DoesNotFit("131072 bytes of shared memory, there are 101376")
+        return 3.0
+
+    def never_fits(_: Configuration) -> float:
+        raise DoesNotFit("too large")
+
+    caplog.set_level(logging.INFO)
+    assert Tuner(None).choose("step", OPTIONS, fits_where_narrow).name == "narrow"
+    assert "narrow (narrow 3.00 ms; not wide: 131072 bytes of shared memory, there are 101376)" in caplog.text
+    with pytest.raises(
+        DoesNotFit, match=r"nothing for step that fits this GPU .narrow: too large; wide: too large.; take"
+    ):
+        Tuner(None).choose("step", OPTIONS, never_fits)

@@ -2,7 +2,7 @@
 
 from xmc.ops.fan_in.api import BACKENDS, fan_in_linear, fan_in_loss, fan_in_sgd_step, fan_in_topk, resolve_backend
 from xmc.ops.fan_in.layer import FanIn
-from xmc.ops.fan_in.validation import check_distinct_columns, index_dtype
+from xmc.ops.fan_in.validation import check_distinct_columns, index_dtype, looked_through
 
 __all__ = [
     "BACKENDS",
@@ -13,5 +13,6 @@ __all__ = [
     "fan_in_sgd_step",
     "fan_in_topk",
     "index_dtype",
+    "looked_through",
     "resolve_backend",
 ]

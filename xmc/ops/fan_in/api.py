@@ -106,10 +106,16 @@ def fan_in_sgd_step(
     check_loss(loss)
     check_update(update)
     check_written({"weight": layer.weight, "bias": layer.bias}, {"features": features_BD, "index": layer.index})
-    if not _finite(features_BD, layer.weight, layer.bias):
+    finite = _finite(features_BD, layer.weight, layer.bias)
+    here = features_BD.device.type == "cpu"
+    if here and not finite:
         return features_BD.new_full((), torch.nan, dtype=wide(features_BD)), torch.full_like(features_BD, torch.nan)
+    serving = _serving(backend, features_BD, layer)
     layer = replace(layer, weight=layer.weight.detach(), bias=layer.bias.detach())
-    return _serving(backend, features_BD, layer).sgd_step(features_BD, layer, positives, loss, update)
+    if here:
+        return serving.sgd_step(features_BD, layer, positives, loss, update, None)
+    total, grad_features = serving.sgd_step(features_BD, layer, positives, loss, update, finite)
+    return total.masked_fill(~finite, torch.nan), grad_features.masked_fill(~finite, torch.nan)
 
 
 @torch.no_grad()
@@ -136,9 +142,9 @@ class _Linear(torch.autograd.Function):
         return grads[0], grads[1].to(weight.dtype), grads[2], None, None
 
 
-def _finite(*tensors: Tensor) -> bool:
-    """Whether all numbers are, with one answer from the device."""
-    return bool(torch.stack([torch.isfinite(bound) for tensor in tensors for bound in tensor.aminmax()]).all())
+def _finite(*tensors: Tensor) -> Tensor:
+    """Whether all numbers are, a scalar on their device."""
+    return torch.stack([torch.isfinite(bound) for tensor in tensors for bound in tensor.aminmax()]).all()
 
 
 @functools.cache

@@ -31,10 +31,25 @@ class Backend(ABC):
 
     @abstractmethod
     def sgd_step(
-        self, features: Tensor, layer: FanIn, positives: Positives, loss: LossName, update: InPlaceUpdate
+        self,
+        features: Tensor,
+        layer: FanIn,
+        positives: Positives,
+        loss: LossName,
+        update: InPlaceUpdate,
+        applies: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """Loss and gradient of the features, all of whose numbers are finite; see `fan_in_sgd_step`."""
+        """Loss and gradient of the features; see `fan_in_sgd_step`.
+
+        applies: whether anything is updated, a bool scalar on the device, for which the host does not wait; what is
+        returned does not count where it is false. None: yes, as on a CPU.
+        """
 
     @abstractmethod
     def topk(self, features: Tensor, layer: FanIn, k: int) -> TopK:
         """The k best labels; see `fan_in_topk`."""
+
+
+def update_(tensor: Tensor, values: Tensor, applies: Tensor | None) -> None:
+    """Give the tensor these values, if it `applies`; see `Backend.sgd_step`."""
+    tensor.copy_(values if applies is None else values.where(applies, tensor))

@@ -3,6 +3,7 @@
 import ctypes
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import combinations
 from numbers import Real
 from typing import NoReturn
@@ -77,12 +78,15 @@ def check_weight(features: Tensor, weight: Tensor, bias: Tensor, columns: int | 
 def check_positives(positives: Positives, n_documents: int, device: torch.device) -> None:
     """Check a CSR of global label ids: one row a document, no negative label.
 
-    A label beyond the served range is no error: it belongs to another shard.
+    A label beyond the served range is no error: it belongs to another shard. What is `checked` already is not looked
+    through again.
     """
     if len(positives) != n_documents:
         _fail("positives", f"one row for each of the {n_documents} documents", f"{len(positives)} rows")
     for name, tensor in (("positives.offsets", positives.offsets), ("positives.labels", positives.labels)):
         _check_tensor(name, tensor, (None,), [torch.int64], device, allow_empty=True)
+    if positives.checked:
+        return
     offsets, labels = positives.offsets, positives.labels
     lowest = labels.min() if len(labels) else labels.new_zeros(())
     first, last, step, label = torch.stack([offsets[0], offsets[-1], offsets.diff().min(), lowest]).tolist()
@@ -90,6 +94,12 @@ def check_positives(positives: Positives, n_documents: int, device: torch.device
         _fail("positives.offsets", f"an ascending run from 0 to {len(labels)}", f"{offsets.tolist()[:8]}...")
     if label < 0:
         _fail("positives.labels", "labels >= 0", f"label {label}")
+
+
+def looked_through(positives: Positives, n_documents: int) -> Positives:
+    """The positives, checked where they are: best on the host, before they go to a GPU."""
+    check_positives(positives, n_documents, positives.labels.device)
+    return replace(positives, checked=True)
 
 
 def check_loss(loss: str) -> None:

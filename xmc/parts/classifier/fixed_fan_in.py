@@ -100,7 +100,7 @@ class FixedFanInClassifier(ClassifierSection):
         return FixedFanIn(
             site.in_features,
             init_index(math.ceil(labels / self.group_size), slots, site.in_features, site.seed),
-            backend=backend,
+            backend=self.backend,
             generator=site.generator,
             order_L=order,
             dtype=dtype,

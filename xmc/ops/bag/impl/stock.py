@@ -1,4 +1,7 @@
-"""Stock operators: the reference, and what serves a GPU. Gradients are formed as a whole, [U, D]."""
+"""Stock operators: the reference, and what serves a GPU. Gradients are formed as a whole, [U, D].
+
+Every sum has an order of its own, whatever the device: those of a bag are taken by `embedding_bag` entry by entry.
+"""
 
 import torch
 from torch import Tensor
@@ -29,7 +32,8 @@ def count_terms(
 def tf_idf(documents: Tensor, terms: Tensor, counts: Tensor, idf: Tensor, size: int) -> Tensor:
     """See `xmc.ops.bag.tf_idf`."""
     values = counts.to(idf.dtype).log_().add_(1.0) * idf[terms]
-    square = torch.zeros(size, dtype=values.dtype, device=values.device).index_add_(0, documents, values**2)
+    entries = torch.arange(len(values), device=values.device)
+    square = sums(values[:, None] ** 2, Bags.of(documents, entries, torch.ones_like(values), size))[:, 0]
     return values * square.clamp_min(1e-12).rsqrt()[documents]
 
 
@@ -46,5 +50,5 @@ def sum_of_squares(table: Tensor, bags: Bags) -> float:
 
 
 def add_(into: Tensor, rows: Tensor, table: Tensor, bags: Bags, factor: float) -> None:
-    """into[rows] += factor * the bags' sums; rows are distinct."""
+    """into[rows] += factor * the bags' sums; rows are distinct, so that no two sums meet in an atomic addition."""
     into.index_add_(0, rows, sums(table, bags), alpha=factor)

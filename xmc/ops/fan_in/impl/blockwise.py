@@ -21,7 +21,7 @@ from torch import Tensor
 
 from xmc.ops.blocks import label_blocks, label_slices
 from xmc.ops.counter_rng import rounded
-from xmc.ops.fan_in.backend import Backend
+from xmc.ops.fan_in.backend import Backend, update_
 from xmc.ops.fan_in.layer import FanIn
 from xmc.ops.losses import loss_and_gradient_, wide
 from xmc.ops.topk import StreamingTopK
@@ -65,15 +65,21 @@ class TorchBackend(Backend):
         return StepOutput(total, grad_features, grad_weight, grad_bias)
 
     def sgd_step(
-        self, features: Tensor, layer: FanIn, positives: Positives, loss: LossName, update: InPlaceUpdate
+        self,
+        features: Tensor,
+        layer: FanIn,
+        positives: Positives,
+        loss: LossName,
+        update: InPlaceUpdate,
+        applies: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         weight, lr, decay = layer.weight, update.lr, 1 - update.lr * update.weight_decay
         rounding = update.seed, update.step
 
         def step(s: slice, grad_weight: Tensor, grad_bias: Tensor) -> None:
             stepped = weight[s].to(grad_weight.dtype) * decay - lr * grad_weight
-            weight[s] = rounded(stepped, weight.dtype, rounding, layer.label_offset + s.start)
-            layer.bias[s].sub_(grad_bias, alpha=lr)
+            update_(weight[s], rounded(stepped, weight.dtype, rounding, layer.label_offset + s.start), applies)
+            update_(layer.bias[s], layer.bias[s].sub(grad_bias, alpha=lr), applies)
 
         return _pass(features, layer, positives, loss, step)
 

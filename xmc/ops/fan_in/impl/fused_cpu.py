@@ -76,7 +76,13 @@ class NumbaBackend(Backend):
         return StepOutput(total, grad_features, grad_weight, grad_bias)
 
     def sgd_step(
-        self, features: Tensor, layer: FanIn, positives: Positives, loss: LossName, update: InPlaceUpdate
+        self,
+        features: Tensor,
+        layer: FanIn,
+        positives: Positives,
+        loss: LossName,
+        update: InPlaceUpdate,
+        applies: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         rates = np.float32(update.lr), np.float32(1 - update.lr * update.weight_decay)
         return _pass(features, layer, positives, loss, (*_arrays(layer.weight[:0], layer.bias[:0]), True, *rates))

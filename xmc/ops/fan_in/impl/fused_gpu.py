@@ -11,6 +11,7 @@ Runs on CUDA, and on CPU tensors with TRITON_INTERPRET=1, to check the numerics 
 
 import contextlib
 import copy
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,10 +21,12 @@ import triton
 import triton.testing
 from torch import Tensor
 
-from xmc.ops.counter_rng import stream_key
-from xmc.ops.fan_in.backend import Backend
+from xmc.errors import said
+from xmc.ops.blocks import label_slices
+from xmc.ops.counter_rng import rounded, stream_key
+from xmc.ops.fan_in.backend import Backend, update_
 from xmc.ops.fan_in.impl import triton_kernels
-from xmc.ops.fan_in.impl.tuning import Configuration, Tuner
+from xmc.ops.fan_in.impl.tuning import Configuration, DoesNotFit, Tuner
 from xmc.ops.fan_in.layer import FanIn
 from xmc.ops.losses import wide
 from xmc.ops.topk import StreamingTopK
@@ -37,23 +40,29 @@ MODES = {"bce": 0, "squared_hinge": 1, "logits": 2, "gradient": 3}
 _TILE = 512  # labels x documents of a plain tile
 SLOTS = 16  # connections of a group taken at once
 _TOPK_LABELS = 1 << 15  # labels whose logits exist at once while ranking
-_MOST_DOCUMENTS = 1024  # of a tile
+_MOST_DOCUMENTS, _FEWEST_DOCUMENTS = 1024, 16  # of a tile
+_GROUP_TILE, _GROUP_DOCUMENTS = 1 << 13, 256  # labels x documents of a group's tile: larger ones spill registers
+_SHARED_MEMORY = 99 << 10  # bytes a program, where no GPU is asked: what sm_89 and sm_120 have
+_BLOCK = 1 << 16  # labels whose gradients exist at once where a step in place takes several tiles
 _REHEARSED = 1 << 16  # labels on which configurations are timed
 _TUNER = Tuner((cache := user_cache()) and cache / "xmc" / f"triton-{triton.__version__}.json")
+_LARGEST_EXPONENT = 126  # of a scale that float32 holds, where weights are zero or nearly so
 _TYPES = (torch.float32, torch.bfloat16)
 
 
 class TritonBackend(Backend):
     def lacks(self, device: torch.device, dtype: torch.dtype, weight_dtype: torch.dtype) -> str | None:
+        if not hasattr(triton, "knobs"):
+            return f"it needs Triton 3.4 or later, and {triton.__version__} is installed"
         if device.type != "cuda" and not (device.type == "cpu" and triton.knobs.runtime.interpret):
             return f"it serves cuda (and cpu if TRITON_INTERPRET=1), not {device.type}"
         if dtype not in _TYPES or weight_dtype not in _TYPES:
             return "features and weights must be float32 or bfloat16"
-        return None
+        return _fault(device) if device.type == "cuda" and torch.cuda.is_available() else None
 
     def linear(self, features: Tensor, layer: FanIn) -> Tensor:
         logits = torch.empty(len(layer), len(features), dtype=torch.float32, device=features.device)
-        for first, part in _documents(features):
+        for first, part in _parts(features, layer):
             _launch("logits", part, layer, logits=logits[:, first : first + len(part)])
         return logits.T
 
@@ -61,7 +70,7 @@ class TritonBackend(Backend):
         grads = _Gradients(layer)
         transposed = gradient.T.float().contiguous()
         largest = transposed.abs().max()
-        for first, part in _documents(features):
+        for first, part in _parts(features, layer):
             sums = _FixedPoint(part, layer, largest)
             rows = transposed[:, first : first + len(part)]
             with grads.of_a_part() as written:
@@ -72,7 +81,7 @@ class TritonBackend(Backend):
     def loss(self, features: Tensor, layer: FanIn, positives: Positives, loss: LossName) -> StepOutput:
         grads = _Gradients(layer)
         total = torch.zeros((), dtype=torch.float64, device=features.device)
-        for first, part in _documents(features):
+        for first, part in _parts(features, layer):
             sums = _FixedPoint(part, layer, _largest_gradient(part, layer, loss) / len(features))
             shared: dict[str, Any] = {
                 "targets": _Targets(positives, layer, first, first + len(part)),
@@ -86,23 +95,29 @@ class TritonBackend(Backend):
         return StepOutput(mean, torch.cat(grads.features), grads.weight, grads.bias)
 
     def sgd_step(
-        self, features: Tensor, layer: FanIn, positives: Positives, loss: LossName, update: InPlaceUpdate
+        self,
+        features: Tensor,
+        layer: FanIn,
+        positives: Positives,
+        loss: LossName,
+        update: InPlaceUpdate,
+        applies: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        if len(features) > _MOST_DOCUMENTS:
-            raise ValueError(
-                f"features: the back end triton updates in place with at most {_MOST_DOCUMENTS} documents, got "
-                f"{len(features)}; take a smaller batch, or the back end torch"
-            )
+        if len(_parts(features, layer)) > 1:
+            return _step_by_blocks(features, layer, positives, loss, update, applies)
         sums = _FixedPoint(features, layer, _largest_gradient(features, layer, loss) / len(features))
         targets = _Targets(positives, layer, 0, len(features))
-        total = _launch(loss, features, layer, targets=targets, sums=sums, scale=1 / len(features), update=update)
+        if applies is None:
+            applies = torch.ones((), dtype=torch.bool, device=features.device)
+        stepping: dict[str, Any] = {"update": update, "applies": applies.int()}
+        total = _launch(loss, features, layer, targets=targets, sums=sums, scale=1 / len(features), **stepping)
         return (total / len(features)).to(wide(features)), sums.features(features.dtype)
 
     def topk(self, features: Tensor, layer: FanIn, k: int) -> TopK:
         size = layer.group_size
         block = max(1, _TOPK_LABELS // size) * size
         ranked = []
-        for _, part in _documents(features):
+        for _, part in _parts(features, layer):
             best = StreamingTopK(k)
             for start in range(0, len(layer), block):
                 rows = layer.part(slice(start // size, (start + block) // size))
@@ -113,9 +128,72 @@ class TritonBackend(Backend):
         return TopK.cat(ranked)
 
 
-def _documents(features: Tensor) -> list[tuple[int, Tensor]]:
+@functools.cache
+def _fault(device: torch.device) -> str | None:
+    """Why a kernel of one number cannot be built and launched on this GPU, or None."""
+    try:
+        with _current(device):
+            triton_kernels.probe[(1,)](torch.zeros(1, device=device))
+    except Exception as error:  # of the compiler, the linker or the driver, each with exceptions of its own
+        return (
+            f"no kernel can be launched, for which Triton needs a C compiler and the headers of Python: {said(error)}"
+        )
+    return None
+
+
+def _parts(features: Tensor, layer: FanIn) -> list[tuple[int, Tensor]]:
     """The batch in parts that one tile takes, each with its first row."""
-    return [(i * _MOST_DOCUMENTS, part) for i, part in enumerate(features.split(_MOST_DOCUMENTS))]
+    most = most_documents(layer.group_size, _shared_memory(features.device))
+    return [(i * most, part) for i, part in enumerate(features.split(most))]
+
+
+def most_documents(size: int, shared: int) -> int:
+    """Documents of a tile of `size` labels, on a GPU that gives a program so many bytes of shared memory.
+
+    A group's tile lies there between its products, in float32, with two of the connections that are taken at once; and
+    in registers, which spill beyond a size.
+    """
+    if size == 1:
+        return _MOST_DOCUMENTS
+    labels = _padded(size)
+    fitting = max(1, min(_GROUP_TILE // labels, _GROUP_DOCUMENTS, shared // (4 * labels + 8 * SLOTS)))
+    return max(_FEWEST_DOCUMENTS, 1 << (fitting.bit_length() - 1))
+
+
+@functools.cache
+def _shared_memory(device: torch.device) -> int:
+    """Bytes of shared memory that a program may have."""
+    if device.type != "cuda":
+        return _SHARED_MEMORY
+    return int(getattr(torch.cuda.get_device_properties(device), "shared_memory_per_block_optin", _SHARED_MEMORY))
+
+
+def _step_by_blocks(
+    features: Tensor,
+    layer: FanIn,
+    positives: Positives,
+    loss: LossName,
+    update: InPlaceUpdate,
+    applies: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """A step in place where the batch takes several tiles, whose gradients are added, a block of labels at a time."""
+    parts, decay = _parts(features, layer), 1 - update.lr * update.weight_decay
+    sums = [_FixedPoint(part, layer, _largest_gradient(part, layer, loss) / len(features)) for _, part in parts]
+    total = torch.zeros((), dtype=torch.float64, device=features.device)
+    for groups in label_slices(len(layer.index), max(1, _BLOCK // layer.group_size)):
+        block = layer.part(groups)
+        grads = _Gradients(block)
+        for (first, part), of_part in zip(parts, sums, strict=True):
+            targets = _Targets(positives, block, first, first + len(part))
+            with grads.of_a_part() as written:
+                shared: dict[str, Any] = {"targets": targets, "sums": of_part, "scale": 1 / len(features)}
+                total += _launch(loss, part, block, grads=written, **shared)
+        stepped = block.weight.float() * decay - update.lr * grads.weight
+        stepped = rounded(stepped, block.weight.dtype, (update.seed, update.step), block.label_offset)
+        update_(block.weight, stepped, applies)
+        update_(block.bias, block.bias.sub(grads.bias, alpha=update.lr), applies)
+    grad_features = torch.cat([of_part.features(features.dtype) for of_part in sums])
+    return (total / len(features)).to(wide(features)), grad_features
 
 
 class _Gradients:
@@ -125,11 +203,13 @@ class _Gradients:
         self.weight = torch.empty_like(layer.weight, dtype=torch.float32)
         self.bias = torch.empty_like(layer.bias, dtype=torch.float32)
         self.features: list[Tensor] = []
+        self._begun = False
 
     @contextlib.contextmanager
     def of_a_part(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Tensors to write the gradients of one part to."""
-        if not self.features:
+        if not self._begun:
+            self._begun = True
             yield self.weight, self.bias
             return
         written = torch.empty_like(self.weight), torch.empty_like(self.bias)
@@ -156,7 +236,7 @@ class _FixedPoint:
 
     def __init__(self, features: Tensor, layer: FanIn, largest_gradient: Tensor) -> None:
         bound = layer.weight.numel() * _largest(layer.weight).double() * largest_gradient.double()
-        self.scale = torch.exp2(torch.floor(62 - torch.log2(bound.clamp_min(1e-30)))).float()
+        self.scale = torch.exp2(torch.floor(62 - torch.log2(bound)).clamp_max(_LARGEST_EXPONENT)).float()
         self.integers = torch.zeros(features.shape[1], len(features), dtype=torch.int64, device=features.device)
 
     def copy(self) -> "_FixedPoint":
@@ -200,11 +280,12 @@ class _Work:
     grads: tuple[Tensor, Tensor] | None = None
     scale: float = 1.0
     update: InPlaceUpdate | None = None
+    applies: Tensor | None = None
 
     @property
     def documents(self) -> int:
         """Of a tile: the batch, padded."""
-        return max(16, int(triton.next_power_of_2(len(self.features))))
+        return max(_FEWEST_DOCUMENTS, int(triton.next_power_of_2(len(self.features))))
 
     def rehearsal(self) -> "_Work":
         """The first labels, on copies of all that is written."""
@@ -221,6 +302,16 @@ class _Work:
 
 def _launch(mode: str, features: Tensor, layer: FanIn, **rest: Any) -> Tensor:
     """Run the kernel over all labels; returns the loss summed over labels and documents, float64. rest: of `_Work`."""
+    with _current(features.device):
+        return _launch_here(mode, features, layer, **rest)
+
+
+def _current(device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """Meanwhile the device is that on which Triton launches and measures; without it, another GPU's memory is read."""
+    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+
+
+def _launch_here(mode: str, features: Tensor, layer: FanIn, **rest: Any) -> Tensor:
     work, size = _Work(features, layer, **rest), layer.group_size
     options = configurations(size, work.documents, features.dtype)
     if not features.is_cuda:
@@ -232,7 +323,10 @@ def _launch(mode: str, features: Tensor, layer: FanIn, **rest: Any) -> Tensor:
 
     def milliseconds(option: Configuration) -> float:
         trial = work.rehearsal()
-        return float(triton.testing.do_bench(lambda: _run(mode, trial, option), return_mode="median"))
+        try:
+            return float(triton.testing.do_bench(lambda: _run(mode, trial, option), return_mode="median"))
+        except triton.runtime.OutOfResources as error:
+            raise DoesNotFit(said(error)) from None
 
     return _run(mode, work, _TUNER.choose(call, options, milliseconds))
 
@@ -258,6 +352,7 @@ def _run(mode: str, work: _Work, configuration: Configuration) -> Tensor:
         sums.integers if sums else nothing,
         sums.scale if sums else nothing,
         *(work.grads or (nothing, nothing)),
+        nothing if work.applies is None else work.applies,
         *(losses, n_labels, len(work.features), layer.fan_in, layer.n_active, work.scale, *stepping, size),
     )
     triton_kernels.stream[(n_tiles,)](
@@ -277,7 +372,8 @@ def _run(mode: str, work: _Work, configuration: Configuration) -> Tensor:
 def configurations(size: int, documents: int, dtype: torch.dtype) -> list[Configuration]:
     """Those worth trying for groups of `size` labels and a padded number of documents; the first is a safe choice.
 
-    It gives a program as many labels and as few warps as registers hold without spilling.
+    It gives a program as many labels and as few warps as registers hold without spilling. With 16 warps a thread has
+    128 registers, too few for most groups.
     """
     if size == 1:
         labels = max(1, (_TILE if dtype == torch.bfloat16 else _TILE // 2) // documents)
@@ -287,11 +383,16 @@ def configurations(size: int, documents: int, dtype: torch.dtype) -> list[Config
             *([Configuration("plain, twice both", 2 * labels, 8)] if dtype == torch.float32 else []),
             *([Configuration("plain, half the labels", labels // 2, 4)] if labels > 1 else []),
         ]
-    labels = max(16, triton.next_power_of_2(size))
+    labels = _padded(size)
     numbers = labels * documents
     fewest, a_warp = (8, 512) if dtype == torch.float32 else (4, 1024)  # without tensor cores, and with them
     warps = min(16, max(fewest, numbers // a_warp))
     return [
         Configuration("groups", labels, warps),
-        *([Configuration("groups, twice the warps", labels, 2 * warps)] if warps < 16 else []),
+        *([Configuration("groups, twice the warps", labels, 2 * warps)] if warps < 8 else []),
     ]
+
+
+def _padded(size: int) -> int:
+    """Labels of a tile for groups of so many: `tl.dot` takes powers of two from 16 on."""
+    return max(16, int(triton.next_power_of_2(size)))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from xmc.ops.blocks import label_blocks, label_slices
 from xmc.ops.counter_rng import rounded
-from xmc.ops.fan_in.backend import Backend
+from xmc.ops.fan_in.backend import Backend, update_
 from xmc.ops.fan_in.layer import FanIn
 from xmc.ops.losses import loss_and_gradient_, wide
 from xmc.ops.topk import StreamingTopK
@@ -54,12 +54,18 @@ class ReferenceBackend(Backend):
         return StepOutput(total.to(wide(features)), grad_features.to(features.dtype), grad_weight, grad_bias)
 
     def sgd_step(
-        self, features: Tensor, layer: FanIn, positives: Positives, loss: LossName, update: InPlaceUpdate
+        self,
+        features: Tensor,
+        layer: FanIn,
+        positives: Positives,
+        loss: LossName,
+        update: InPlaceUpdate,
+        applies: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         out, weight = self.loss(features, layer, positives, loss), layer.weight
         stepped = weight.to(wide(weight)) * (1 - update.lr * update.weight_decay) - update.lr * out.grad_weight
-        weight.copy_(rounded(stepped, weight.dtype, (update.seed, update.step), layer.label_offset))
-        layer.bias.sub_(out.grad_bias, alpha=update.lr)
+        update_(weight, rounded(stepped, weight.dtype, (update.seed, update.step), layer.label_offset), applies)
+        update_(layer.bias, layer.bias.sub(out.grad_bias, alpha=update.lr), applies)
         return out.loss, out.grad_features
 
     def topk(self, features: Tensor, layer: FanIn, k: int) -> TopK:

@@ -9,6 +9,12 @@ import triton.language as tl
 
 
 @triton.jit
+def probe(out):
+    """Whether a kernel can be built and launched at all."""
+    tl.store(out, 1.0)
+
+
+@triton.jit
 def _loss_and_gradient(z, positive, MODE: tl.constexpr):
     """As `xmc.ops.losses`: a positive's sign is turned before and after."""
     m = tl.where(positive, -z, z)
@@ -74,6 +80,7 @@ def stream(
     sums_scale,
     grad_weight,
     grad_bias,
+    applies,
     losses,
     n_labels,
     batch,
@@ -140,6 +147,9 @@ def stream(
             tl.store(losses + tile, tl.sum(tl.where(inside, loss, 0.0)))
             g = tl.where(inside, g * scale, 0.0)
         fixed = tl.load(sums_scale)
+        steps = lives
+        if IN_PLACE:
+            steps = lives & (tl.load(applies + member * 0) != 0)
         if GROUPED:
             for start in range(0, fan_in, K):
                 slot = start + tl.arange(0, K)
@@ -158,7 +168,7 @@ def stream(
                     stepped = w.to(tl.float32) * decay - lr * gradient
                     slots = slot[None, :] + label[:, None] * 0
                     stepped = _rounded(stepped, key, (label + label_offset)[:, None], slots, weight.dtype.element_ty)
-                    tl.store(weight + place_LK, stepped, mask=connected)
+                    tl.store(weight + place_LK, stepped, mask=connected & steps[:, None])
                 else:
                     tl.store(grad_weight + place_LK, gradient, mask=connected)
         else:
@@ -173,12 +183,12 @@ def stream(
                     stepped = _rounded(
                         w * decay - lr * gradient, key, label + label_offset, k + label * 0, weight.dtype.element_ty
                     )
-                    tl.store(weight + row + k, stepped, mask=lives)
+                    tl.store(weight + row + k, stepped, mask=steps)
                 else:
                     tl.store(grad_weight + row + k, gradient, mask=lives)
         total = tl.sum(g, axis=1)
         if IN_PLACE:
             b = tl.load(bias + label, mask=lives, other=0.0)
-            tl.store(bias + label, b - lr * total, mask=lives)
+            tl.store(bias + label, b - lr * total, mask=steps)
         else:
             tl.store(grad_bias + label, total, mask=lives)

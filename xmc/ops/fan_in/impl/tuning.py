@@ -25,6 +25,10 @@ class Configuration:
     warps: int
 
 
+class DoesNotFit(ValueError):
+    """A configuration asks for more than the GPU has."""
+
+
 class Tuner:
     """Remembers the fastest configuration of each kind of call in a JSON file; None: for this process alone."""
 
@@ -35,15 +39,27 @@ class Tuner:
     def choose(
         self, call: str, configurations: Sequence[Configuration], milliseconds: Callable[[Configuration], float]
     ) -> Configuration:
-        """The configuration remembered for `call`, or else the fastest as `milliseconds` measures them."""
+        """The configuration remembered for `call`, or else the fastest as `milliseconds` measures them.
+
+        Raises:
+            DoesNotFit: `milliseconds` raises it of every one; those of which it does are passed over.
+        """
         by_name = {configuration.name: configuration for configuration in configurations}
         if call not in self._chosen:
             self._chosen = self._read() | self._chosen
         if self._chosen.get(call) not in by_name:
-            times = {name: milliseconds(configuration) for name, configuration in by_name.items()}
+            times, misfits = _measured(by_name, milliseconds)
+            if not times:
+                raise DoesNotFit(
+                    f"backend: triton has nothing for {call} that fits this GPU ({'; '.join(misfits)}); take smaller "
+                    "groups, or the back end torch"
+                )
             self._chosen[call] = min(times, key=lambda name: times[name])
-            measured = ", ".join(f"{name} {time:.2f} ms" for name, time in times.items())
-            logger.info("triton: tuned %s, once on this machine: %s (%s)", call, self._chosen[call], measured)
+            told = ", ".join(f"{name} {time:.2f} ms" for name, time in times.items())
+            passed_over = "".join(f"; not {misfit}" for misfit in misfits)
+            logger.info(
+                "triton: tuned %s, once on this machine: %s (%s%s)", call, self._chosen[call], told, passed_over
+            )
             self._write()
         return by_name[self._chosen[call]]
 
@@ -67,3 +83,16 @@ class Tuner:
                 json.dump(self._read() | self._chosen, out, indent=1, sort_keys=True)
         except OSError as error:
             logger.warning("triton: %s cannot be written (%s); the next run measures again", self._path, error)
+
+
+def _measured(
+    by_name: dict[str, Configuration], milliseconds: Callable[[Configuration], float]
+) -> tuple[dict[str, float], list[str]]:
+    """The time of each that fits, and of each other why it does not."""
+    times, misfits = {}, []
+    for name, configuration in by_name.items():
+        try:
+            times[name] = milliseconds(configuration)
+        except DoesNotFit as misfit:
+            misfits.append(f"{name}: {misfit}")
+    return times, misfits

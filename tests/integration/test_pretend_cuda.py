@@ -1,0 +1,345 @@
+"""Every training variant and every command on a pretend GPU. With TRITON_INTERPRET=1 the back end is `triton`, too."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from harness import Run
+from pretend_cuda import INTERPRETED, DeviceMismatch, Gpus, pretend_cuda
+from transformers import AutoTokenizer, BertConfig, BertModel
+
+from xmc import XMCClassifier, XMCModel
+from xmc.config import TrainConfig, parse, to_yaml
+from xmc.config.compose import compose
+from xmc.model.classifier import FixedFanIn
+from xmc.model.precision import Precision
+from xmc.train import loop
+from xmc.types import TopK
+from xmc.workflow.training import train_run
+
+BACKEND = "triton" if INTERPRETED else "torch"
+SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou"]
+SMALL = (
+    *("data=synthetic", "data.num_labels=40", "data.num_documents=120", "data.num_words=300", "data.noise_words=3"),
+    *("data.words_per_label=2", "recipe=none", "lexical=none", "trainer.device=cuda", "trainer.threads=1"),
+    *("trainer.batch_size=16", "trainer.max_steps=4", "trainer.eval_every=4", "trainer.log_every=2"),
+)
+SET = "sparsity.interval=2"
+IN_PLACE = "classifier/optimizer=sgd"
+INTERMEDIATE = ("intermediate=linear", "intermediate.width=32")
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "set": (SET,),
+    "static": ("sparsity=static",),
+    "in place": (IN_PLACE, SET),
+    "bfloat16 weights": (IN_PLACE, "classifier.weight_dtype=bfloat16", SET),
+    "momentum": (IN_PLACE, "classifier.optimizer.momentum=0.9", "loss=squared_hinge", SET),
+    "groups": ("classifier.group_size=4", SET),
+    "groups and head": ("experiment=groups_head", "classifier.group_size=4", "classifier.head=0.2", SET),
+    "rigl": ("sparsity=rigl", SET, "sparsity.batches=2"),
+    "rigl, a sample": ("sparsity=rigl", SET, "sparsity.candidates=sample"),
+    "topkast": ("sparsity=topkast", "sparsity.refresh=2"),
+    "topkast, on the host": ("sparsity=topkast", "sparsity.refresh=2", "sparsity.store=host"),
+    "auxiliary": ("auxiliary=clusters", "auxiliary.leaf_size=5", "auxiliary.until=0.9", SET),
+    "micro-batches": ("trainer.micro_batch_size=4", "encoder.activation_checkpointing=true", SET),
+    "float32": ("trainer.precision=float32", SET),
+    "intermediate, wide": (*INTERMEDIATE, "sparse_ift=wide", "sparsity=rigl", SET),
+    "intermediate, factorized": (*INTERMEDIATE, "sparse_ift=factorized", SET),
+    "transformer, doped": (*INTERMEDIATE, "sparse_ift=doped", "sparse_ift.layers=[intermediate,encoder]", SET),
+    "supar": ("parametrization=supar", "trainer.logit_adjustment=0.2", "trainer.label_texts=true", SET),
+    "bag beside a transformer": ("encoder.lexical.width=8", SET),
+    "lexical half": ("lexical=tree", SET),
+    "frozen": ("encoder.frozen=true", SET),
+    "dense": ("classifier=dense",),
+    "bag": ("encoder=bag", "encoder.width=16", SET),
+}
+OTHERS = ("dense", "float32", "frozen", "lexical half", "bag", "supar", "bag beside a transformer")  # of back ends
+SLOW = (
+    *("lexical half", "static", "momentum", "rigl, a sample"),
+    *("topkast, on the host", "intermediate, factorized"),
+)
+
+
+@pytest.fixture(autouse=True)
+def gpus() -> Iterator[Gpus]:
+    with pretend_cuda() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny BERT that can spell the words of synthetic documents."""
+    folder = tmp_path_factory.mktemp("bert")
+    words = ["[MASK]", "[SEP]", "[PAD]", "[UNK]", "[CLS]", *SYLLABLES, *(f"##{syllable}" for syllable in SYLLABLES)]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer", "do_lower_case": true}')
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    torch.manual_seed(0)
+    BertModel(BertConfig(vocab_size=len(words), **shape, pad_token_id=2)).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(folder).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def overrides(bert: Path, cache: Path, run: Path, *more: str) -> list[str]:
+    encoder = [] if "encoder=bag" in more else ["encoder=transformer", f"encoder.name={bert}", "encoder.max_length=24"]
+    given = [f"run={run}", *SMALL, f"data.cache_dir={cache}", *encoder]
+    if "classifier=dense" not in more:
+        given.append("classifier.fan_in=4")
+    chosen = {one.partition("=")[0] for one in more}
+    return [one for one in given if one.partition("=")[0] not in chosen] + [*more]
+
+
+def train(given: list[str]) -> Path:
+    """As `xmc train`, without Hydra around it, which would take as long again. The folder of the run."""
+    config = parse(TrainConfig, compose(given))
+    train_run(config, to_yaml(config))
+    return Path(config.run)
+
+
+@pytest.fixture(scope="session")
+def run(bert: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run."""
+    with pretend_cuda():
+        return train(overrides(bert, cache, tmp_path_factory.mktemp("runs") / "run", SET))
+
+
+@pytest.fixture(scope="session")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Documents with two labels that the run does not know."""
+    path = tmp_path_factory.mktemp("examples") / "new.jsonl"
+    documents = ({"id": str(i), "text": "bafo gube nipa", "labels": [f"new-{i % 2}"]} for i in range(6))
+    path.write_text("".join(json.dumps(document) + "\n" for document in documents))
+    return path
+
+
+def variants() -> Iterator[Any]:
+    for variant in VARIANTS:
+        if not (INTERPRETED and variant in OTHERS):
+            yield pytest.param(variant, marks=pytest.mark.slow if variant in SLOW else ())
+
+
+@pytest.mark.parametrize("variant", variants())
+def test_trains(
+    variant: str, bert: Path, cache: Path, tmp_path: Path, gpus: Gpus, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    run = train(overrides(bert, cache, tmp_path / "run", *VARIANTS[variant]))
+    assert variant == "dense" or f"classifier back end: {BACKEND}" in caplog.text
+    assert (gpus.launches > 0) == INTERPRETED
+    assert (run / "model/xmc.json").is_file()
+
+
+@pytest.mark.parametrize("backend", ["reference", "torch"])
+def test_trains_by_a_back_end_asked_for_by_name(
+    backend: str, bert: Path, cache: Path, tmp_path: Path, gpus: Gpus, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    train(overrides(bert, cache, tmp_path / "run", IN_PLACE, SET, f"classifier.backend={backend}"))
+    assert f"classifier back end: {backend}\n" in caplog.text and gpus.launches == 0
+
+
+def test_the_cpus_back_end_asked_for_by_name_is_refused(bert: Path, cache: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'numba' cannot serve"):
+        train(overrides(bert, cache, tmp_path / "run", "classifier.backend=numba"))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("evaluate", "split=test"),
+        ("evaluate", "split=dev", "documents=true"),
+        ("report", "replicates=10"),
+        ("calibrate", "k=40", "per_label=true", "min_positives=1"),
+        ("evaluate", "split=test"),  # by thresholds, now
+    ],
+    ids=" ".join,
+)
+def test_measures(more: tuple[str, ...], run: Path, xmc: Run) -> None:
+    command, *given = more
+    xmc(command, f"run={run}", "device=cuda", "threads=1", *given)
+
+
+@pytest.mark.parametrize("more", [(), ("threshold=0.5",), ("format=scores",), ("explain=true", "k=1")], ids=" ".join)
+def test_predicts(more: tuple[str, ...], run: Path, examples: Path, tmp_path: Path, xmc: Run) -> None:
+    output = tmp_path / "predictions"
+    xmc("predict", f"run={run}", f"input={examples}", f"output={output}.txt", "device=cuda", "threads=1", *more)
+    assert output.with_suffix(".txt").read_text()
+
+
+def test_labels_join(run: Path, examples: Path, tmp_path: Path, xmc: Run) -> None:
+    given = (f"run={run}", f"input={examples}", f"output={tmp_path / 'more'}", "negatives=20", "steps=3")
+    xmc("add-labels", *given, "device=cuda", "threads=1")
+    assert len(XMCModel.from_pretrained(tmp_path / "more").label_ids) == 42
+
+
+@pytest.mark.parametrize("more", [(), ("keep_labels=true", "data.num_labels=30")], ids=" ".join)
+def test_goes_on_from_a_trained_model(
+    more: tuple[str, ...], run: Path, bert: Path, cache: Path, tmp_path: Path, xmc: Run
+) -> None:
+    given = overrides(bert, cache, tmp_path / "fine", SET, "data.num_labels=50", *more)
+    inherited = ("encoder", "classifier", "recipe", "lexical")
+    given = [one for one in given if not one.startswith(inherited)]
+    xmc("finetune", f"from={run}", *given)
+
+
+def test_resumes(bert: Path, cache: Path, tmp_path: Path, xmc: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = overrides(bert, cache, tmp_path / "run", "sparsity=rigl", SET, "trainer.checkpoint_every=1")
+    step = loop._train_step
+
+    def stop(state: loop.TrainState, *rest: object) -> None:
+        if state.progress.step == 3:
+            raise KeyboardInterrupt
+        step(state, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "_train_step", stop)
+    xmc("train", *given, check=False)
+    monkeypatch.undo()
+    told = xmc("train", f"run={tmp_path / 'run'}", "resume=true").stderr
+    assert "resuming after step 3" in told and (tmp_path / "run/model/xmc.json").is_file()
+
+
+@pytest.mark.parametrize("variant", [(), (IN_PLACE,), (IN_PLACE, "trainer.micro_batch_size=4")], ids=" ".join)
+def test_a_step_waits_for_nothing(
+    variant: tuple[str, ...],
+    bert: Path,
+    cache: Path,
+    tmp_path: Path,
+    gpus: Gpus,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """But for the log. Transformers asks in each forward pass whether anything is masked, and the stock operators ask
+    once where the positives of each block of labels begin."""
+    waits: list[Counter[str]] = []
+    step, encode = loop._train_step, XMCModel.features
+
+    def encoded(*given: Any) -> torch.Tensor:
+        gpus.waits["_local_scalar_dense"] -= 1
+        return encode(*given)
+
+    def counted(*given: Any) -> None:
+        before = gpus.waits.copy()
+        step(*given)
+        waits.append(gpus.waits - before)
+
+    monkeypatch.setattr(loop, "_train_step", counted)
+    monkeypatch.setattr(XMCModel, "features", encoded)
+    rare = ("trainer.eval_every=100", "trainer.log_every=100")
+    train(overrides(bert, cache, tmp_path / "run", "sparsity=static", *rare, *variant))
+    assert waits[1:-1] == [Counter() if INTERPRETED else Counter(tolist=1)] * 2
+
+
+def test_coordinates(bert: Path, cache: Path, tmp_path: Path, xmc: Run) -> None:
+    check = ("check.fan_ins=[2,4]", "check.seeds=[0]", "check.steps=2", f"check.output={tmp_path / 'check'}")
+    given = overrides(bert, cache, tmp_path / "run", *check)
+    xmc("coordinate-check", *(one for one in given if not one.startswith(("run=", "parametrization"))))
+
+
+def test_a_blend(run: Path, tmp_path: Path, xmc: Run) -> None:
+    xmc("blend", f"run={tmp_path / 'blend'}", f"runs=[{run}]", f"neighbours={run}", "device=cuda", "threads=1")
+    xmc("evaluate", f"run={tmp_path / 'blend'}", "split=test", "device=cuda", "threads=1")
+
+
+def test_a_saved_model_is_moved(run: Path, gpus: Gpus) -> None:
+    model = XMCModel.from_pretrained(run / "model")
+    here = model.predict(["bafo gube nipa"])
+    there = model.to("cuda").predict(["bafo gube nipa"])
+    assert [p.label for p in there[0]] == [p.label for p in here[0]]
+    assert (gpus.launches > 0) == INTERPRETED
+    again = model.to("cpu").predict(["bafo gube nipa"])
+    assert again == here
+
+
+def test_a_saved_model_is_loaded_there(run: Path) -> None:
+    model = XMCModel.from_pretrained(run / "model", device="cuda")
+    assert model.device.type == "cuda" and len(model.predict(["bafo gube"], k=3)[0]) == 3
+    assert model.encode(["bafo gube"]).device.type == "cuda"
+
+
+def test_another_gpu_than_the_first(bert: Path, cache: Path, tmp_path: Path, gpus: Gpus) -> None:
+    """Kernels are launched on the current device, which stays the first."""
+    given = overrides(bert, cache, tmp_path / "run", IN_PLACE, "classifier.group_size=4", SET)
+    train([*(one for one in given if one != "trainer.device=cuda"), "trainer.device=cuda:1"])
+    assert (gpus.launches > 0) == INTERPRETED and gpus.current == 0
+
+
+def test_the_estimator(bert: Path) -> None:
+    given = ("encoder=transformer", f"encoder.name={bert}", "classifier.fan_in=4", "trainer.max_steps=2")
+    model = XMCClassifier(device="cuda", overrides=[*given, "lexical=none", "recipe=none"])
+    model.fit(["bafo gube", "nipa bafo"] * 20, [["a"], ["b", "a"]] * 20)
+    assert len(model.predict(["bafo"], k=1)) == 1
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("auto", torch.bfloat16), ("float32", torch.float32)])
+def test_classifier_and_network_compute_in_one_type(
+    precision: Precision, expected: torch.dtype, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    topk = FixedFanIn.topk
+
+    def watched(layer: FixedFanIn, features_BD: torch.Tensor, k: int) -> TopK:
+        seen.append(features_BD.dtype)
+        return topk(layer, features_BD, k)
+
+    monkeypatch.setattr(FixedFanIn, "topk", watched)
+    model = XMCModel.from_pretrained(run / "model", device="cuda", precision=precision)
+    assert model.predict(["bafo gube"]) and seen == [expected]
+    assert model.encode(["bafo gube"]).dtype == torch.float32
+    model.to("cpu").predict(["bafo gube"])
+    assert seen == [expected, torch.float32]
+
+
+def test_products_of_float32_are_as_coarse_as_is_asked_for(
+    bert: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", asked.append)
+    train(overrides(bert, cache, tmp_path / "run", "trainer.float32_matmul_precision=high", "trainer.max_steps=1"))
+    assert asked == ["high"]
+
+
+@pytest.mark.skipif(INTERPRETED, reason="once is enough")
+def test_what_a_gpu_refuses_is_refused(gpus: Gpus) -> None:
+    there, elsewhere, here = torch.ones(3).to("cuda"), torch.ones(3, device="cuda:1"), torch.ones(3)
+    assert (there + 1).device == torch.device("cuda:0") and elsewhere.device == torch.device("cuda:1")
+    for other in (here, elsewhere):
+        with pytest.raises(DeviceMismatch):
+            there + other
+    with pytest.raises(TypeError, match="to numpy"):
+        there.numpy()
+    before = gpus.waits.total()
+    there.sum().item()
+    there.cpu()
+    torch.arange(3).pin_memory().to("cuda", non_blocking=True)
+    assert gpus.waits.total() == before + 2
+
+
+@pytest.mark.skipif(INTERPRETED, reason="it starts itself")
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        "(trains and (groups or bfloat16)) or another_gpu or (waits and micro)",
+        pytest.param("trains or waits or moved or labels_join or resumes", marks=pytest.mark.slow),
+    ],
+)
+def test_with_triton_through_its_interpreter(chosen: str) -> None:
+    """The same, launched as on a GPU."""
+    pytest.importorskip("triton", reason="triton is not installed")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-k", chosen, __file__],
+        env=os.environ | {"TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
