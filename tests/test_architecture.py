@@ -54,7 +54,7 @@ MAY_IMPORT = {
     "estimator": {
         *("spelling", "config", "factory", "workflow", "evaluate", "label_lists", "model", "train"),
     },
-    "integrations": {"config", "factory", "workflow", "model", "storage", "train"},
+    "integrations": {"values", "config", "factory", "workflow", "data", "model", "storage", "train"},
     "launch": {"section", "config", "commands", "endings"},
     "cli": {"terminal", "spelling", "commands", "launch", "endings"},
     "__init__": {"threads", "model", "estimator"},

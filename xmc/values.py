@@ -37,6 +37,16 @@ Texts = Annotated[tuple[str, ...], OneOrMore]
 Cutoffs = Annotated[tuple[Cutoff, ...], Field(min_length=1), OneOrMore, AfterValidator(_ascending)]
 
 
+def _threshold(value: object) -> object:
+    if value in (None, "auto") or (isinstance(value, int | float) and 0 <= value <= 1):
+        return value
+    raise ValueError(f"threshold: got {value!r}; give auto, a probability from 0 to 1, or null for the k best labels")
+
+
+Threshold = Annotated[float | Literal["auto"] | None, BeforeValidator(_threshold)]
+"""Probability that a label needs; auto: as it was calibrated."""
+
+
 def whole_number(text: str) -> int:
     """The number that a text of a few ASCII digits is, maybe behind a minus.
 

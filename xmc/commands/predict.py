@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator
 
 from xmc.commands.command import Command, Given
 from xmc.config import Section, TrainConfig, load_config_if_run
@@ -21,7 +21,7 @@ from xmc.data.sources import Sources, of_shard
 from xmc.endings import undisturbed
 from xmc.errors import XMCError
 from xmc.storage import digest
-from xmc.values import Count, Text, Texts, Threads
+from xmc.values import Count, Text, Texts, Threads, Threshold
 
 if TYPE_CHECKING:
     from xmc.model import Blend, XMCModel
@@ -33,12 +33,6 @@ Format = Literal["jsonl", "csv", "parquet", "scores", "annif"]
 _BY_NAME: Mapping[str, Format] = {".csv": "csv", ".parquet": "parquet", ".jsonl": "jsonl"}
 _FIELDS = {"text_fields": "text", "text_separator": "text_separator", "id_field": "id"}
 _OTHER_FORMATS = (".tsv", ".xlsx", ".xls", ".ods", ".arrow", ".npz", ".bz2", ".xz", ".zst", ".zip")
-
-
-def _threshold(value: object) -> object:
-    if value in (None, "auto") or (isinstance(value, int | float) and 0 <= value <= 1):
-        return value
-    raise ValueError(f"threshold: got {value!r}; give auto, a probability from 0 to 1, or null for the k best labels")
 
 
 def _shard(value: str) -> str:
@@ -69,7 +63,7 @@ class PredictConfig(Section):
     """i/n: of every n batches the i-th, for n jobs with an output each"""
     k: Count | None = None
     """labels of a document, at most; null: 5, or with threshold=auto the k of `xmc calibrate`"""
-    threshold: Annotated[float | Literal["auto"] | None, BeforeValidator(_threshold)] = None
+    threshold: Threshold = None
     """probability that a label needs: a number | auto: as `xmc calibrate` chose; null: none"""
     filter: Text | None = None
     """`document label` a line, both from 0: what a document's list leaves out"""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from scipy.special import expit
 
@@ -19,6 +19,9 @@ from xmc.errors import XMCError
 from xmc.model import Prediction
 from xmc.storage import whole_file
 from xmc.workflow.predicting import Ranked
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Format = Literal["jsonl", "csv", "parquet", "scores", "annif"]
 _ROW_GROUP = 8192  # documents
@@ -62,6 +65,26 @@ def write_predictions(
                 case "scores":
                     beside = Path(output).parent if Path(output).is_file() or not Path(output).exists() else None
                     return _write_scores(out, told, label_ids, None if output == "-" else beside)
+
+
+def prediction_schema(explained: bool = False) -> "pa.Schema":
+    """The columns of predictions in Parquet and in tables."""
+    import pyarrow as pa
+
+    of_label = [("label", pa.string()), ("name", pa.string()), ("score", pa.float64())]
+    if explained:
+        of_label.append(("words", pa.list_(pa.struct([("word", pa.string()), ("weight", pa.float64())]))))
+    return pa.schema([("id", pa.string()), ("labels", pa.list_(pa.struct(of_label)))])
+
+
+def prediction_tables(ranked: Iterable[Ranked | XMCError], explained: bool = False) -> Iterator["pa.Table"]:
+    """The predictions a few thousand at a time, a row a document, without those that could not be used."""
+    import pyarrow as pa
+
+    documents = _usable(ranked)
+    while group := list(islice(documents, _ROW_GROUP)):
+        rows = [{"id": identifier, "labels": [_values(p) for p in labels]} for identifier, labels in group]
+        yield pa.Table.from_pylist(rows, prediction_schema(explained))
 
 
 def _errors_told(ranked: Iterable[Ranked | XMCError], side: IO[str]) -> Iterator[Ranked | XMCError]:
@@ -115,20 +138,13 @@ def _write_csv(out: IO[str], ranked: Iterable[Ranked | XMCError]) -> int:
 
 
 def _write_parquet(out: IO[bytes], ranked: Iterable[Ranked | XMCError], explained: bool) -> int:
-    """A group of rows at a time."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    of_label = [("label", pa.string()), ("name", pa.string()), ("score", pa.float64())]
-    if explained:
-        of_label.append(("words", pa.list_(pa.struct([("word", pa.string()), ("weight", pa.float64())]))))
-    schema = pa.schema([("id", pa.string()), ("labels", pa.list_(pa.struct(of_label)))])
-    count, documents = 0, _usable(ranked)
-    with pq.ParquetWriter(out, schema) as writer:
-        while group := list(islice(documents, _ROW_GROUP)):
-            rows = [{"id": identifier, "labels": [_values(p) for p in labels]} for identifier, labels in group]
-            writer.write_table(pa.Table.from_pylist(rows, schema), row_group_size=_ROW_GROUP)
-            count += len(group)
+    count = 0
+    with pq.ParquetWriter(out, prediction_schema(explained)) as writer:
+        for table in prediction_tables(ranked, explained):
+            writer.write_table(table, row_group_size=_ROW_GROUP)
+            count += len(table)
     return count
 
 
