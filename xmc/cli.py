@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 from xmc.commands import COMMANDS, load
@@ -29,6 +30,9 @@ def main() -> None:
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help"):
         print(HELP.format(commands="\n".join(f"  {name:<18}{text}" for name, text in COMMANDS.items())))
+        return
+    if arguments[0] in ("-V", "--version"):
+        print(f"xmc {version('xmc')}")
         return
     command, *rest = arguments
     encode_everything()

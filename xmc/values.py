@@ -1,7 +1,9 @@
 """Numbers and texts that are read, within bounds that the parts below can count and allocate by."""
 
 import re
+from glob import glob, has_magic
 from itertools import pairwise
+from os.path import isdir
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -35,6 +37,25 @@ OneOrMore = BeforeValidator(lambda given: [given] if isinstance(given, str | int
 """Of a list: what stands alone is a list of one."""
 Texts = Annotated[tuple[str, ...], OneOrMore]
 Cutoffs = Annotated[tuple[Cutoff, ...], Field(min_length=1), OneOrMore, AfterValidator(_ascending)]
+
+
+def _device(name: str) -> str:
+    if re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", name):
+        return name
+    raise PydanticCustomError("device", "give auto, cpu, cuda, or one of several GPUs as cuda:1")
+
+
+Device = Annotated[str, AfterValidator(_device)]
+"""auto: a GPU, where there is one."""
+
+
+def _folders(given: tuple[str, ...]) -> tuple[str, ...]:
+    """Patterns, such as runs/sweep/*, become the folders that they match, sorted; others stay as they are."""
+    found = [sorted(path for path in glob(name) if isdir(path)) if has_magic(name) else [] for name in given]
+    return tuple(path for name, matching in zip(given, found, strict=True) for path in matching or [name])
+
+
+Folders = Annotated[tuple[str, ...], OneOrMore, AfterValidator(_folders)]
 
 
 def _threshold(value: object) -> object:

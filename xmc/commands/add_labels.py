@@ -11,7 +11,7 @@ from xmc.data.formats import Fields, OnError
 from xmc.endings import undisturbed
 from xmc.errors import XMCError
 from xmc.storage import locked
-from xmc.values import Count, NonNegative, Positive, Seed, Size, Text, Texts, Threads
+from xmc.values import Count, Device, NonNegative, Positive, Seed, Size, Text, Texts, Threads
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class AddLabelsConfig(Section):
     weight_decay: NonNegative = 3.0
     """decoupled, of the new rows"""
     seed: Seed = 0
-    device: str = "auto"
+    device: Device = "auto"
     threads: Threads | None = None
 
 

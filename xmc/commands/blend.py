@@ -11,7 +11,7 @@ from xmc.config import RunData, Section, load_run_config, run_config_path, to_ya
 from xmc.endings import undisturbed
 from xmc.errors import XMCError
 from xmc.storage import whole_file
-from xmc.values import Count, Text, Texts, Threads
+from xmc.values import Count, Device, Folders, Text, Threads
 
 NEIGHBOURS = "neighbours"
 """What a blend's ranking by the nearest training documents is called."""
@@ -33,7 +33,7 @@ class BlendConfig(Section):
     """One model of several rankings of the same labels, each with the weight that serves dev best (nDCG@5)."""
 
     run: Text
-    runs: Texts = ()
+    runs: Folders = ()
     """folders of finished runs: the same data, the same labels"""
     scores: dict[str, ScoresOf] = Field(default_factory=dict)
     """of other tools: scores.NAME.dev=FILE scores.NAME.test=FILE, a document a line, in the order of the split; what
@@ -46,7 +46,7 @@ class BlendConfig(Section):
     data: RunData = Field(default_factory=dict)
     """any key of the runs' data that is another now: data.root=... where it has moved"""
     batch_size: Count = 256
-    device: str = "auto"
+    device: Device = "auto"
     threads: Threads | None = None
 
     @property

@@ -8,7 +8,7 @@ from xmc.commands.command import Command, Given
 from xmc.config import RunData, Section, load_run_config
 from xmc.endings import undisturbed
 from xmc.errors import XMCError
-from xmc.values import Count, Cutoff, Fraction, Text, Threads
+from xmc.values import Count, Cutoff, Device, Fraction, Text, Threads
 
 
 class CalibrateConfig(Section):
@@ -26,7 +26,7 @@ class CalibrateConfig(Section):
     min_positives: Count = 10
     """dev documents that a label needs for a threshold of its own; the others take that for all"""
     batch_size: Count = 256
-    device: str = "auto"
+    device: Device = "auto"
     threads: Threads | None = None
 
 

@@ -7,7 +7,7 @@ from pydantic import Field
 from xmc.commands.command import Command, Given
 from xmc.config import RunData, Section, Split, load_run_config
 from xmc.endings import undisturbed
-from xmc.values import Count, Text, Threads
+from xmc.values import Count, Device, Text, Threads
 
 
 class EvaluateConfig(Section):
@@ -20,7 +20,7 @@ class EvaluateConfig(Section):
     documents: bool = False
     """the figures of each document too, in documents-<split>.jsonl"""
     batch_size: Count = 256
-    device: str = "auto"
+    device: Device = "auto"
     threads: Threads | None = None
 
 

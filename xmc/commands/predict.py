@@ -21,7 +21,7 @@ from xmc.data.sources import Sources, of_shard
 from xmc.endings import undisturbed
 from xmc.errors import XMCError
 from xmc.storage import digest
-from xmc.values import Count, Text, Texts, Threads, Threshold
+from xmc.values import Count, Device, Text, Texts, Threads, Threshold
 
 if TYPE_CHECKING:
     from xmc.model import Blend, XMCModel
@@ -74,7 +74,7 @@ class PredictConfig(Section):
     errors: Text | None = None
     """with on_error=skip: a file for what is wrong with each document that is left out, a JSON object a line"""
     batch_size: Count = 64
-    device: str = "auto"
+    device: Device = "auto"
     threads: Threads | None = None
     text_fields: Texts | None = None
     """fields to join; null: as in training"""

@@ -9,7 +9,7 @@ from xmc.config import RunData, Section, Split, load_run_config
 from xmc.endings import undisturbed
 from xmc.errors import XMCError
 from xmc.storage import whole_file
-from xmc.values import Count, Seed, Text, Texts, Threads
+from xmc.values import Count, Device, Folders, Seed, Text, Threads
 
 
 class ReportConfig(Section):
@@ -17,7 +17,7 @@ class ReportConfig(Section):
 
     run: Text | None = None
     """folder of a run"""
-    runs: Texts = ()
+    runs: Folders = ()
     """or several of them; differences are to the first"""
     data: RunData = Field(default_factory=dict)
     """any key of the runs' data that is another now: data.root=... where it has moved"""
@@ -31,7 +31,7 @@ class ReportConfig(Section):
     examples: Count = 5
     """best and worst documents to show"""
     batch_size: Count = 256
-    device: str = "auto"
+    device: Device = "auto"
     threads: Threads | None = None
 
     @property

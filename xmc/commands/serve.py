@@ -10,7 +10,7 @@ from xmc.commands.command import Command, Given
 from xmc.config import Section
 from xmc.endings import undisturbed
 from xmc.errors import XMCError
-from xmc.values import Count, Cutoff, NonNegative, Port, Positive, Text, Texts, Threads
+from xmc.values import Count, Cutoff, Device, NonNegative, Port, Positive, Text, Texts, Threads
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class ServeConfig(Section):
     """further names that requests may ask for; on this machine alone, its own are known"""
     origins: Texts = ()
     """pages elsewhere that may ask (CORS), such as https://catalogue.example.org"""
-    device: str = "auto"
+    device: Device = "auto"
     threads: Threads | None = None
 
     @model_validator(mode="after")

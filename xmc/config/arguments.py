@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from xmc.config.keys import is_text, is_texts, names_freely, takes_data
+from xmc.config.meant import flag_meant, words_meant
 from xmc.errors import XMCError
 from xmc.section import Section
 from xmc.storage import home_expanded
@@ -42,7 +43,9 @@ def overrides_of(schema: type[Section], arguments: Sequence[str]) -> list[str]:
     Raises:
         XMCError: an argument is none, or one of Hydra's that xmc does not take.
     """
-    flags, words = _split(arguments)
+    flags, words = _split(schema, arguments)
+    if plain := [word for word in words if not (_ARGUMENT.fullmatch(word) or word.startswith("~"))]:
+        raise XMCError(f"{plain[0]!r:.80} is no key=value{words_meant(schema, words, plain)}")
     resumes = any(re.fullmatch(r"\+*resume=true", word, re.IGNORECASE) for word in words)
     data_anew = resumes or takes_data(schema)
     return [*flags, *(_read(schema, word, "--multirun" in flags, data_anew) for word in words)]
@@ -58,7 +61,7 @@ def as_override(key: str, value: object) -> str:
     return f"{key}={_literal(value)}"
 
 
-def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+def _split(schema: type[Section], arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Flags, each with the word that belongs to it, and the others."""
     flags, words, rest = [], [], iter(arguments)
     long = {short: name for name, short in FLAGS.items() if short}
@@ -68,7 +71,9 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         if not argument.startswith("-"):
             words.append(argument)
         elif name not in FLAGS:
-            raise XMCError(f"{given}: unknown flag; expected one of: {', '.join(FLAGS)}, or key=value")
+            meant = flag_meant(schema, given, word or next(rest, ""))
+            told = meant or f"; expected one of: {', '.join(FLAGS)}, or key=value"
+            raise XMCError(f"{given}: unknown flag{told}")
         elif name in WITH_WORD:
             word = word if equals else next(rest, "")
             if name == "--cfg" and word not in SHOWN:
@@ -91,8 +96,6 @@ def _check_together(flags: Sequence[str]) -> None:
 def _read(schema: type[Section], argument: str, sweeps: bool, data_anew: bool) -> str:
     """data_anew: whether the data is that of a run, of any kind, and its keys need not be there."""
     found = _ARGUMENT.fullmatch(argument)
-    if found is None and not argument.startswith("~"):
-        raise XMCError(f"{argument!r:.80} is no key=value")
     if found is None:
         return argument
     sign, key, value = found["sign"], found["key"], found["value"]

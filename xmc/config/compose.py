@@ -1,9 +1,10 @@
 """From parts, presets and overrides to plain values: the door that the command line and Python share."""
 
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import hydra
@@ -18,9 +19,11 @@ from omegaconf.errors import OmegaConfBaseException
 from xmc.config.arguments import HYDRA_KEYS, overrides_of, parse_overrides, reading
 from xmc.config.explained import explained
 from xmc.config.keys import keys_of
+from xmc.config.meant import choice_meant
 from xmc.config.nodes import ROOT, registered, registries
 from xmc.config.run import TrainConfig
 from xmc.errors import XMCError
+from xmc.registry import Registry
 from xmc.section import Section
 from xmc.spelling import near_miss
 
@@ -39,6 +42,7 @@ Compose your configuration from those groups (group=option)
 
 
 """
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 PATH_KEYS = ("from", "replay", "data.root", "encoder.name")
 
 
@@ -97,13 +101,17 @@ def check_keys(overrides: Sequence[str], schema: type[Section]) -> None:
         check_names(overrides, schema)
         return
     _check_choices(choices)
-    parts = {registry.group: registry.names() for registry in registries()}
+    parts = {registry.group: registry for registry in registries()}
     chosen = {override.key_or_group: str(override.value()) for override in choices}
-    if all(name in parts.get(group, ()) for group, name in chosen.items()):
-        known = keys_of(schema, chosen)
-    else:  # presets choose parts
-        with one_clear_error():
-            known = _keys(_composed(schema, [o.input_line for o in choices if o.input_line is not None]))
+    if all(group in parts and name in parts[group].names() for group, name in chosen.items()):
+        swept = [override for override in given if override.key_or_group in parts and override.is_choice_sweep()]
+        each = [{override.key_or_group: name} for override in swept for name in override.sweep_string_iterator()]
+        for among in each or [{}]:
+            now = chosen | among
+            _check_known(given, keys_of(schema, now) | _groups(), now, parts)
+        return
+    with one_clear_error():  # presets choose parts
+        known = _keys(_composed(schema, [o.input_line for o in choices if o.input_line is not None]))
     _check_known(given, known | _groups())
 
 
@@ -115,11 +123,18 @@ def _check_choices(choices: Iterable[Override]) -> None:
                 raise XMCError(f"{override.key_or_group}: got {chosen!r}{near_miss(str(chosen), options)}")
 
 
-def _check_known(given: Sequence[Override], known: Set[str]) -> None:
+def _check_known(
+    given: Sequence[Override],
+    known: Set[str],
+    chosen: Mapping[str, str] = _NOTHING,
+    parts: Mapping[str, Registry[Section]] = _NOTHING,
+) -> None:
+    """chosen: the parts under which these are the keys, by their groups; parts: what could have been."""
     for override in given:
         key = override.key_or_group
         if not (override.is_force_add() or key in known or key in HYDRA_KEYS):
-            raise XMCError(f"{key}: unknown key{near_miss(key, sorted(known))}")
+            lacking = (choice_meant(key, registry, chosen.get(group)) for group, registry in parts.items())
+            raise XMCError(next(filter(None, lacking), f"{key}: unknown key{near_miss(key, sorted(known))}"))
 
 
 def _groups() -> set[str]:

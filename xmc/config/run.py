@@ -17,7 +17,7 @@ from xmc.parts.tracking import TRACKING, TrackingSection
 from xmc.section import Before, Section
 from xmc.sparsity import SPARSITY
 from xmc.sparsity.strategy import SparsitySection
-from xmc.values import Count, Cutoffs, Fraction, LossName, NonNegative, Positive, Seed, Size, Text, Threads
+from xmc.values import Count, Cutoffs, Device, Fraction, LossName, NonNegative, Positive, Seed, Size, Text, Threads
 
 Split = Literal["train", "dev", "test"]
 RunData = dict[str, Any]
@@ -47,7 +47,7 @@ class Trainer(Section):
     """bfloat16: autocast, on a GPU alone, in evaluation too; auto: where the GPU has it (compute capability 8.0)"""
     float32_matmul_precision: Annotated[Literal["highest", "high", "medium"], Before("highest")] = "highest"
     """of products of float32 on a GPU: high takes TF32, medium bfloat16, both faster and coarser"""
-    device: str = "auto"
+    device: Device = "auto"
     """auto | cpu | cuda | cuda:0 ..."""
     threads: Threads | None = None
     """CPU threads; null: one a core that the process may use; resume takes another"""

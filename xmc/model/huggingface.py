@@ -38,7 +38,7 @@ from xmc.storage import read_json
 _TOKENIZER_CONFIG = "tokenizer_config.json"
 _TOKENIZER_FILES = ("tokenizer*.json", "vocab*.json", "*tokens*.json", "*.txt", "*.model", "*.codes", "*.tiktoken")
 _FILES = (CONFIG, "model*.safetensors", SHARDS, *_TOKENIZER_FILES)  # of a repository; no pickle, no Python
-_HUB_ID = re.compile(r"([\w.-]+/)?[\w.-]+")
+_HUB_ID = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*")
 _WAY_OUT = "give a Hugging Face hub id or a folder with config.json, model.safetensors and a tokenizer"
 _ONE_AT_A_TIME = threading.RLock()
 
