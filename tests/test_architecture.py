@@ -42,8 +42,8 @@ MAY_IMPORT = {
     "run_report": {"types", "storage", "data", "evaluate", "model", "ops", "sparsity"},
     "estimate": {"types", "parts", "config", "factory", "data", "model"},
     "workflow": {
-        *("types", "strings", "storage", "config", "recipe", "factory", "data", "evaluate", "model", "ops", "train"),
-        *("run_report", "parts"),
+        *("types", "strings", "values", "storage", "config", "recipe", "factory", "data", "evaluate", "model", "ops"),
+        *("train", "run_report", "parts"),
     },
     "serve": {"model"},
     "commands": {

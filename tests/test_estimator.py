@@ -2,6 +2,7 @@
 
 import ast
 import random
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -262,3 +263,32 @@ def test_the_package_is_light_until_it_is_used() -> None:
     imported = [node.module for node in top_level if isinstance(node, ast.ImportFrom)]
     assert imported == ["typing", "xmc.errors", "xmc.threads"]
     assert not any(isinstance(node, ast.Import) for node in top_level)
+
+
+APPLICATION = """
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+
+from xmc import XMCClassifier
+
+
+def app(cfg):
+    texts = ["Bees of the Alps", "Trout and salmon", "Alpine lakes and their trout"] * 20
+    labels = [["apidae", "alps"], ["fish"], ["alps", "fish"]] * 20
+    classifier = XMCClassifier(epochs=cfg.epochs, overrides=["encoder.width=64"]).fit(texts, labels)
+    print(classifier.predict(["Trout and salmon"], k=1), HydraConfig.get().job.name, dict(cfg))
+
+
+ConfigStore.instance().store(name="own", node={"epochs": 2})
+hydra.main(config_path=None, config_name="own", version_base=None)(app)()
+"""
+
+
+@pytest.mark.slow
+def test_inside_an_application_of_hydra(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APPLICATION)
+    command = [sys.executable, "app.py", "-m", "epochs=1,3"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    for epochs in (1, 3):
+        assert f"[['fish']] app {{'epochs': {epochs}}}" in done.stdout

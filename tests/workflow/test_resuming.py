@@ -15,13 +15,14 @@ from xmc.data.documents import read_documents
 from xmc.data.sources import Sources, of_shard
 from xmc.errors import XMCError
 from xmc.model import Prediction
+from xmc.values import PredictionFormat
 from xmc.workflow import resuming
 from xmc.workflow.predicting import Ranked, predict_documents
 from xmc.workflow.resuming import check_not_begun, manifest_of, resumable
-from xmc.workflow.sinks import Format, write_predictions
+from xmc.workflow.sinks import write_predictions
 
 LABELS = [f"l{i}" for i in range(6)]
-FORMATS: list[Format] = ["jsonl", "csv", "parquet", "scores", "annif"]
+FORMATS: list[PredictionFormat] = ["jsonl", "csv", "parquet", "scores", "annif"]
 
 
 class Namer:
@@ -56,7 +57,9 @@ def killed_after(documents: Iterable[Ranked | XMCError], count: int, folder: Pat
         yield document  # type: ignore[misc]
 
 
-def run(folder: Path, input: Path, format: Format, batch_size: int, kills: list[int], shard: int, shards: int) -> Path:
+def run(
+    folder: Path, input: Path, format: PredictionFormat, batch_size: int, kills: list[int], shard: int, shards: int
+) -> Path:
     """The folder in which the output lies in the end."""
     folder.mkdir()
     for number, after in enumerate([*kills, None]):
@@ -83,7 +86,7 @@ def run(folder: Path, input: Path, format: Format, batch_size: int, kills: list[
     format=st.sampled_from(FORMATS),
 )
 def test_any_files_shards_and_kills_give_the_same(
-    texts: list[str], cuts: list[int], batch_size: int, kills: list[int], shards: int, format: Format
+    texts: list[str], cuts: list[int], batch_size: int, kills: list[int], shards: int, format: PredictionFormat
 ) -> None:
     with tempfile.TemporaryDirectory() as temporary, pytest.MonkeyPatch.context() as patch:
         patch.setattr(resuming, "_EVERY", 0)

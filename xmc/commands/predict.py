@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator
 
@@ -21,7 +21,7 @@ from xmc.data.sources import Sources, of_shard
 from xmc.endings import undisturbed
 from xmc.errors import XMCError
 from xmc.storage import digest
-from xmc.values import Count, Device, Text, Texts, Threads, Threshold
+from xmc.values import Count, Device, PredictionFormat, Text, Texts, Threads, Threshold
 
 if TYPE_CHECKING:
     from xmc.model import Blend, XMCModel
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Format = Literal["jsonl", "csv", "parquet", "scores", "annif"]
-_BY_NAME: Mapping[str, Format] = {".csv": "csv", ".parquet": "parquet", ".jsonl": "jsonl"}
+_BY_NAME: Mapping[str, PredictionFormat] = {".csv": "csv", ".parquet": "parquet", ".jsonl": "jsonl"}
 _FIELDS = {"text_fields": "text", "text_separator": "text_separator", "id_field": "id"}
 _OTHER_FORMATS = (".tsv", ".xlsx", ".xls", ".ods", ".arrow", ".npz", ".bz2", ".xz", ".zst", ".zip")
 
@@ -53,7 +52,7 @@ class PredictConfig(Section):
     """instead of input: the text of a document"""
     output: str = "-"
     """a file, or - for standard output"""
-    format: Format | None = None
+    format: PredictionFormat | None = None
     """null: by the name of the output, else jsonl | csv: id, label, name, score, a row a label | parquet | scores:
     sparse text, `rows columns`, then `label:score ...` a row | annif: as `annif index`"""
     resume: bool = False
@@ -161,7 +160,7 @@ def _ranked(
     return shown(ranked, count, done)
 
 
-def check_output(output: str, format: Format) -> None:
+def check_output(output: str, format: PredictionFormat) -> None:
     """Refuse an output that cannot be what is wanted, before anything is read.
 
     Raises:
@@ -203,7 +202,7 @@ def check_apart(config: PredictConfig, sources: Sources | None) -> None:
                 raise XMCError(f"{key}={written} is the file of {other}, too; give another file")
 
 
-def _check_together(config: PredictConfig, format: Format) -> None:
+def _check_together(config: PredictConfig, format: PredictionFormat) -> None:
     """Raise XMCError for keys that do not go together."""
     if (config.input is None) == (config.text is None):
         raise XMCError("give either input=, a file, pattern or folder, or - for standard input, or text=, a text")
@@ -224,7 +223,7 @@ def _check_together(config: PredictConfig, format: Format) -> None:
 
 
 def _work(
-    config: PredictConfig, format: Format, fields: Fields, sources: Sources | None, card: Path
+    config: PredictConfig, format: PredictionFormat, fields: Fields, sources: Sources | None, card: Path
 ) -> dict[str, object]:
     """What the predictions depend on: settings, and digests of files. card: of the model, with those of its files."""
     not_these = {"run", "input", "output", "resume", "errors", "device", "threads", *_FIELDS}
@@ -238,7 +237,7 @@ def _work(
     }
 
 
-def _by_name(output: str) -> Format | None:
+def _by_name(output: str) -> PredictionFormat | None:
     return _BY_NAME.get(Path(output.removesuffix(".gz")).suffix.lower())
 
 

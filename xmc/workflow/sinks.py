@@ -11,26 +11,26 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any
 
 from scipy.special import expit
 
 from xmc.errors import XMCError
 from xmc.model import Prediction
 from xmc.storage import whole_file
+from xmc.values import PredictionFormat
 from xmc.workflow.predicting import Ranked
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Format = Literal["jsonl", "csv", "parquet", "scores", "annif"]
 _ROW_GROUP = 8192  # documents
 
 
 def write_predictions(
     ranked: Iterable[Ranked | XMCError],
     output: str,
-    format: Format,
+    format: PredictionFormat,
     label_ids: Sequence[str],
     errors: str | None = None,
     explained: bool = False,
