@@ -23,8 +23,9 @@ from xmc.section import Section
 
 def launch(name: str, about: str, command: Command[Any], arguments: Sequence[str]) -> None:
     """Run a command of xmc on what was typed behind its name. about: what its help tells of it."""
-    overrides = overrides_of(command.schema, arguments)
-    overrides = [*command.inherited(overrides), *overrides]
+    typed = overrides_of(command.schema, arguments)
+    flags = [argument for argument in typed if argument.startswith("-")]  # argparse wants what is no flag together
+    overrides = [*flags, *command.inherited(typed), *typed[len(flags) :]]
     check_keys(overrides, command.schema)
     if "--help" in overrides:
         print(help_text(f"xmc {name}: {about}", overrides, command.schema))

@@ -271,3 +271,15 @@ def test_where_old_documents_are(
     assert "what the model forgets of its old data is not measured" in started("unread", f"from={unreadable}")
     assert "config.yaml" in started("refused", f"from={sources()}", f"replay={unreadable}", check=False)
     assert "replay1:" in str(factory.load_corpus(load_run_config(str(tmp_path / "again"))).split("train").ids[-1])
+
+
+def test_texts_are_read_from_the_fields_of_training(
+    sets: tuple[Path, Path], sources: Callable[..., Path], tmp_path: Path, xmc: Run
+) -> None:
+    source = sources("data.text_fields=[id,text]", "data.text_separator= - ")
+    shown = xmc("finetune", f"from={source}", *further(sets[1], "--cfg=job"), cwd=tmp_path).stdout
+    assert "text_fields:\n  - id\n  - text\n" in shown and "text_separator: ' - '" in shown
+    other = xmc(
+        "finetune", f"from={source}", *further(sets[1], "--cfg=job", "data.text_fields=text"), cwd=tmp_path
+    ).stdout
+    assert "text_fields: text" in other or "text_fields:\n  - text\n" in other

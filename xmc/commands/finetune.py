@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from xmc.commands import train
 from xmc.commands.command import Command
-from xmc.config import FinetuneConfig
+from xmc.config import FinetuneConfig, load_config_if_run
 from xmc.config.arguments import as_override, parse_overrides
 from xmc.config.compose import check_names
 from xmc.endings import undisturbed
@@ -12,7 +12,7 @@ from xmc.errors import XMCError
 
 
 def inherited(arguments: Sequence[str]) -> list[str]:
-    """Overrides for all that the model a run starts from decides, but for those that the user repeats.
+    """Overrides for all that the model a run starts from decides, and for the fields of the text, but for those given.
 
     Raises:
         XMCError: an override contradicts them, or is mistyped.
@@ -33,7 +33,17 @@ def inherited(arguments: Sequence[str]) -> list[str]:
             + "\n".join(lines)
             + "\nfine-tune without these overrides, or train anew with: xmc train"
         )
-    return [as_override(key, value) for key, value in settings.items() if key not in given]
+    as_trained = _fields(str(given["from"].value()), given["data"].value() if "data" in given else None)
+    return [as_override(key, value) for key, value in (settings | as_trained).items() if key not in given]
+
+
+def _fields(folder: str, data: object) -> dict[str, object]:
+    """Where documents of the same format have their text: as those did that the model was trained on."""
+    trained = load_config_if_run(folder)
+    if trained is None or trained.data.kind != data:
+        return {}
+    values = {key: getattr(trained.data, key, None) for key in ("text_fields", "text_separator")}
+    return {f"data.{key}": value for key, value in values.items() if value is not None}
 
 
 COMMAND = Command(FinetuneConfig, train.run, begins_run=True, inherited=inherited)
