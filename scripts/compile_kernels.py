@@ -1,9 +1,10 @@
 """Compile the Triton kernels for GPUs that need not be here; print registers, shared memory and spills of each.
 
 usage: python scripts/compile_kernels.py [--capability 80 89 90 120] [--group 1 16 32 64] [--batch 64 128]
+           [--mode bce squared_hinge logits gradient]
 
-Ends with an error if a kernel does not build, spills registers, or asks for more shared memory than the GPU has. Each
-configuration is one that the tuner may choose for the batch, which goes through tiles of as many documents as fit.
+Ends with an error if a kernel does not build, spills more than a few bytes, or asks for more shared memory than the GPU
+has. Each configuration is one that the tuner may choose for the batch, in tiles of as many documents as fit.
 """
 
 import argparse
@@ -29,7 +30,8 @@ INTEGERS = {"n_labels": "i32", "batch": "i32", "fan_in": "i32", "active": "i32",
 INTEGERS |= {"key": "i64", "label_offset": "i64", "logits_stride": "i64"}
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 KINDS = (("fp32", "fp32"), ("bf16", "fp32"), ("bf16", "bf16"))  # of features and weights
-MODES = (("bce", True), ("bce", False), ("squared_hinge", True), ("logits", False), ("gradient", False))  # in place?
+IN_PLACE = {"bce": (True, False), "squared_hinge": (True,), "logits": (False,), "gradient": (False,)}  # by mode
+FEW = 64  # bytes of spills a thread
 SHARED = {75: 64, 80: 163, 86: 99, 89: 99, 90: 227, 100: 227, 120: 99}  # KiB a program may have, by compute capability
 FLOATS = ("scale", "lr", "decay")
 POINTERS = {
@@ -91,29 +93,30 @@ def main() -> None:
     parser.add_argument("--capability", nargs="+", type=int, default=[80, 89, 90, 120])
     parser.add_argument("--group", nargs="+", type=int, default=[1, 16, 32, 64])
     parser.add_argument("--batch", nargs="+", type=int, default=[64, 128])
+    parser.add_argument("--mode", nargs="+", choices=IN_PLACE, default=[*IN_PLACE])
     options = parser.parse_args()
     names = (
         "sm | group | documents | features | weights | mode | in place | configuration | registers | spills | shared"
     )
     print(f"| {names} |\n|" + "---|" * (names.count("|") + 1))
     faults = 0
-    for launch in launches(options.capability, options.group, options.batch):
+    for launch in launches(options.capability, options.group, options.batch, options.mode):
         capability, kind, mode, in_place, group, documents, configuration = launch
         registers, spills, shared = resources(compile_kernel(*launch))
         cells = (capability, group, documents, *kind, mode, in_place, configuration.name, registers, spills, shared)
         print("| " + " | ".join(map(str, cells)) + " |", flush=True)
-        faults += spills > 0 or shared > SHARED[capability] << 10
+        faults += spills > FEW or shared > SHARED[capability] << 10
     if faults:
         sys.exit(f"{faults} kernels spill registers or exceed the shared memory")
 
 
-def launches(capabilities: list[int], groups: list[int], batches: list[int]) -> Iterator[Launch]:
+def launches(capabilities: list[int], groups: list[int], batches: list[int], modes: list[str]) -> Iterator[Launch]:
     """What a training run or a prediction launches."""
     for capability, group, kind in itertools.product(capabilities, groups, KINDS):
         most = fused_gpu.most_documents(group, SHARED[capability] << 10)
         for documents in sorted({min(most, triton.next_power_of_2(batch)) for batch in batches}):
             for configuration in fused_gpu.configurations(group, documents, TYPES[kind[0]]):
-                for mode, in_place in MODES:
+                for mode, in_place in ((name, how) for name in modes for how in IN_PLACE[name]):
                     yield capability, kind, mode, in_place, group, documents, configuration
 
 

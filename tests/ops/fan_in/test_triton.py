@@ -29,18 +29,18 @@ def test_numerics_through_the_interpreter() -> None:
 
 @pytest.mark.parametrize("capability", [90, *(pytest.param(c, marks=pytest.mark.slow) for c in (80, 89, 120))])
 def test_kernels_build_and_do_not_spill(capability: int) -> None:
-    table = run("scripts/compile_kernels.py", *f"--capability {capability} --group 1 32 --batch 128".split())
+    chosen = f"--capability {capability} --group 1 32 --batch 128 --mode squared_hinge logits"
+    table = run("scripts/compile_kernels.py", *chosen.split())
     rows = [line for line in table.splitlines() if line.startswith(f"| {capability} |")]
     tried = Counter(line.split(" | ")[7] for line in rows)
-    assert tried["plain"] == tried["groups"] == tried["plain, twice the warps"] == 3 * 5
+    assert tried["plain"] == tried["groups"] == tried["plain, twice the warps"] == 3 * 2
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("capability", [80, 89, 90, 120])
 def test_whatever_the_tuner_may_choose_fits(capability: int) -> None:
     """Tiles of many documents, too, which groups of 64 once asked for more shared memory with than there is."""
-    batches = "--batch 16 32 64 128 256 512 1024"
-    run("scripts/compile_kernels.py", *f"--capability {capability} --group 1 16 32 64 128 {batches}".split())
+    run("scripts/compile_kernels.py", *f"--capability {capability} --group 1 16 32 64 --batch 128 1024".split())
 
 
 @pytest.mark.parametrize("shared", [64 << 10, 99 << 10, 227 << 10])
