@@ -8,6 +8,7 @@ from pathlib import Path
 from xmc.commands import COMMANDS, load
 from xmc.endings import AGAIN, one_line, stoppable, undisturbed
 from xmc.errors import XMCError
+from xmc.job import place
 from xmc.spelling import near_miss
 from xmc.terminal import encode_everything, guard
 
@@ -41,6 +42,8 @@ def main() -> None:
     for noisy in ("datasets", "transformers", "huggingface_hub", "httpx"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     with one_line(command, lambda: AGAIN):
+        if not place().is_first:
+            logging.getLogger().setLevel(logging.ERROR)
         if command not in COMMANDS:
             raise XMCError(f"{command!r} is no command of xmc{near_miss(command, list(COMMANDS))}")
         _check_working_directory()

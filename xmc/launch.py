@@ -18,12 +18,16 @@ from xmc.config.compose import check_keys, conf_folder, container, help_text, on
 from xmc.config.nodes import ROOT, registered
 from xmc.config.shell import shell_command
 from xmc.endings import AGAIN, one_line
+from xmc.errors import XMCError
+from xmc.job import place
 from xmc.section import Section
 
 
 def launch(name: str, about: str, command: Command[Any], arguments: Sequence[str]) -> None:
     """Run a command of xmc on what was typed behind its name. about: what its help tells of it."""
     typed = overrides_of(command.schema, arguments)
+    if place().size > 1 and not command.begins_run:
+        raise XMCError(f"{place().size} processes were started, and train alone is for several; leave torchrun out")
     flags = [argument for argument in typed if argument.startswith("-")]  # argparse wants what is no flag together
     overrides = [*flags, *command.inherited(typed), *typed[len(flags) :]]
     check_keys(overrides, command.schema)
@@ -43,9 +47,16 @@ def launch(name: str, about: str, command: Command[Any], arguments: Sequence[str
 
 
 def _checked(command: Command[Any], cfg: DictConfig, given: Sequence[str]) -> Section:
-    """The configuration of a command; of a run that goes on, as it was saved."""
+    """The configuration of a command; of a run that goes on, as it was saved.
+
+    A run that torchrun has started anew goes on, too, since its processes are given the same command again.
+    """
     if command.begins_run and HydraConfig.get().mode == RunMode.MULTIRUN:
+        if place().size > 1:
+            raise XMCError("--multirun starts runs of one process, one after the other; leave torchrun out")
         cfg.run = HydraConfig.get().runtime.output_dir
+    if command.begins_run and not cfg.resume and place().restarts and run_config_path(cfg.run).is_file():
+        return parse_run(resumed_values(values_of(cfg), []))
     if not (command.begins_run and cfg.resume):
         return parse(command.schema, container(cfg))
     return parse_run(resumed_values(values_of(cfg), [key.replace("/", ".") for key in given]))

@@ -129,6 +129,24 @@ def test_amazon_3m_on_a_small_gpu(bert_base: str) -> None:
     assert told.needed < 4 * GIB
 
 
+def test_a_device_of_four_has_a_quarter_of_the_labels(bert_base: str) -> None:
+    run = ["data=amazon-3m", "encoder=transformer", f"encoder.name={bert_base}", "trainer.device=cuda"]
+    config = configuration(*run, "trainer.logit_adjustment=0.3", "classifier.fan_in=64")
+    counts = count(config, config.labels_a_document)
+    one, four = estimate(config, counts), estimate(config, counts, devices=4)
+    for name in ("classifier: weights", "classifier: index", "classifier: optimizer state"):
+        assert part(name, four) == pytest.approx(part(name, one) / 4, rel=1e-5)
+    assert part("encoder: weights", four) == part("encoder: weights", one)
+    sent = {p.name: p.bytes for p in four.traffic}
+    assert sent["features"] == sent["gradient of the features"] == 3 * 16 * 768 * 4
+    assert sent["gradient of the encoder"] == 2 * 3 * -(-part("encoder: optimizer state", one) // 2 // 4)
+    assert "sent by each device in a step" in table(four) and "sent by" not in table(one)
+    best, _ = remedies(config, counts, GIB, devices=4)
+    assert best and not any("group_size" in remedy.overrides for remedy in best)
+    with pytest.raises(XMCError, match=r"classifier\.group_size puts all labels"):
+        estimate(configuration(*run, "classifier.group_size=32"), counts, devices=4)
+
+
 def test_each_remedy_saves_what_it_says(two_layers: str) -> None:
     encoder = ["encoder=transformer", f"encoder.name={two_layers}", "trainer.device=cuda"]
     run = ["data=amazon-3m", *encoder, "classifier.fan_in=64"]

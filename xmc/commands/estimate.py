@@ -15,6 +15,8 @@ class EstimateConfig(TrainConfig):
 
     device_memory: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)? ?[MG]i?B$")] | None = None
     """such as 8GiB; null: that of the device at hand. With trainer.device=cuda no GPU need be there"""
+    devices: Count = 1
+    """processes that train the run together, each on a device of its own (docs/distributed.md)"""
     labels_a_document: Count = 5
     """on average, where a benchmark set is estimated without being read"""
 
@@ -28,9 +30,9 @@ def run(config: EstimateConfig, given: Given) -> None:
     config = with_recipe(config, given)
     memory = estimate.memory_of(config.trainer.device, config.device_memory)
     counts = estimate.count(config, config.labels_a_document)
-    own = estimate.estimate(config, counts)
+    own = estimate.estimate(config, counts, config.devices)
     print(estimate.table(own))
-    ways = estimate.remedies(config, counts, memory) if own.needed > memory else ([], None)
+    ways = estimate.remedies(config, counts, memory, config.devices) if own.needed > memory else ([], None)
     print(estimate.verdict(own, memory, *ways))
 
 

@@ -3,6 +3,7 @@
 from xmc.commands.command import Command, Given
 from xmc.config import FinetuneConfig, TrainConfig, to_yaml, with_old_data
 from xmc.endings import Stopped, undisturbed
+from xmc.job import place
 
 
 def run(config: TrainConfig, given: Given) -> None:
@@ -10,16 +11,18 @@ def run(config: TrainConfig, given: Given) -> None:
     if isinstance(config, FinetuneConfig) and not config.resume:
         config = with_old_data(config)
     with undisturbed():
+        from xmc.distributed import joined
         from xmc.train.loop import Interrupted
         from xmc.workflow.settings import with_recipe
         from xmc.workflow.training import train_run
 
-    if not config.resume:
-        config = with_recipe(config, given)
-    try:
-        train_run(config, to_yaml(config))
-    except Interrupted as stop:
-        raise Stopped(stop.signal_number) from None
+    with joined(place()) as processes:
+        if not config.resume:
+            config = with_recipe(config, given)
+        try:
+            train_run(config, to_yaml(config), processes=processes)
+        except Interrupted as stop:
+            raise Stopped(stop.signal_number) from None
 
 
 COMMAND = Command(TrainConfig, run, begins_run=True)

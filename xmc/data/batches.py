@@ -1,6 +1,7 @@
 """Tokenised documents to padded batches of documents of similar length, in an order that is a function of the seed."""
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,6 +35,10 @@ def shuffled_rows(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -
 def rows_by_length(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
     """Rows of each batch for evaluation, the longest documents first, so that memory is at its peak at once."""
     return _cut(np.argsort(-lengths, kind="stable"), batch_size)
+
+
+def _all(rows: np.ndarray) -> np.ndarray:
+    return rows
 
 
 def _cut(rows: np.ndarray, batch_size: int) -> list[np.ndarray]:
@@ -71,10 +76,19 @@ class Batches:
     """The batches of a split. Epoch and batch number decide a batch, so training resumes anywhere.
 
     tokens: column `input_ids`, int32 lists, and for sparse features `values`, float32 lists as long; memory-mapped and
-    read a batch at a time. labels: CSR [N, L], sorted indices. pad_id: the token that fills rows on the right.
+    read a batch at a time. labels: CSR [N, L], sorted indices. pad_id: the token that fills rows on the right. part: of
+    a batch's rows those that are read here, where other processes read the others; all, if None.
     """
 
-    def __init__(self, tokens: "Dataset", labels: csr_matrix, pad_id: int, batch_size: int, seed: int = 0) -> None:
+    def __init__(
+        self,
+        tokens: "Dataset",
+        labels: csr_matrix,
+        pad_id: int,
+        batch_size: int,
+        seed: int = 0,
+        part: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> None:
         if len(tokens) != labels.shape[0]:
             raise ValueError(f"tokens has {len(tokens)} documents, labels {labels.shape[0]}")
         if batch_size < 1:
@@ -83,9 +97,16 @@ class Batches:
         self.pad_id = pad_id
         self.batch_size = batch_size
         self.seed = seed
+        self._part = part or _all
         self._ids = _Lists(tokens, "input_ids")
         self._values = _Lists(tokens, "values") if "values" in tokens.column_names else None
         self.lengths = self._ids.lengths
+
+    def whole(self) -> "Batches":
+        """The same with all rows of each batch."""
+        batches = copy.copy(self)
+        batches._part = _all
+        return batches
 
     @property
     def steps_per_epoch(self) -> int:
@@ -95,13 +116,13 @@ class Batches:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, from batch number `start` on."""
         for rows in shuffled_rows(self.lengths, self.batch_size, self.seed, epoch)[start:]:
-            yield self.batch(rows)
+            yield self.batch(self._part(rows))
 
     def by_length(self, among: np.ndarray | None = None) -> Iterator[Batch]:
         """Every document once, longest first; `Batch.rows` puts results back in order. among: these rows alone."""
         chosen = np.arange(len(self.lengths)) if among is None else among
         for places in rows_by_length(self.lengths[chosen], self.batch_size):
-            yield self.batch(chosen[places])
+            yield self.batch(self._part(chosen[places]))
 
     def flat_tokens(self) -> tuple[np.ndarray, np.ndarray]:
         """Tokens of all documents one after another, int32, and the offset of each document, int64 [N + 1]. A copy."""

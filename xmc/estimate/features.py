@@ -28,7 +28,7 @@ class Features:
 
     weights: buffers and index included. moments: of the optimizers. update: what their step takes and gives back.
     gradients: after the backward pass. saved: alive while the classifier works. forward, backward: at their peak, with
-    the gradients. evaluation: of a pass over an evaluation batch.
+    the gradients. evaluation: of a pass over an evaluation batch. dense: of the gradients those that no table has.
     """
 
     width: int
@@ -40,6 +40,7 @@ class Features:
     forward: int
     backward: int
     evaluation: int
+    dense: int
 
 
 def estimate_features(config: TrainConfig, counts: Counts, on_gpu: bool) -> Features:
@@ -67,6 +68,7 @@ def estimate_features(config: TrainConfig, counts: Counts, on_gpu: bool) -> Feat
         forward=int(scale * step.forward) + bag.saved + features_bytes,
         backward=int(scale * step.backward) + bag.saved + bag.gradient + 2 * features_bytes,
         evaluation=int(scale * model.evaluation(evaluated)) + 4 * _FLOAT * evaluated * model.bag_width,
+        dense=inner + bag.moments // 2,
     )
 
 

@@ -11,6 +11,8 @@ from xmc.config import TrainConfig
 from xmc.errors import XMCError
 from xmc.estimate.counts import Counts
 from xmc.estimate.features import estimate_features
+from xmc.estimate.part import Part
+from xmc.estimate.traffic import traffic
 from xmc.parts.output import Load, OutputBytes
 
 MIB = 2**20
@@ -23,15 +25,6 @@ _TFIDF = 12  # bytes a token, and an entry of the labels' features, while labels
 _LABEL_TERMS = 100
 _FLOAT = 4
 _INNER = "what the op takes in sparse layers inside the network; their activations are those of dense ones"
-
-
-@dataclass(frozen=True)
-class Part:
-    """Of the memory, in bytes. reclaimable: pages of files, which the system takes back when memory is short."""
-
-    name: str
-    bytes: int
-    reclaimable: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,7 +42,8 @@ class Moment:
 @dataclass(frozen=True)
 class Estimate:
     """always: while training goes on. moments: one after another, the largest decides. host: beside a GPU, what lies in
-    the memory of its machine. unknown: what was taken for granted. width: of the features, D.
+    the memory of its machine. unknown: what was taken for granted. width: of the features, D. traffic: what a device
+    sends in a step, where there are several.
     """
 
     device: str
@@ -58,6 +52,7 @@ class Estimate:
     moments: tuple[Moment, ...]
     host: tuple[Part, ...]
     unknown: tuple[str, ...]
+    traffic: tuple[Part, ...] = ()
 
     @property
     def largest(self) -> Moment:
@@ -74,14 +69,19 @@ class Estimate:
         return self.peak - sum(part.bytes for part in self.always if part.reclaimable)
 
 
-def estimate(config: TrainConfig, counts: Counts) -> Estimate:
-    """Bytes of a run with this configuration on data of these counts."""
+def estimate(config: TrainConfig, counts: Counts, devices: int = 1) -> Estimate:
+    """Bytes of a run with this configuration on data of these counts; of several devices, on the first.
+
+    Raises:
+        XMCError: several devices cannot share the run.
+    """
+    if devices > 1:
+        factory.check_divisible(config)
     on_gpu = is_gpu(config.trainer.device)
-    features = estimate_features(config, counts, on_gpu)
+    features = estimate_features(_of_a_device(config, devices), counts, on_gpu)
     trainer, k = config.trainer, max(config.metrics.ks)
     load = Load(features.width, trainer.batch_size, factory.dev_batch_size(config), k, on_gpu, config.sparsity)
-    adjustment = _FLOAT * counts.labels * (trainer.logit_adjustment > 0)
-    output = config.classifier.memory(counts.labels, load) + OutputBytes(weights=adjustment, ranking=adjustment)
+    output = _output(config, -(-counts.labels // devices), load)
     auxiliary = config.auxiliary.memory(counts.labels, load)
     heads = [output] if auxiliary is None else [output, auxiliary]
     model = [
@@ -94,7 +94,7 @@ def estimate(config: TrainConfig, counts: Counts) -> Estimate:
     ]
     gradients = Part("classifier: gradients", sum(head.gradients for head in heads))
     of_encoder = Part("encoder: gradients", features.gradients)
-    moments = (
+    moments: tuple[Moment, ...] = (
         Moment(
             "the classifier's pass",
             (
@@ -114,27 +114,39 @@ def estimate(config: TrainConfig, counts: Counts) -> Estimate:
             (Part("encoder: activations", features.evaluation), Part("workspace of topk", output.ranking)),
         ),
     )
+    exchanged = Part("features and their gradients, of all devices", 3 * _FLOAT * load.batch * load.width)
+    if devices > 1:
+        whole = _output(config, counts.labels, load)
+        together = Part("classifier of all labels, on the first device", whole.weights + whole.index)
+        moments = (_with(moments[0], exchanged), *moments[1:], Moment("bringing all labels together", (together,)))
     host = [*_host(counts), Part("weights that wait (Top-KAST)", output.waiting)]
     host.append(Part("weights that wait (Top-KAST), a file", output.mapped, reclaimable=True))
     preparing = Moment("preparing the data", (Part("TF-IDF, bigrams, clusters", _preparing(config, counts)),))
     unknown = [*counts.assumed, *_unknown(config, load)]
+    sent = traffic(config, counts, features, devices) if devices > 1 else ()
     if on_gpu:
         runtime = Part("CUDA context", CUDA_CONTEXT)
         beside = [Part("interpreter and libraries", CUDA_HOST), *host, *preparing.parts]
         unknown.append("figures for a GPU: never measured")
         return Estimate(
-            "GPU", features.width, tuple(_there([runtime, *model])), moments, tuple(_there(beside)), tuple(unknown)
+            "GPU",
+            features.width,
+            tuple(_there([runtime, *model])),
+            moments,
+            tuple(_there(beside)),
+            tuple(unknown),
+            sent,
         )
     compiled = config.classifier.compiles or counts.terms is not None
     runtime = Part("interpreter and libraries", INTERPRETER + KERNELS * compiled)
-    always = [runtime, *host, *model]
     return Estimate(
         "CPU",
         features.width,
-        tuple(_there(always)),
+        tuple(_there([runtime, *host, *model])),
         (*moments, _before(preparing, model), _lexical_half(config, counts)),
         (),
         tuple(unknown),
+        sent,
     )
 
 
@@ -161,6 +173,26 @@ def memory_of(device: str, given: str | None) -> int:
     if not information.exists():
         raise XMCError("the memory of this machine cannot be read; give device_memory=16GiB")
     return int(information.read_text().split("MemTotal:")[1].split()[0]) * 1024
+
+
+def _output(config: TrainConfig, labels: int, load: Load) -> OutputBytes:
+    """The classifier of so many labels, with what it adds to their logits."""
+    adjustment = _FLOAT * labels * (config.trainer.logit_adjustment > 0)
+    return config.classifier.memory(labels, load) + OutputBytes(weights=adjustment, ranking=adjustment)
+
+
+def _of_a_device(config: TrainConfig, devices: int) -> TrainConfig:
+    """With the documents of a step that one of so many devices encodes."""
+    if devices == 1:
+        return config
+    trainer, size = config.trainer, -(-config.trainer.batch_size // devices)
+    micro = None if trainer.micro_batch_size is None else min(size, trainer.micro_batch_size)
+    changed = trainer.model_copy(update={"batch_size": size, "micro_batch_size": micro})
+    return config.model_copy(update={"trainer": changed})
+
+
+def _with(moment: Moment, part: Part) -> Moment:
+    return Moment(moment.name, (*moment.parts, part))
 
 
 def _there(parts: list[Part]) -> list[Part]:

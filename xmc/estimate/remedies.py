@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from xmc import factory
 from xmc.config import TrainConfig, parse
 from xmc.errors import XMCError
 from xmc.estimate.counts import Counts
@@ -21,26 +22,28 @@ class Remedy:
     saved: int
 
 
-def remedies(config: TrainConfig, counts: Counts, memory: int, most: int = 3) -> tuple[list[Remedy], Remedy | None]:
+def remedies(
+    config: TrainConfig, counts: Counts, memory: int, devices: int = 1, most: int = 3
+) -> tuple[list[Remedy], Remedy | None]:
     """The settings that save most, and those, most saving first, with which together the run fits; None: none do."""
-    needed = estimate(config, counts).needed
+    needed = estimate(config, counts, devices).needed
     tried = []
     for text, values in _candidates(config):
-        changed = _changed(config, values)
-        if changed is not None and (new := estimate(changed, counts).needed) < needed:
+        changed = _changed(config, values, devices)
+        if changed is not None and (new := estimate(changed, counts, devices).needed) < needed:
             tried.append((Remedy(text, new, needed - new), values))
     tried.sort(key=lambda pair: -pair[0].saved)
-    return [remedy for remedy, _ in tried[:most]], _together(config, counts, memory, needed, tried)
+    return [remedy for remedy, _ in tried[:most]], _together(config, counts, memory, devices, needed, tried)
 
 
 def _together(
-    config: TrainConfig, counts: Counts, memory: int, needed: int, tried: list[tuple[Remedy, Values]]
+    config: TrainConfig, counts: Counts, memory: int, devices: int, needed: int, tried: list[tuple[Remedy, Values]]
 ) -> Remedy | None:
     texts: list[str] = []
     best = needed
     for remedy, values in tried:
-        changed = _changed(config, values)
-        if changed is None or (new := estimate(changed, counts).needed) >= best:
+        changed = _changed(config, values, devices)
+        if changed is None or (new := estimate(changed, counts, devices).needed) >= best:
             continue
         config, best = changed, new
         texts.append(remedy.overrides)
@@ -59,8 +62,8 @@ def _candidates(config: TrainConfig) -> Iterator[tuple[str, Values]]:
         yield from part.remedies()
 
 
-def _changed(config: TrainConfig, values: Values) -> TrainConfig | None:
-    """The configuration with these values; None where they do not go together."""
+def _changed(config: TrainConfig, values: Values, devices: int) -> TrainConfig | None:
+    """The configuration with these values; None where they do not go together, or several devices cannot share it."""
     dumped = config.model_dump()
     for key, value in values.items():
         *path, last = key.split(".")
@@ -69,6 +72,9 @@ def _changed(config: TrainConfig, values: Values) -> TrainConfig | None:
             section = section[name]
         section[last] = value
     try:
-        return parse(type(config), dumped)
+        changed = parse(type(config), dumped)
+        if devices > 1:
+            factory.check_divisible(changed)
+        return changed
     except XMCError:
         return None

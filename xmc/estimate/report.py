@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from xmc.estimate.memory import MIB, Estimate, Part
+from xmc.estimate.memory import MIB, Estimate
+from xmc.estimate.part import Part
 from xmc.estimate.remedies import Remedy
 
 
@@ -20,6 +21,13 @@ def table(estimate: Estimate) -> str:
         total = sum(part.bytes for part in estimate.host)
         parts = ", ".join(f"{part.name} {_mib(part.bytes)}" for part in estimate.host)
         lines.append(f"in the machine's memory {_mib(total)} MiB: {parts}")
+    if estimate.traffic:
+        total = sum(part.bytes for part in estimate.traffic)
+        parts = ", ".join(f"{part.name} {part.bytes / MIB:,.1f}" for part in estimate.traffic)
+        lines.append(f"sent by each device in a step {total / MIB:,.1f} MiB: {parts}")
+        lines.append(
+            "this is the first device; the others neither learn the lexical half nor bring all labels together"
+        )
     return "\n".join([*lines, *(f"not known: {text}" for text in estimate.unknown)])
 
 

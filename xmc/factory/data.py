@@ -1,11 +1,14 @@
 """From configuration to texts, tokens and batches."""
 
+import numpy as np
+
 from xmc import config as c
 from xmc.data.batches import Batches
 from xmc.data.corpus import Corpus, cut_dev
 from xmc.data.formats import DataSection
 from xmc.data.mix import mixed
 from xmc.data.tokens import tokenize
+from xmc.distributed import ALONE, Processes
 from xmc.model.encoder import Encoder
 
 
@@ -23,8 +26,19 @@ def with_dev(data: DataSection) -> Corpus:
     return cut_dev(data.load(), data.dev_fraction, seed=0)
 
 
-def build_batches(config: c.TrainConfig, corpus: Corpus, split: str, encoder: Encoder, batch_size: int) -> Batches:
-    """Batches of a split, its texts tokenised on first use."""
+def build_batches(
+    config: c.TrainConfig,
+    corpus: Corpus,
+    split: str,
+    encoder: Encoder,
+    batch_size: int,
+    processes: Processes = ALONE,
+) -> Batches:
+    """Batches of a split, its texts tokenised on first use. processes: that have a part of each batch."""
     documents, data = corpus.split(split), config.data
     tokens = tokenize(documents, encoder.tokenizer, encoder.max_length, data.cache, data.processes)
-    return Batches(tokens, documents.labels, encoder.tokenizer.pad_id, batch_size, config.seed)
+
+    def part(rows: np.ndarray) -> np.ndarray:
+        return rows[processes.shard(len(rows)).rows]
+
+    return Batches(tokens, documents.labels, encoder.tokenizer.pad_id, batch_size, config.seed, part)

@@ -9,6 +9,7 @@ from xmc.model.auxiliary import ClusterHead
 from xmc.model.classifier import FixedFanIn, LinearClassifier
 from xmc.model.embedding_bag import EmbeddingBag
 from xmc.model.head_and_tail import HeadAndTail
+from xmc.model.sharded import ShardedClassifier
 from xmc.model.sparse_linear import SparseLinear
 from xmc.train.optim import SlotAdamW
 from xmc.train.sparse_novograd import SparseNovoGrad
@@ -41,9 +42,10 @@ def build_optimizers(config: c.TrainConfig, model: XMCModel, auxiliary: ClusterH
     if bags:
         assert encoder.bag is not None
         parts["embedding"] = SparseNovoGrad(bags, lr=encoder.bag.embedding_lr)
-    layers: dict[str, nn.Module] = {"": model.classifier}
-    if isinstance(model.classifier, HeadAndTail):
-        layers = {"": model.classifier.tail, "head_": model.classifier.head}
+    classifier = model.classifier
+    layers: dict[str, nn.Module] = {"": classifier.shard if isinstance(classifier, ShardedClassifier) else classifier}
+    if isinstance(classifier, HeadAndTail):
+        layers = {"": classifier.tail, "head_": classifier.head}
     for prefix, layer in layers.items():
         assert isinstance(layer, LinearClassifier)
         rate = rules.classifier_rate(layer.active if isinstance(layer, FixedFanIn) else layer.in_features)

@@ -1,15 +1,18 @@
 """From configuration to the sparse layers that learn: their strategies, and when these change connections."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
 from xmc import config as c
+from xmc.distributed import ALONE, Processes
 from xmc.factory.model import INNER_ROWS
 from xmc.model import XMCModel
 from xmc.model.classifier import FixedFanIn
 from xmc.model.label_space import sparse_labels
+from xmc.model.sharded import ShardedClassifier
 from xmc.model.sparse_linear import SparseLinear
 from xmc.sparsity.health import TopologyHealth
 from xmc.sparsity.strategy import Site, SparsitySection
@@ -17,22 +20,28 @@ from xmc.train.state import SparsePart
 
 
 def build_sparse_parts(
-    config: c.TrainConfig, model: XMCModel, total_steps: int, learned: Tensor
+    config: c.TrainConfig, model: XMCModel, total_steps: int, learned: Tensor, processes: Processes = ALONE
 ) -> dict[str, SparsePart]:
-    """The sparse layers that learn, each with a strategy of its own. learned: bool [L], labels that already did."""
+    """The sparse layers that learn, each with a strategy of its own. learned: bool [L], labels that already did.
+
+    processes: that share the labels.
+    """
     parts: dict[str, SparsePart] = {}
 
     def add(name: str, layer: FixedFanIn | SparseLinear, optimizer: str, offset: int, rows: Tensor | None) -> None:
         bound = config.parametrization.init_bound(layer.active)
         site = Site(layer, total_steps, config.seed, Path(config.run), offset, bound, rows)
+        if isinstance(model.classifier, ShardedClassifier) and name == "classifier":
+            site = replace(site, shard=model.classifier.labels, processes=processes)
         strategy = config.sparsity.build(site)
         strategy.start(layer, rows)
-        health = TopologyHealth(layer.index[:, : layer.active], layer.in_features)
+        share = processes if name == "classifier" else ALONE
+        health = TopologyHealth(layer.index[:, : layer.active], layer.in_features, share)
         parts[name] = SparsePart(layer, strategy, health, optimizer)
 
     if model.classifier.sparse is not None:
         rows = learned.to(model.device)[sparse_labels(model.classifier)]
-        add("classifier", model.classifier.sparse, "classifier", 0, rows)
+        add("classifier", model.classifier.sparse, "classifier", model.classifier.sparse.label_offset, rows)
     row = INNER_ROWS
     for name, layer in model.named_modules():
         if isinstance(layer, SparseLinear) and layer.weight.requires_grad:

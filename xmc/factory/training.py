@@ -5,7 +5,8 @@ import hashlib
 import json
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from scipy.sparse import csr_matrix
@@ -13,6 +14,7 @@ from scipy.sparse import csr_matrix
 from xmc import config as c
 from xmc.data.batches import Batches
 from xmc.data.corpus import Corpus
+from xmc.distributed import ALONE, Processes
 from xmc.errors import XMCError
 from xmc.factory.data import build_batches
 from xmc.factory.model import build_encoder, build_intermediate
@@ -20,8 +22,10 @@ from xmc.factory.optimizers import build_optimizers
 from xmc.factory.source import learn_new_rows_, prepared_parts, source_fingerprint, with_learned_rows
 from xmc.factory.sparsity import build_sparse_parts
 from xmc.model import XMCModel
+from xmc.model.classifier import LinearClassifier
 from xmc.model.clustering import label_features, tfidf, unit_rows
 from xmc.model.encoder import Encoder
+from xmc.model.sharded import ShardedClassifier
 from xmc.parts.output import OutputSite
 from xmc.threads import usable_processors
 from xmc.train.loop import Plan
@@ -40,12 +44,17 @@ class Training:
     batches: Batches
     dev_batches: Batches | None
 
+    def by_one_process(self) -> Self:
+        """With all documents of dev in this process."""
+        return self if self.dev_batches is None else replace(self, dev_batches=self.dev_batches.whole())
 
-def prepare_machine(device: str, threads: int | None) -> torch.device:
+
+def prepare_machine(device: str, threads: int | None, local_rank: int = 0) -> torch.device:
     """Set the number of CPU threads and choose the device; `auto` prefers a GPU.
 
     threads: None: torch's own choice, but no more than the processors that this process may use. What the environment
-    (OMP_NUM_THREADS) says is torch's choice.
+    (OMP_NUM_THREADS) says is torch's choice. local_rank: number of this process on its machine, and of its GPU, where
+    none is named.
 
     Raises:
         XMCError: the device named is not to be had.
@@ -55,7 +64,9 @@ def prepare_machine(device: str, threads: int | None) -> torch.device:
     if threads is not None:
         torch.set_num_threads(threads)
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and local_rank:
+        device = f"cuda:{local_rank}"
     try:
         chosen = torch.device(device)
         torch.ones(1, device=chosen).item()  # which `meta` cannot
@@ -83,11 +94,13 @@ def build_training(
     encoder: Encoder | None = None,
     source: XMCModel | None = None,
     resumed: bool = False,
+    processes: Processes = ALONE,
 ) -> Training:
     """Everything of a run, at its first step.
 
     encoder: that of the configuration, where it is built already. source: a trained model to start from. resumed: a
-    checkpoint's state will be loaded, so that new labels need not learn first.
+    checkpoint's state will be loaded, so that new labels need not learn first. processes: that train it together; this
+    one has its labels, and of each batch its documents.
     """
     torch.manual_seed(config.seed)
     generator = torch.Generator().manual_seed(config.seed)
@@ -97,7 +110,7 @@ def build_training(
     else:
         encoder = encoder or build_encoder(config, taught)
         intermediate = build_intermediate(config, encoder.width)
-    batches = build_batches(config, taught, "train", encoder, config.trainer.batch_size)
+    batches = build_batches(config, taught, "train", encoder, config.trainer.batch_size, processes)
 
     @functools.cache
     def features() -> csr_matrix:
@@ -111,8 +124,12 @@ def build_training(
     site = OutputSite(
         *(intermediate.width, counts, features, config.parametrization, config.sparsity, device, generator),
         seed=config.seed,
+        shard=processes.shard(len(counts)),
     )
     classifier = config.classifier.build(site)
+    if processes.size > 1:
+        assert isinstance(classifier, LinearClassifier)
+        classifier = ShardedClassifier(classifier, processes, len(counts))
     classifier.init_bias(counts, len(corpus.split("train")), config.loss)
     learned = torch.zeros(len(counts), dtype=torch.bool)
     if source is not None:
@@ -132,7 +149,7 @@ def build_training(
         learn_new_rows_(model, learned, batches, config.new_labels, config.seed)
     dev_batches = None
     if "dev" in corpus.splits:
-        dev_batches = build_batches(config, corpus, "dev", encoder, dev_batch_size(config))
+        dev_batches = build_batches(config, corpus, "dev", encoder, dev_batch_size(config), processes)
     elif config.trainer.patience is not None:
         raise XMCError(
             f"trainer.patience={config.trainer.patience} needs a dev split, and data.dev_fraction=0 leaves none; "
@@ -141,8 +158,8 @@ def build_training(
     auxiliary = config.auxiliary.build(site)
     dev_documents = len(dev_batches.lengths) if dev_batches is not None else 0
     plan = _build_plan(config, batches.steps_per_epoch, dev_documents, device)
-    sparse = build_sparse_parts(config, model, plan.total_steps, learned)
-    state = TrainState(model, auxiliary, build_optimizers(config, model, auxiliary), sparse)
+    sparse = build_sparse_parts(config, model, plan.total_steps, learned, processes)
+    state = TrainState(model, auxiliary, build_optimizers(config, model, auxiliary), sparse, processes)
     return Training(state, plan, batches, dev_batches)
 
 

@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import replace
+from typing import Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from xmc.distributed import Shard
 from xmc.model.evidence import Evidence, Watched, batch_of, evidence_of
-from xmc.ops.blocks import label_blocks
+from xmc.ops.blocks import label_blocks, label_slices
 from xmc.ops.dense import dense_loss, dense_topk
 from xmc.ops.fan_in import FanIn, fan_in_linear, fan_in_loss, fan_in_sgd_step, fan_in_topk, resolve_backend
 from xmc.ops.losses import loss_and_gradient_
@@ -16,6 +18,8 @@ from xmc.values import LossName
 
 Update = InPlaceUpdate | None
 """The step that a classifier takes itself; None: it leaves gradients instead."""
+
+_DRAWN = 1 << 22  # weights that are drawn at once
 
 
 class Classifier(nn.Module):
@@ -68,13 +72,16 @@ class Classifier(nn.Module):
 class LinearClassifier(Classifier):
     """A classifier of one weight and one bias. adjustment: [L], what `topk` adds to the bias.
 
-    Its weights are drawn by the `generator` it is made with; without one they are yet to be filled.
+    Its weights are drawn by the `generator` it is made with; without one they are yet to be filled. Of a shard of the
+    labels they are those that it has among all; positives that come in and lists that go out have global labels, the
+    first of its own being `label_offset`.
     """
 
     adjustment: Tensor | None
 
-    def __init__(self, in_features: int, weight: Tensor) -> None:
+    def __init__(self, in_features: int, weight: Tensor, label_offset: int = 0) -> None:
         super().__init__(in_features, weight.shape[0])
+        self.label_offset = label_offset
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.zeros(weight.shape[0]))
         self.register_buffer("adjustment", None)
@@ -89,6 +96,10 @@ class LinearClassifier(Classifier):
                 gradient.mul_(scale)
         self.weight.grad, self.bias.grad = out.grad_weight, out.grad_bias
         return out.loss, out.grad_features
+
+    def of_all(self, labels: int) -> Self:
+        """The same over so many labels, all there are, with tensors that are yet to be filled."""
+        raise NotImplementedError
 
     @torch.no_grad()
     def init_bias(self, label_counts: Tensor, num_documents: int, loss: LossName) -> None:
@@ -117,7 +128,7 @@ class FixedFanIn(LinearClassifier, Watched):
     group a run; labels that come in or go out are always the caller's. dtype: of the weights; those of bfloat16 learn
     in place only, where the update is rounded stochastically. active: the first so many slots take part in the output,
     the others only learn (Top-KAST); all, if None. backend: as it is asked for, `auto` or a name; the device that the
-    layer is on decides at each call.
+    layer is on decides at each call. shard: the labels of the index, where there are others; no groups.
     """
 
     kind = "fixed_fan_in"
@@ -136,11 +147,12 @@ class FixedFanIn(LinearClassifier, Watched):
         dtype: torch.dtype = torch.float32,
         bound: float | None = None,
         active: int | None = None,
+        shard: Shard | None = None,
     ) -> None:
         n_groups, fan_in = index_GK.shape
-        num_labels = n_groups if order_L is None else len(order_L)
+        shard = shard or Shard.whole(n_groups if order_L is None else len(order_L))
         bound = bound or 1 / math.sqrt(fan_in)
-        super().__init__(in_features, _weights(num_labels, fan_in, bound, generator, dtype))
+        super().__init__(in_features, _weights(shard, fan_in, bound, generator, dtype), shard.start)
         self.register_buffer("index", index_GK)
         self.register_buffer("order", order_L)
         self.register_buffer("place", None if order_L is None else torch.argsort(order_L), persistent=False)
@@ -159,7 +171,14 @@ class FixedFanIn(LinearClassifier, Watched):
     @property
     def connections(self) -> FanIn:
         """As the op takes them."""
-        return FanIn(self.weight, self.index, self.bias, self.active)
+        return FanIn(self.weight, self.index, self.bias, self.active, self.label_offset)
+
+    @torch.no_grad()
+    def of_all(self, labels: int) -> Self:
+        assert self.order is None, "groups are not divided"
+        index, dtype = self.index.new_empty(labels, self.index.shape[1]), self.weight.dtype
+        whole = type(self)(self.in_features, index, backend=self.backend, dtype=dtype, active=self.active)
+        return _adjusted_as(self, whole.to(self.bias.device))
 
     def init_bias(self, label_counts: Tensor, num_documents: int, loss: LossName) -> None:
         super().init_bias(self._by_place(label_counts), num_documents, loss)
@@ -204,7 +223,7 @@ class FixedFanIn(LinearClassifier, Watched):
         size = self.connections.group_size
         part = self.connections.part(slice(labels.start // size, -(-labels.stop // size)))
         logits_LB = fan_in_linear(features_BD, part, backend=self.backend).T.contiguous()
-        (block,) = label_blocks(self._placed(positives), labels.start, len(logits_LB), len(logits_LB))
+        (block,) = label_blocks(self._placed(positives), part.label_offset, len(logits_LB), len(logits_LB))
         _, gradient_LB = loss_and_gradient_(logits_LB, (block.label, block.document), loss)
         return gradient_LB @ features_BD / len(features_BD)
 
@@ -215,7 +234,7 @@ class FixedFanIn(LinearClassifier, Watched):
         absent = self.weight.new_zeros(self.num_labels, columns_GC.shape[1])
         weight = torch.cat([self.weight[:, : self.active], absent], dim=1)
         index = torch.cat([self.index[:, : self.active], columns_GC], dim=1)
-        layer = FanIn(weight, index, self.bias, self.active)
+        layer = FanIn(weight, index, self.bias, self.active, self.label_offset)
         out = fan_in_loss(features_BD, layer, self._placed(positives), loss, backend=self.backend)
         return out.grad_weight[:, self.active :]
 
@@ -245,24 +264,44 @@ class Dense(LinearClassifier):
         *,
         generator: torch.Generator | None = None,
         bound: float | None = None,
+        shard: Shard | None = None,
     ) -> None:
+        shard = shard or Shard.whole(num_labels)
         bound = bound or 1 / math.sqrt(in_features)
-        super().__init__(in_features, _weights(num_labels, in_features, bound, generator, torch.float32))
+        super().__init__(in_features, _weights(shard, in_features, bound, generator, torch.float32), shard.start)
+
+    def of_all(self, labels: int) -> Self:
+        return _adjusted_as(self, type(self)(self.in_features, labels).to(self.bias.device))
 
     def topk(self, features_BD: Tensor, k: int) -> TopK:
-        return dense_topk(features_BD, self.weight, self._ranking_bias, k)
+        return dense_topk(features_BD, self.weight, self._ranking_bias, k, label_offset=self.label_offset)
 
     def rows(self, labels: Tensor) -> tuple[Tensor, Tensor]:
         return self.weight.detach()[labels], self._ranking_bias[labels]
 
     def _loss(self, features_BD: Tensor, positives: Positives, loss: LossName) -> StepOutput:
-        return dense_loss(features_BD, self.weight, self.bias, positives, loss)
+        return dense_loss(features_BD, self.weight, self.bias, positives, loss, label_offset=self.label_offset)
 
 
-def _weights(rows: int, columns: int, bound: float, generator: torch.Generator | None, dtype: torch.dtype) -> Tensor:
-    if generator is None:
-        return torch.empty(rows, columns, dtype=dtype)
-    return torch.empty(rows, columns).uniform_(-bound, bound, generator=generator).to(dtype)
+C = TypeVar("C", bound=LinearClassifier)
+
+
+def _adjusted_as(shard: C, whole: C) -> C:
+    """With an adjustment, yet to be filled, where the shard has one."""
+    whole.adjustment = None if shard.adjustment is None else torch.zeros_like(whole.bias)
+    return whole
+
+
+def _weights(shard: Shard, columns: int, bound: float, generator: torch.Generator | None, dtype: torch.dtype) -> Tensor:
+    """Those of the shard among the weights that are drawn for all labels."""
+    weight = torch.empty(len(shard), columns, dtype=dtype)
+    if generator is not None:
+        for drawn in label_slices(shard.of, max(1, _DRAWN // columns)):
+            block = torch.empty(drawn.stop - drawn.start, columns).uniform_(-bound, bound, generator=generator)
+            first, last = max(drawn.start, shard.start), min(drawn.stop, shard.stop)
+            if first < last:
+                weight[first - shard.start : last - shard.start] = block[first - drawn.start : last - drawn.start]
+    return weight
 
 
 def _frequency(label_counts: Tensor, num_documents: int) -> Tensor:

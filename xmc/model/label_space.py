@@ -52,7 +52,8 @@ def sparse_labels(classifier: Classifier) -> Tensor:
         return classifier.order[classifier.head.num_labels :]
     layer = classifier.sparse
     assert layer is not None
-    return torch.arange(layer.num_labels, device=layer.weight.device) if layer.order is None else layer.order
+    own = torch.arange(layer.num_labels, device=layer.weight.device) + layer.label_offset
+    return own if layer.order is None else layer.order
 
 
 def shares_connections(classifier: Classifier) -> bool:

@@ -84,6 +84,8 @@ class XMCModel(nn.Module):
     def features(self, input_ids_BT: Tensor, attention_mask_BT: Tensor, values_BT: Tensor | None = None) -> Tensor:
         """What the classifier sees, [B, D], in the type that `precision` says. values_BT: as in `Batch`."""
         device, dtype = self.device, computing_type(self.precision, self.device)
+        if not len(input_ids_BT):  # of several processes one may have no document of a small batch
+            return torch.zeros(0, self.classifier.in_features, dtype=dtype, device=device)
         narrow = torch.autocast(device.type, dtype) if dtype != torch.float32 else contextlib.nullcontext()
         with narrow:
             features_BD: Tensor = self.intermediate(self.encoder(input_ids_BT, attention_mask_BT, values_BT))

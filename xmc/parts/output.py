@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
     from torch import Tensor
 
+    from xmc.distributed import Shard
+
 FLOAT, LONG = 4, 8
 DENSE_BLOCK = 2048
 """Labels whose logits exist at once."""
@@ -24,6 +26,7 @@ class OutputSite:
 
     in_features: D. label_counts: training documents of each label, [L]. label_features: what labels are clustered by,
     CSR [L, V], formed when it is first asked for. sparsity: how connections will change. generator: of first weights.
+    shard: the labels that the classifier is built for; all, but for a process among several.
     """
 
     in_features: int
@@ -34,6 +37,7 @@ class OutputSite:
     device: "torch.device"
     generator: "torch.Generator"
     seed: int
+    shard: "Shard"
 
 
 @dataclass(frozen=True)

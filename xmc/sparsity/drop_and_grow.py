@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from xmc.sparsity.schedule import cosine_decay
 from xmc.sparsity.strategy import OptimizerState, Site, SparseLayer, SparsitySection, Strategy
@@ -23,6 +23,8 @@ _ROWS = 1 << 14  # of the index that are rewired at once
 
 class DropAndGrowSection(SparsitySection):
     """How much is dropped, and when."""
+
+    divides: ClassVar[bool] = True
 
     initial: Fraction
     """share of a label's connections to drop at first; it falls by cosine"""

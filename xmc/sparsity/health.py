@@ -6,6 +6,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from xmc.distributed import ALONE, Processes
+
 _SAMPLE = 256  # rows of the index that are followed one by one
 _BLOCK = 1 << 14  # rows whose columns are counted together
 
@@ -15,13 +17,18 @@ class TopologyHealth:
 
     Turnover, ages and the spectral gap are those of the sample; column degrees count all rows. The gap compares the
     mask of the sample, a bipartite graph, with the best expander of its degrees (Sparse-IFT, arXiv 2303.11525).
+
+    Where several processes have a part of the rows each, the sample is one of all rows, and all processes follow it.
     """
 
-    def __init__(self, index_GK: Tensor, in_features: int) -> None:
+    def __init__(self, index_GK: Tensor, in_features: int, processes: Processes = ALONE) -> None:
         self._in_features = in_features
-        n_groups = len(index_GK)
-        self._rows = torch.linspace(0, n_groups - 1, min(_SAMPLE, n_groups), device=index_GK.device).long()
-        self._columns = index_GK[self._rows].clone()
+        self._processes = processes
+        numbers = [number for (number,) in processes.all_of(len(index_GK))]
+        n_groups, first = sum(numbers), sum(numbers[: processes.rank])
+        rows = torch.linspace(0, n_groups - 1, min(_SAMPLE, n_groups), device=index_GK.device).long()
+        self._rows = rows[(rows >= first) & (rows < first + len(index_GK))] - first
+        self._columns = self._sampled(index_GK)
         self._born = torch.zeros(self._columns.shape, dtype=torch.int32, device=index_GK.device)
 
     def record(self, index_GK: Tensor, step: int) -> dict[str, float]:
@@ -31,7 +38,7 @@ class TopologyHealth:
         connection grew. degree: rows a column serves; its Gini coefficient is 0 where all serve alike. spectral_gap:
         first minus second singular value of the mask, and the same for a Ramanujan graph of its mean degrees.
         """
-        columns = index_GK[self._rows]
+        columns = self._sampled(index_GK)
         births = torch.full((len(columns), self._in_features), -1, dtype=torch.int32, device=columns.device)
         births.scatter_(1, self._columns.long(), self._born)
         born = births.gather(1, columns.long())
@@ -41,6 +48,7 @@ class TopologyHealth:
         ages = (step - self._born).double()
         blocks = (rows.flatten().int() for rows in index_GK.split(_BLOCK))
         degrees = torch.stack([torch.bincount(columns, minlength=self._in_features) for columns in blocks]).sum(0)
+        self._processes.add_up([degrees])
         first, second = self._singular_values()
         fan_in, mean_degree = columns.shape[1], columns.numel() / self._in_features
         return {
@@ -65,6 +73,11 @@ class TopologyHealth:
         """Take over what `tensors` gave."""
         self._columns = tensors["columns"].to(self._columns.device)
         self._born = tensors["born"].to(self._born.device)
+
+    def _sampled(self, index_GK: Tensor) -> Tensor:
+        """Rows of the sample, of all processes."""
+        (columns,) = self._processes.gather(index_GK[self._rows].int())
+        return columns.to(index_GK.dtype)
 
     def _singular_values(self) -> tuple[float, float]:
         mask = torch.zeros(len(self._columns), self._in_features, dtype=torch.float64)

@@ -9,6 +9,7 @@ class StaticSparsity(SparsitySection):
     """Connections that never change."""
 
     rewires: ClassVar[bool] = False
+    divides: ClassVar[bool] = True
 
     kind: Literal["static"] = "static"
 

@@ -17,6 +17,7 @@ from xmc.section import Section
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from xmc.distributed import Processes, Rows, Shard
     from xmc.model.evidence import Evidence
 
 REWIRINGS = 4  # one every fourth of a run, where nothing else is set ...
@@ -99,8 +100,8 @@ class Strategy(ABC):
     def observe(self, evidence: Evidence) -> None:
         """See a batch that it wants to see; called before `rewire`."""
 
-    def tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint must keep of it."""
+    def tensors(self) -> Mapping[str, Tensor | Rows]:
+        """What a checkpoint must keep of it; of several processes each has the same, or some rows."""
         return {}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
@@ -113,7 +114,8 @@ class Site:
 
     layer: whose connections it changes. total_steps, seed, folder: of the run. first_row: number of the layer's first
     row among all that draw random connections. bound: the layer's weights start uniform in +-bound. learned: bool [L],
-    labels whose connections were learned before; None of an inner layer, which is no classifier.
+    labels whose connections were learned before; None of an inner layer, which is no classifier. shard: the layer's
+    rows, where `processes` have the others; None: there are no others.
     """
 
     layer: SparseLayer
@@ -123,6 +125,8 @@ class Site:
     first_row: int
     bound: float
     learned: Tensor | None
+    shard: Shard | None = None
+    processes: Processes | None = None
 
     @property
     def inner(self) -> bool:
@@ -139,9 +143,11 @@ class SparsitySection(Section, ABC):
     """Which connections a label has, and when and how they change.
 
     rewires: whether it ever changes them. learns_beyond_output: whether weights learn, or wait, that take no part in
-    the output; only a classifier without groups can have such.
+    the output; only a classifier without groups can have such. divides: whether each of several processes can change
+    the rows of its own labels by itself, numbered from `Site.first_row` on.
     """
 
+    divides: ClassVar[bool] = False
     rewires: ClassVar[bool] = True
     learns_beyond_output: ClassVar[bool] = False
 

@@ -14,6 +14,7 @@ from xmc.values import Count, NonNegative
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from xmc.distributed import Rows
     from xmc.sparsity.store import WeightStore
 
 _BLOCK = 1 << 22  # numbers of an L x D weight that exist at once
@@ -25,6 +26,7 @@ class TopKastSparsity(SparsitySection):
     """Top-KAST: the largest weights of each label speak, somewhat more of them learn, the rest waits on the host."""
 
     learns_beyond_output: ClassVar[bool] = True
+    divides: ClassVar[bool] = True
 
     kind: Literal["topkast"] = "topkast"
     backward: Annotated[float, Field(ge=1)] = 2.0
@@ -41,20 +43,23 @@ class TopKastSparsity(SparsitySection):
         return TopKast(self._store(site), self.refresh or site.interval, self.penalty)
 
     def _store(self, site: Site) -> WeightStore:
+        from xmc.distributed import ALONE, Shard
         from xmc.sparsity.store import HostStore, ImplicitStore, MappedStore
 
         layer, learned = site.layer, site.learned
         assert learned is not None
         labels, features, dtype = len(layer.weight), layer.in_features, layer.weight.dtype
-        plain = initial_scale(labels, layer.active, features, site.bound, site.seed)
+        shard, processes = site.shard or Shard.whole(labels), site.processes or ALONE
+        plain = initial_scale(shard.of, layer.active, features, site.bound, site.seed)
         scale = scale_below(plain, layer.weight[:, : layer.active], learned).cpu() if learned.any() else plain
         match self.store:
             case "host":
-                return HostStore(labels, features, scale, site.seed, dtype)
+                return HostStore(labels, features, scale, site.seed, dtype, shard, processes)
             case "mapped":
-                return MappedStore(labels, features, scale, site.seed, dtype, site.folder / "waiting-weights.bin")
+                file = site.folder / f"waiting-weights{f'-{processes.rank}' if processes.rank else ''}.bin"
+                return MappedStore(labels, features, scale, site.seed, dtype, file, shard, processes)
             case "implicit":
-                return ImplicitStore(features, scale, site.seed, dtype)
+                return ImplicitStore(features, scale, site.seed, dtype, shard, processes)
 
     def slots(self, fan_in: int, in_features: int) -> int:
         return min(in_features, round(self.backward * fan_in))
@@ -142,7 +147,7 @@ class TopKast(Strategy):
         optimizer_state.move(layer.weight, sources)
         return int(moved)
 
-    def tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, Tensor | Rows]:
         return self._store.tensors()
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:

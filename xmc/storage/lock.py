@@ -55,6 +55,11 @@ def locked(folder: Path, *, name: str = "lock", wait: bool = False) -> Iterator[
                 above.rmdir()
 
 
+def is_locked(folder: Path, *, name: str = "lock") -> bool:
+    """Whether `<folder>/.<name>` is held, or was by a process that was killed since."""
+    return (folder / f".{name}").exists()
+
+
 def forget_lock(folder: Path, *, name: str = "lock") -> None:
     """Remove what a holder that was killed left of its lock."""
     if (folder / f".{name}").exists():

@@ -3,6 +3,9 @@
     checkpoints/step-00001200/{model,auxiliary,optimizer,rng}.safetensors, state.json
     checkpoints/best-00000900/model.safetensors, state.json
 
+Of several processes the first writes, and the others send it their rows: a checkpoint is the same, bit for bit, and can
+be gone on with, whatever the number of processes.
+
 `state.json` carries the SHA-256 of every other file, and `model.safetensors`, in its header, that of all else that
 `state.json` says. So whatever is damaged, altered, missing or too much is noticed.
 """
@@ -12,26 +15,33 @@ import json
 import re
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from xmc.distributed import ALONE, Processes, Rows
 from xmc.errors import XMCError
 from xmc.model.tensor_file import TensorFile
 from xmc.storage import read_json, sweep, whole_folder
+from xmc.train.tensor_writer import write_tensors
 
 STATE = "state.json"
 _MODEL, _DIGEST = "model.safetensors", "state"  # the file, and the name in its header, of the digest of state.json
 Tensors = dict[str, Mapping[str, Tensor]]
+Saved = dict[str, Mapping[str, Tensor | Rows]]
 
 
 class Checkpoints:
-    """The checkpoints of one run. `config_hash` ties them to its configuration; the newest `keep_last` are kept."""
+    """The checkpoints of one run. `config_hash` ties them to its configuration; the newest `keep_last` are kept.
 
-    def __init__(self, folder: Path, *, config_hash: str, keep_last: int) -> None:
+    All processes of a run save together.
+    """
+
+    def __init__(self, folder: Path, *, config_hash: str, keep_last: int, processes: Processes = ALONE) -> None:
+        self._processes = processes
         self.folder = folder
         self.config_hash = config_hash
         self.keep_last = keep_last
@@ -47,16 +57,18 @@ class Checkpoints:
             if re.fullmatch(r"\.(step|best)-[0-9]+\.tmp", left.name):  # of versions that used no lock
                 shutil.rmtree(left)
 
-    def save(self, step: int, tensors: Tensors, scalars: dict[str, Any], *, best_step: int | None) -> None:
+    def save(self, step: int, tensors: Saved, scalars: dict[str, Any], *, best_step: int | None) -> None:
         """Write a step's checkpoint, then drop the oldest beyond `keep_last` and all best models but `best_step`'s."""
         self._write(_name(step), tensors, {"best_step": best_step, **scalars})
+        if not self._processes.is_first:
+            return
         for old in self.steps()[: -self.keep_last]:
             shutil.rmtree(self.folder / _name(old))
         for best in self._steps_of("best"):
             if best != best_step:
                 shutil.rmtree(self.folder / _best(best))
 
-    def save_best(self, step: int, tensors: Tensors, scalars: dict[str, Any]) -> None:
+    def save_best(self, step: int, tensors: Saved, scalars: dict[str, Any]) -> None:
         """Write the best model so far; the one before stays until the next checkpoint no longer needs it."""
         self._write(_best(step), tensors, scalars)
 
@@ -89,16 +101,16 @@ class Checkpoints:
         except DamagedCheckpoint as damage:
             raise XMCError(f"{damage}; start the run anew in another folder") from None
 
-    def _write(self, name: str, tensors: Tensors, scalars: dict[str, Any]) -> None:
+    def _write(self, name: str, tensors: Saved, scalars: dict[str, Any]) -> None:
         state: dict[str, Any] = {"config_hash": self.config_hash, **scalars}
         digest = _digest(name, state, map(_file, tensors))
-        with whole_folder(self.folder / name) as folder:
+        with whole_folder(self.folder / name) if self._processes.is_first else nullcontext(self.folder) as folder:
             for part, values in tensors.items():
-                contiguous = {k: v.detach().cpu().contiguous() for k, v in values.items()}
                 header = {_DIGEST: digest} if _file(part) == _MODEL else None
-                save_file(contiguous, folder / _file(part), metadata=header)
-            state["files"] = {_file(part): _hash(folder / _file(part)) for part in tensors}
-            (folder / STATE).write_text(json.dumps(state, indent=2) + "\n")
+                write_tensors(folder / _file(part), values, self._processes, header)
+            if self._processes.is_first:
+                state["files"] = {_file(part): _hash(folder / _file(part)) for part in tensors}
+                (folder / STATE).write_text(json.dumps(state, indent=2) + "\n")
 
     def _read(self, name: str) -> tuple[Tensors, dict[str, Any]]:
         folder = self.folder / name

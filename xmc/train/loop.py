@@ -18,7 +18,7 @@ from xmc.train.checkpoint import Checkpoints
 from xmc.train.meter import Meter
 from xmc.train.schedule import ScheduleKind, learning_rate_multiplier
 from xmc.train.state import Progress, TrainState
-from xmc.train.step import clip_gradients, compute_gradients, gradient_norms
+from xmc.train.step import clip_gradients, compute_gradients, gradient_norms, own_random_numbers, share_gradients
 from xmc.train.tracking import Tracker
 from xmc.types import Batch
 
@@ -94,7 +94,7 @@ def train(
     """
     meter = Meter(plan.total_steps)
     paused = attend is not None and attend(state.progress, plan) == "pause"
-    with _StopSignal() as stop:
+    with _StopSignal(of_a_job=state.processes.size > 1) as stop:
         while not (state.progress.finished or paused):
             for batch in _ready(batches.epoch(state.progress.epoch, state.progress.batch), state.model.device):
                 _train_step(state, batch, plan, meter, tracker)
@@ -117,14 +117,16 @@ def _train_step(state: TrainState, batch: Batch, plan: Plan, meter: Meter, track
         part.strategy.prepare(part.layer, rates[part.optimizer])
     for part in watching:
         part.layer.watch()
-    outcome = compute_gradients(
-        state.model,
-        state.auxiliary,
-        batch,
-        auxiliary_weight=cosine_decay(step, plan.auxiliary_weight, plan.auxiliary_steps),
-        micro_batch_size=plan.micro_batch_size,
-        update=state.in_place_update,
-    )
+    with own_random_numbers(state.processes, state.model.device):
+        outcome = compute_gradients(
+            state.model,
+            state.auxiliary,
+            batch,
+            auxiliary_weight=cosine_decay(step, plan.auxiliary_weight, plan.auxiliary_steps),
+            micro_batch_size=plan.micro_batch_size,
+            update=state.in_place_update,
+        )
+    share_gradients(state.model, state.processes)
     if state.model.device.type == "cpu":
         _check_loss(outcome.main.item(), step + 1)
     logs = (step + 1) % plan.log_every == 0 or step + 1 == plan.total_steps
@@ -138,7 +140,8 @@ def _train_step(state: TrainState, batch: Batch, plan: Plan, meter: Meter, track
     meter.add(batch, outcome, moved, health)
     if logs:
         _check_loss(meter.loss, step + 1)
-        norms["features"] = torch.linalg.vector_norm(outcome.gradient_BD.float()).item()
+        own = torch.linalg.vector_norm(outcome.gradient_BD.float()).item()
+        norms["features"] = math.sqrt(state.processes.total(own**2))
         tracker.log(meter.record(state, norm.item(), norms, rates))
 
 
@@ -195,17 +198,18 @@ def _end_of_step(
     progress = state.progress
     progress.finished = progress.step >= plan.total_steps
     validates = validate is not None and (progress.finished or progress.step % plan.eval_every == 0)
-    saves = saves or progress.finished or progress.step % plan.checkpoint_every == 0 or stop.signal_number is not None
-    if validates or saves:
-        _check_loss(meter.loss, progress.step)  # what diverged is neither kept nor the best
+    saves = saves or progress.finished or progress.step % plan.checkpoint_every == 0
     if validate is not None and validates:
+        _check_loss(meter.loss, progress.step)  # what diverged is neither the best nor kept
         _validate(state, plan, validate, checkpoints, tracker)
         meter.restart_clock()
-    if saves or progress.finished or stop.signal_number is not None:
+    (stopped_by,) = max(state.processes.all_of(stop.signal_number or 0))  # all stop, after the same step
+    if saves or progress.finished or stopped_by:
+        _check_loss(meter.loss, progress.step)
         checkpoints.save(progress.step, state.tensors(), state.scalars(), best_step=progress.best_step)
         meter.restart_clock()
-    if stop.signal_number is not None and not progress.finished:
-        raise Interrupted(stop.signal_number)
+    if stopped_by and not progress.finished:
+        raise Interrupted(stopped_by)
 
 
 def _validate(
@@ -234,11 +238,13 @@ def _validate(
 class _StopSignal:
     """While active, the first signal to stop is remembered for the end of the step; the second acts as it did before.
 
-    Signals that the process ignores stay ignored, and a thread other than the main one gets none.
+    Signals that the process ignores stay ignored, and a thread other than the main one gets none. of_a_job: the second
+    is none but the first: torchrun passes on what its processes may have got already.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, of_a_job: bool) -> None:
         self.signal_number: int | None = None
+        self._of_a_job = of_a_job
 
     def __enter__(self) -> Self:
         heard = [n for n in STOP_SIGNALS if signal.getsignal(n) != signal.SIG_IGN]
@@ -257,6 +263,9 @@ class _StopSignal:
             signal.signal(number, handler)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
+        if self.signal_number is not None:
+            return
         self.signal_number = number
-        self._restore()
+        if not self._of_a_job:
+            self._restore()
         logger.info("%s: writing a checkpoint at the end of this step", signal.Signals(number).name)

@@ -62,6 +62,8 @@ class Meter:
     ) -> Record:
         """One log line; starts the sums anew."""
         progress, loss = state.progress, self.loss
+        counts = state.processes.all_of(self._documents, self._tokens, self._moved)
+        documents, tokens, moved = map(sum, zip(*counts, strict=True))
         self._seconds += time.perf_counter() - self._clock
         record: Record = {
             "step": progress.step,
@@ -72,11 +74,11 @@ class Meter:
             **{f"gradient/{layer}": norm for layer, norm in layer_norms.items()},
             **{f"lr/{name}": rate for name, rate in rates.items()},
             "seconds_per_step": self._seconds / self._steps,
-            "documents_per_second": self._documents / self._seconds,
-            "tokens_per_second": self._tokens / self._seconds,
+            "documents_per_second": documents / self._seconds,
+            "tokens_per_second": tokens / self._seconds,
             "peak_memory_mib": _peak_memory_mib(state.model.device),
-            "dropped": self._moved,
-            "grown": self._moved,
+            "dropped": moved,
+            "grown": moved,
             **self._health,
         }
         eta = (self._total_steps - progress.step) * self._seconds / self._steps

@@ -1,5 +1,6 @@
 """Everything a run must remember to go on bit for bit: weights, topology, optimizers, random state, position."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -8,15 +9,17 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 from torch.optim import Optimizer
 
+from xmc.distributed import ALONE, OwnRows, Processes, Rows, Shard
 from xmc.errors import XMCError
 from xmc.model import XMCModel
 from xmc.model.auxiliary import ClusterHead
 from xmc.model.classifier import Update
 from xmc.model.quantised import rounded, table_names
+from xmc.model.sharded import ShardedClassifier
 from xmc.model.tensor_file import fill
 from xmc.sparsity.health import TopologyHealth
 from xmc.sparsity.strategy import SparseLayer, Strategy
-from xmc.train.checkpoint import Tensors
+from xmc.train.checkpoint import Saved, Tensors
 from xmc.train.optim import InPlaceSGD, SlotState
 
 
@@ -52,13 +55,15 @@ class SparsePart:
 class TrainState:
     """The one object that a checkpoint holds. Optimizers are named; their `initial_lr` is the schedule's peak.
 
-    sparse: the sparse layers by name; that of the output layer is `classifier`.
+    sparse: the sparse layers by name; that of the output layer is `classifier`. processes: that train the run together.
+    Each has the rows of its labels, and all else is the same on all of them.
     """
 
     model: XMCModel
     auxiliary: ClusterHead | None
     optimizers: dict[str, Optimizer]
     sparse: dict[str, SparsePart]
+    processes: Processes = ALONE
     progress: Progress = field(default_factory=Progress)
 
     @property
@@ -85,9 +90,9 @@ class TrainState:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
 
-    def tensors(self) -> Tensors:
-        parts = {
-            "model": dict(self.model.state_dict()),
+    def tensors(self) -> Saved:
+        parts: dict[str, Mapping[str, Tensor | Rows]] = {
+            "model": self._told_whose(self.model.state_dict()),
             "optimizer": self._optimizer_tensors(),
             "rng": _rng(self.model.device),
         }
@@ -104,12 +109,13 @@ class TrainState:
             "progress": asdict(self.progress),
             "optimizer": self._optimizer_scalars(),
             "threads": torch.get_num_threads(),
+            "processes": self.processes.size,
             "backend": None if layer is None else layer.serving,
         }
 
-    def rounded_model(self) -> dict[str, Tensor]:
+    def rounded_model(self) -> dict[str, Tensor | Rows]:
         """The model's tensors as a run saves them at its end; see `quantised`."""
-        return rounded(self.model.state_dict(), table_names(self.model))
+        return self._told_whose(rounded(self.model.state_dict(), table_names(self.model)))
 
     def load(self, tensors: Tensors, scalars: dict[str, Any]) -> None:
         """Take over what `tensors` and `scalars` gave.
@@ -125,7 +131,9 @@ class TrainState:
                 f"state.json of the checkpoint is damaged ({str(error).splitlines()[0]}); delete its folder to go on "
                 "from the one before"
             ) from None
-        fill(self.model.state_dict(), tensors["model"])
+        labels = self._labels
+        saved = tensors["model"] if labels is None else OwnRows(tensors["model"], labels, _of_a_label)
+        fill(self.model.state_dict(), saved)
         if self.auxiliary is not None:
             fill(self.auxiliary.state_dict(), tensors["auxiliary"])
         for name, sparse in self.sparse.items():
@@ -138,6 +146,8 @@ class TrainState:
             for key in saved_tensors:
                 if key.startswith(prefix):
                     value = saved_tensors[key]
+                    if labels is not None and name in self._of_labels and value.dim():
+                        value = value[labels.rows].clone()
                     # A scalar such as Adam's step stays on the CPU, as torch itself keeps it.
                     device = parameter.device if value.dim() else torch.device("cpu")
                     state[key.removeprefix(prefix)] = value.to(device)
@@ -147,6 +157,22 @@ class TrainState:
         if "cuda" in tensors["rng"] and self.model.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["rng"]["cuda"], self.model.device)
 
+    @property
+    def _labels(self) -> Shard | None:
+        """Those of this process, where others have the others."""
+        classifier = self.model.classifier
+        return classifier.labels if isinstance(classifier, ShardedClassifier) else None
+
+    @property
+    def _of_labels(self) -> set[str]:
+        """Optimizers of the classifier, whose state has a row for each label."""
+        own = {id(parameter) for parameter in self.model.classifier.parameters()}
+        return {name for name, _, parameter, _ in self._slots() if id(parameter) in own}
+
+    def _told_whose(self, model: Mapping[str, Tensor]) -> dict[str, Tensor | Rows]:
+        """The tensors of the model, those as rows of which other processes have some."""
+        return {name: self.processes.rows(value) if _of_a_label(name) else value for name, value in model.items()}
+
     def _slots(self) -> list[tuple[str, int, Tensor, dict[str, Any]]]:
         return [
             (name, i, parameter, optimizer.state[parameter])
@@ -154,9 +180,10 @@ class TrainState:
             for i, parameter in enumerate(p for group in optimizer.param_groups for p in group["params"])
         ]
 
-    def _optimizer_tensors(self) -> dict[str, Tensor]:
+    def _optimizer_tensors(self) -> dict[str, Tensor | Rows]:
+        of_labels = self._of_labels
         return {
-            f"{name}.{i}.{key}": value
+            f"{name}.{i}.{key}": self.processes.rows(value) if name in of_labels and value.dim() else value
             for name, i, _, state in self._slots()
             for key, value in state.items()
             if isinstance(value, Tensor)
@@ -167,6 +194,11 @@ class TrainState:
             f"{name}.{i}": {k: v for k, v in state.items() if not isinstance(v, Tensor)}
             for name, i, _, state in self._slots()
         }
+
+
+def _of_a_label(name: str) -> bool:
+    """Whether a tensor of the model has a row for each label."""
+    return name.startswith("classifier.")
 
 
 def _rng(device: torch.device) -> dict[str, Tensor]:

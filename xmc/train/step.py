@@ -1,5 +1,10 @@
-"""One training step: features by autograd, the classifier by its streaming pass, the two joined at the features."""
+"""One training step: features by autograd, the classifier by its streaming pass, the two joined at the features.
 
+Of several processes each has a part of the batch's documents and of the labels. The classifier gathers the features by
+itself (`ShardedClassifier`); the gradients of what stands before it are added up by `share_gradients`.
+"""
+
+import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -7,6 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from xmc.distributed import Processes
 from xmc.model import XMCModel
 from xmc.model.auxiliary import ClusterHead
 from xmc.model.classifier import Update
@@ -73,6 +79,39 @@ def feature_parameters(model: XMCModel) -> Iterator[nn.Parameter]:
     """Parameters between the tokens and the features: encoder and intermediate layer."""
     yield from model.encoder.parameters()
     yield from model.intermediate.parameters()
+
+
+@torch.no_grad()
+def share_gradients(model: XMCModel, processes: Processes) -> None:
+    """Put in the place of each gradient before the classifier the sum over all processes."""
+    if processes.size == 1:
+        return
+    bags = [module for module in model.modules() if isinstance(module, EmbeddingBag)]
+    for bag in bags:
+        own = TableGradient.of_no_bags(bag.table) if bag.gradient is None else bag.gradient
+        bag.gradient = own.gathered(processes.gather)
+    tables = {id(bag.table) for bag in bags}
+    learning = [p for p in feature_parameters(model) if p.requires_grad and id(p) not in tables]
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in learning]
+    here = torch.tensor([float(p.grad is not None) for p in learning], device=model.device)
+    processes.add_up([*gradients, here])  # a process without documents has none
+    for parameter, gradient, processes_with_it in zip(learning, gradients, here.tolist(), strict=True):
+        parameter.grad = gradient if processes_with_it else None
+
+
+@contextlib.contextmanager
+def own_random_numbers(processes: Processes, device: torch.device) -> Iterator[None]:
+    """Within, torch draws numbers that differ from process to process, since each has other documents to drop out of.
+
+    They follow from the state that all processes share, which stays one, and from the rank.
+    """
+    if processes.size == 1:
+        yield
+        return
+    seed = int(torch.randint(1 << 62, ())) + processes.rank
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 @torch.no_grad()
@@ -149,8 +188,10 @@ class _Replay:
 
 
 def _micro_batches(batch: Batch, micro: int | None) -> list[tuple[int, int, int]]:
-    """Where each begins and ends, and the length of its longest document."""
+    """Where each begins and ends, and the length of its longest document; of no documents a single one."""
     size, lengths = len(batch), batch.attention_mask.sum(1)
+    if not size:
+        return [(0, 0, 0)]
     bounds = [(start, min(start + (micro or size), size)) for start in range(0, size, micro or size)]
     return [(start, stop, int(lengths[start:stop].max())) for start, stop in bounds]
 

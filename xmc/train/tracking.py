@@ -41,14 +41,15 @@ class LocalLog:
 
 
 class Trackers:
-    """Several trackers as one."""
+    """Several trackers as one. constants: what stands in every record."""
 
-    def __init__(self, *trackers: Tracker) -> None:
+    def __init__(self, *trackers: Tracker, constants: Record | None = None) -> None:
         self._trackers = trackers
+        self._constants = constants or {}
 
     def log(self, record: Record) -> None:
         for tracker in self._trackers:
-            tracker.log(record)
+            tracker.log(record | self._constants)
 
     def close(self) -> None:
         for tracker in self._trackers:

@@ -8,6 +8,7 @@ from xmc.config import Metrics
 from xmc.data.batches import Batches
 from xmc.data.corpus import Corpus, Split
 from xmc.data.scores import read_scores
+from xmc.distributed import ALONE, Processes
 from xmc.errors import XMCError
 from xmc.evaluate import Report, by_document, evaluate, leave_out
 from xmc.evaluate.terms import CSR, Labels
@@ -16,9 +17,14 @@ from xmc.types import TopK
 from xmc.workflow.predicting import most_left_out, rank
 
 
-def measure(model: XMCModel, batches: Batches, corpus: Corpus, split: str, metrics: Metrics) -> Report:
-    """Every metric of a model on a split, without the pairs that the split's filter leaves out."""
-    top = rank(model, batches.by_length(), max(metrics.ks), corpus.split(split).filter)
+def measure(
+    model: XMCModel, batches: Batches, corpus: Corpus, split: str, metrics: Metrics, processes: Processes = ALONE
+) -> Report:
+    """Every metric of a model on a split, without the pairs that the split's filter leaves out.
+
+    processes: as for `rank`.
+    """
+    top = rank(model, batches.by_length(), max(metrics.ks), corpus.split(split).filter, processes)
     return report_of(top, corpus, split, metrics)
 
 

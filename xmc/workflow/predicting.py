@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_matrix
 
+from xmc.distributed import ALONE, Processes
 from xmc.errors import XMCError
 from xmc.model import Blend, Prediction, Threshold, XMCModel
 from xmc.types import Batch, TopK
@@ -18,10 +19,17 @@ Ranked = tuple[str, list[Prediction]]
 """Id and suggested labels of a document, best first."""
 
 
-def rank(model: XMCModel, batches: Iterable[Batch], k: int, filter: csr_matrix | None = None) -> TopK:
+def rank(
+    model: XMCModel,
+    batches: Iterable[Batch],
+    k: int,
+    filter: csr_matrix | None = None,
+    processes: Processes = ALONE,
+) -> TopK:
     """The k best labels of every document of the batches, on the CPU, in the order of `Batch.rows`.
 
-    filter: CSR [N, L], labels that a document's list leaves out: the others move up.
+    filter: CSR [N, L], labels that a document's list leaves out: the others move up. processes: that have a part of
+    each batch; all get the lists of all.
     """
     model.eval()
     parts, rows = [], []
@@ -32,7 +40,9 @@ def rank(model: XMCModel, batches: Iterable[Batch], k: int, filter: csr_matrix |
         top = model.topk(batch.input_ids, batch.attention_mask, k + most_left_out(left_out), batch.values)
         top = TopK(top.scores.cpu(), top.labels.cpu())
         parts.append(top if left_out is None else without(top, left_out, k))
-    ranked, order = TopK.cat(parts), torch.cat(rows).argsort()
+    own = TopK.cat(parts)
+    scores, labels, places = processes.gather(own.scores, own.labels, torch.cat(rows))
+    ranked, order = TopK(scores, labels), places.argsort()
     return TopK(ranked.scores[order], ranked.labels[order])
 
 
@@ -60,7 +70,7 @@ def rank_by_blend(
 
 def most_left_out(filter: csr_matrix | None) -> int:
     """Labels that a document's list leaves out, at most."""
-    return 0 if filter is None else int(np.diff(filter.indptr).max())
+    return 0 if filter is None else int(np.diff(filter.indptr).max(initial=0))
 
 
 def without(top: TopK, left_out: csr_matrix, k: int) -> TopK:

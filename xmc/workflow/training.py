@@ -1,8 +1,11 @@
 """A run, from raw text or from a trained model to its folder."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -10,13 +13,16 @@ from xmc import factory
 from xmc.config import FinetuneConfig, TrainConfig, load_run_config, run_config_path
 from xmc.config.shell import shell_command
 from xmc.data.corpus import Corpus
+from xmc.distributed import ALONE, Processes
+from xmc.errors import XMCError
 from xmc.evaluate import check_metric_name
 from xmc.model import XMCModel
 from xmc.model.classifier import FixedFanIn
 from xmc.model.lexical import LexicalHalf
 from xmc.model.quantised import round_tables_
+from xmc.model.sharded import ShardedClassifier
 from xmc.model.tensor_file import fill
-from xmc.storage import whole_file, whole_folder
+from xmc.storage import is_locked, whole_file, whole_folder
 from xmc.train.checkpoint import Checkpoints
 from xmc.train.loop import Attend, Validate, train
 from xmc.train.state import TrainState
@@ -40,13 +46,18 @@ FEW = 20  # dev documents: fewer are told
 
 
 def train_run(
-    config: TrainConfig, config_yaml: str, attend: Attend | None = None, half: LexicalHalf | None = None
+    config: TrainConfig,
+    config_yaml: str,
+    attend: Attend | None = None,
+    half: LexicalHalf | None = None,
+    processes: Processes = ALONE,
 ) -> None:
     """Train from raw text, or from a trained model, to `<run>/model`, or go on where the run was interrupted.
 
     config_yaml: the resolved configuration, to be kept in the run folder. attend: may let the run pause with a
     checkpoint, to be resumed; a paused run has no model yet, but figures on dev of what it would save now, if they are
-    wanted. half: the lexical half, where it was learned before; it does not learn from dev.
+    wanted. half: the lexical half, where it was learned before; it does not learn from dev. processes: that train the
+    network together. The first alone writes, and does by itself what follows then.
     """
     run = Path(config.run)
     if config.resume and is_finished(run):
@@ -55,17 +66,41 @@ def train_run(
         return
     check_metric_name(config.trainer.metric, config.metrics.ks)
     config.tracking.check()
-    device = factory.prepare_machine(config.trainer.device, config.trainer.threads)
+    if processes.size > 1:
+        factory.check_divisible(config)
+    device = factory.prepare_machine(config.trainer.device, config.trainer.threads, processes.local_rank)
     if device.type == "cuda":
         torch.set_float32_matmul_precision(config.trainer.float32_matmul_precision)
-    with held(run):
+    with _held(run, processes):
         if not config.resume:
             check_run_folder(run, "go on with it by resume=true")
-        _train(config, config_yaml, device, attend, half)
+        _train(config, config_yaml, device, attend, half, processes)
+
+
+@contextmanager
+def _held(run: Path, processes: Processes) -> Iterator[None]:
+    """The run's folder, which the first process holds for all."""
+    if processes.is_first:
+        with held(run):
+            processes.meet()
+            yield
+        return
+    processes.meet()
+    if not is_locked(run):
+        raise XMCError(
+            f"{run} is not one folder for all processes: process {processes.rank} does not see what the first wrote "
+            "there; choose one on a file system that all machines share with run=..."
+        )
+    yield
 
 
 def _train(
-    config: TrainConfig, config_yaml: str, device: torch.device, attend: Attend | None, half: LexicalHalf | None
+    config: TrainConfig,
+    config_yaml: str,
+    device: torch.device,
+    attend: Attend | None,
+    half: LexicalHalf | None,
+    processes: Processes,
 ) -> None:
     run = Path(config.run)
     corpus = factory.load_corpus(config)
@@ -74,10 +109,19 @@ def _train(
         source, keeps = factory.load_source(config.source), config.keep_labels
     learned = factory.learned_part(corpus, source) if source is not None and keeps else corpus
     config_hash = factory.run_fingerprint(_as_it_began(config), corpus)
-    checkpoints = Checkpoints(run / "checkpoints", config_hash=config_hash, keep_last=config.trainer.keep_last)
-    checkpoints.sweep()
+    checkpoints = Checkpoints(
+        run / "checkpoints", config_hash=config_hash, keep_last=config.trainer.keep_last, processes=processes
+    )
+    if processes.is_first:
+        checkpoints.sweep()
+    _check_agreement(config_hash, checkpoints.steps(), device, processes)
     saved = checkpoints.load_last() if config.resume and checkpoints.steps() else None
-    setup = factory.build_training(config, learned, device, source=source, resumed=saved is not None)
+    setup = factory.build_training(
+        config, learned, device, source=source, resumed=saved is not None, processes=processes
+    )
+    labels = -(-len(learned.label_ids) // processes.size)
+    if processes.size > 1:
+        logger.info("processes: %d; labels a process: %d", processes.size, labels)
     if (idle := factory.why_nothing_rewires(config.sparsity, setup.state.sparse, setup.plan.total_steps)) is not None:
         logger.warning(idle)
     if "dev" in corpus.splits and (few := len(corpus.split("dev"))) < FEW:
@@ -88,16 +132,19 @@ def _train(
     if saved is not None:
         setup.state.load(*saved)
         logger.info("resuming after step %d", setup.state.progress.step)
-        _tell_threads(saved[1].get("threads"), device)
+        _tell_changes(saved[1], device, processes)
         _keep_backend(setup.state.model.classifier.sparse, saved[1].get("backend"))
     elif config.resume:
         logger.info("no checkpoint yet; starting with step 1")
-    remote = config.tracking.start(run, config.model_dump(mode="json"))
-    if not config.resume:
-        with whole_file(run_config_path(run)) as out:
-            out.write(config_yaml)
-    local = LocalLog(run / "log.jsonl", resume_step=setup.state.progress.step)
-    tracker = Trackers(local) if remote is None else Trackers(local, remote)
+    tracker = Trackers()
+    if processes.is_first:
+        remote = config.tracking.start(run, config.model_dump(mode="json"))
+        if not config.resume:
+            with whole_file(run_config_path(run)) as out:
+                out.write(config_yaml)
+        local = LocalLog(run / "log.jsonl", resume_step=setup.state.progress.step)
+        constants = {"processes": processes.size, "labels_a_process": labels}
+        tracker = Trackers(*([local] if remote is None else [local, remote]), constants=constants)
     try:
         train(
             setup.state,
@@ -111,9 +158,10 @@ def _train(
     finally:
         tracker.close()
     finished = setup.state.progress.finished
-    if not finished and (attend is None or not attend.ended):
+    if not processes.is_first or (not finished and (attend is None or not attend.ended)):
         return
     _take_best(setup.state, checkpoints)
+    setup = setup.by_one_process()
     model = setup.state.model
     first = half or factory.build_lexical_half(config, model.encoder, learned)
     dev = learned.splits.get("dev")
@@ -134,14 +182,29 @@ def _as_it_began(config: TrainConfig) -> TrainConfig:
     return config.model_copy(update={"trainer": config.trainer.model_copy(update={"threads": threads})})
 
 
-def _tell_threads(before: int | None, device: torch.device) -> None:
-    """Say where the number of threads is no longer that of the checkpoint; None: older checkpoints do not tell."""
-    if device.type == "cpu" and before not in (None, now := torch.get_num_threads()):
-        logger.warning(
-            "threads: %d until here, %d from now on; the model may differ in its last bits from that of an "
-            "uninterrupted run",
-            *(before, now),
+def _check_agreement(config_hash: str, steps: list[int], device: torch.device, processes: Processes) -> None:
+    """Raise XMCError where not all processes would train the same run from the same step, or round sums alike."""
+    threads = torch.get_num_threads() if device.type == "cpu" else 0
+    everyone = processes.all_of(int(config_hash[:15], 16), steps[-1] if steps else 0, threads)
+    names = "configuration or data", "last checkpoint of the run", "number of threads"
+    alike = [len(set(numbers)) == 1 for numbers in zip(*everyone, strict=True)]
+    if other := [name for name, same in zip(names, alike, strict=True) if not same]:
+        raise XMCError(
+            f"the processes of the job differ in their {' and '.join(other)}; give all machines the same command, the "
+            "same files, one folder run=... and trainer.threads=..."
         )
+
+
+def _tell_changes(scalars: dict[str, Any], device: torch.device, processes: Processes) -> None:
+    """Say where the number of threads or processes is no longer that of the checkpoint; older ones do not tell."""
+    now = {"processes": processes.size} | ({"threads": torch.get_num_threads()} if device.type == "cpu" else {})
+    for name, number in now.items():
+        if (before := scalars.get(name, number)) != number:
+            logger.warning(
+                "%s: %d until here, %d from now on; the model may differ in its last bits from that of an "
+                "uninterrupted run",
+                *(name, before, number),
+            )
 
 
 def _keep_backend(layer: FixedFanIn | None, before: str | None) -> None:
@@ -167,17 +230,21 @@ def _validation(setup: factory.Training, corpus: Corpus, config: TrainConfig) ->
     shown = [f"P@{k}" for k in config.metrics.ks] + [f"PSP@{max(config.metrics.ks)}", config.trainer.metric]
 
     def validate() -> tuple[float, dict[str, float]]:
-        report = measure(setup.state.model, dev_batches, corpus, "dev", config.metrics)
+        report = measure(setup.state.model, dev_batches, corpus, "dev", config.metrics, setup.state.processes)
         return report[config.trainer.metric], {name: report[name] for name in shown}
 
     return validate
 
 
 def _take_best(state: TrainState, checkpoints: Checkpoints) -> None:
-    """Go back to the best model on dev; without dev data, stay with the last."""
-    if state.progress.best_step is not None:
-        tensors, _ = checkpoints.load_best(state.progress.best_step)
-        fill(state.model.state_dict(), tensors["model"])
+    """Go back to the best model on dev; without dev data, stay with the last. All its labels are then here."""
+    model, best = state.model, state.progress.best_step
+    if isinstance(model.classifier, ShardedClassifier):
+        model.classifier = model.classifier.whole()
+    elif best is None:
+        return
+    tensors, _ = checkpoints.load_last() if best is None else checkpoints.load_best(best)
+    fill(model.state_dict(), tensors["model"])
 
 
 def _finish(setup: factory.Training, model: XMCModel, config: TrainConfig, corpus: Corpus | None) -> None:

@@ -3,7 +3,7 @@
 import functools
 import importlib
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -114,6 +114,23 @@ class TableGradient:
     def plus(self, other: "TableGradient") -> "TableGradient":
         """The sum with the gradient by other bags, of which, as of this one, the scale is 1."""
         return TableGradient(self._bags.followed_by(other._bags), torch.cat([self._of_sums_BD, other._of_sums_BD]))
+
+    @classmethod
+    def of_no_bags(cls, table_RD: Tensor) -> Self:
+        """Nothing, of such a table."""
+        offsets, rows = torch.zeros(2, 1, dtype=torch.int64, device=table_RD.device)
+        return cls(Bags(offsets, rows[:0], table_RD.new_empty(0)), table_RD.new_empty(0, table_RD.shape[1]))
+
+    def gathered(self, gather: Callable[..., Sequence[Tensor]]) -> "TableGradient | None":
+        """The gradient by the bags of several processes, of which, as of this one, the scale is 1; None: none has any.
+
+        gather: of some tensors the rows of all processes. What travels are the bags and the gradients of their sums,
+        [B, D]: less than the rows that they touch.
+        """
+        own = self._bags
+        sizes, rows, weights, of_sums_BD = gather(own.offsets.diff(), own.rows, own.weights, self._of_sums_BD)
+        bags = Bags(F.pad(sizes.cumsum(0), (1, 0)), rows, weights)
+        return TableGradient(bags, of_sums_BD) if len(bags) else None
 
     @property
     def norm(self) -> float:

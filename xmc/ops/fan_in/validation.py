@@ -88,8 +88,8 @@ def check_positives(positives: Positives, n_documents: int, device: torch.device
     if positives.checked:
         return
     offsets, labels = positives.offsets, positives.labels
-    lowest = labels.min() if len(labels) else labels.new_zeros(())
-    first, last, step, label = torch.stack([offsets[0], offsets[-1], offsets.diff().min(), lowest]).tolist()
+    least = [numbers.min() if len(numbers) else numbers.new_zeros(()) for numbers in (offsets.diff(), labels)]
+    first, last, step, label = torch.stack([offsets[0], offsets[-1], *least]).tolist()
     if first != 0 or last != len(labels) or step < 0:
         _fail("positives.offsets", f"an ascending run from 0 to {len(labels)}", f"{offsets.tolist()[:8]}...")
     if label < 0:

@@ -23,7 +23,11 @@ class DenseClassifier(ClassifierSection):
         from xmc.model.classifier import Dense
 
         bound = site.parametrization.init_bound(site.in_features)
-        return Dense(site.in_features, len(site.label_counts), generator=site.generator, bound=bound)
+        labels = len(site.label_counts)
+        return Dense(site.in_features, labels, generator=site.generator, bound=bound, shard=site.shard)
+
+    def undivided(self) -> str | None:
+        return None
 
     @classmethod
     def inherited(cls, trained: "Classifier") -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from xmc.values import Count, Share
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
+    from xmc.distributed import Shard
     from xmc.model.classifier import Classifier, FixedFanIn
 
 logger = logging.getLogger(__name__)
@@ -55,13 +56,14 @@ class FixedFanInClassifier(ClassifierSection):
         return self.group_size > 1
 
     def build(self, site: OutputSite) -> "Classifier":
+        from xmc.distributed import Shard
         from xmc.model.classifier import Dense
         from xmc.model.head_and_tail import HeadAndTail, most_frequent_first
 
         labels = len(site.label_counts)
         many = math.ceil(self.head * labels)
         if many == 0:
-            return self._build_sparse(site, labels, site.label_features)
+            return self._build_sparse(site, site.shard, site.label_features)
         if many == labels:
             raise XMCError(
                 f"classifier.head={self.head} leaves no label to the sparse tail; lower it, or take classifier=dense"
@@ -71,11 +73,18 @@ class FixedFanInClassifier(ClassifierSection):
         bound = site.parametrization.init_bound(site.in_features)
         return HeadAndTail(
             Dense(site.in_features, many, generator=site.generator, bound=bound),
-            self._build_sparse(site, len(rows), lambda: site.label_features()[rows]),
+            self._build_sparse(site, Shard.whole(len(rows)), lambda: site.label_features()[rows]),
             order,
         )
 
-    def _build_sparse(self, site: OutputSite, labels: int, features: "Callable[[], csr_matrix]") -> "FixedFanIn":
+    def undivided(self) -> str | None:
+        if self.groups_labels:
+            return "classifier.group_size puts all labels in an order of its own; set it to 1"
+        if self.head:
+            return "classifier.head has the most frequent of all labels; set it to 0"
+        return None
+
+    def _build_sparse(self, site: OutputSite, shard: "Shard", features: "Callable[[], csr_matrix]") -> "FixedFanIn":
         import torch
 
         from xmc.model.classifier import FixedFanIn
@@ -94,18 +103,20 @@ class FixedFanInClassifier(ClassifierSection):
                 f"sparsity={site.sparsity.kind} chooses by label; set classifier.group_size=1, or take another strategy"
             )
         slots = site.sparsity.slots(self.fan_in, site.in_features)
+        groups = math.ceil(len(shard) / self.group_size)
         order = None
         if self.groups_labels:
             order = torch.from_numpy(order_by_group(features(), self.group_size, site.seed))
         return FixedFanIn(
             site.in_features,
-            init_index(math.ceil(labels / self.group_size), slots, site.in_features, site.seed),
+            init_index(groups, slots, site.in_features, site.seed, offset=shard.start),
             backend=self.backend,
             generator=site.generator,
             order_L=order,
             dtype=dtype,
             bound=site.parametrization.init_bound(self.fan_in),
             active=self.fan_in,
+            shard=shard,
         )
 
     def check(self, in_features: int) -> None:
