@@ -205,6 +205,7 @@ EXCEPTIONS = {
     ("xmc.model.sparse_ift", "sparse_ift.layers"): "likewise",
     ("xmc.model.sparse_ift", "sparse_ift.sparsity"): "likewise",
     ("xmc.model.hub", "k"): "Python, on the page of a model",
+    ("xmc.config.meant", "key"): "stands for any key",
 }
 """Module and key of what is no remedy for a command that can reach it, and why."""
 
