@@ -18,7 +18,7 @@ from xmc.commands.evaluate import EvaluateConfig
 from xmc.commands.predict import PredictConfig
 from xmc.config import FinetuneConfig, Section, TrainConfig, parse
 from xmc.config.arguments import as_override, overrides_of
-from xmc.config.compose import conf_folder
+from xmc.config.compose import conf_folder, options_of
 from xmc.config.nodes import ROOT, registered, registries
 from xmc.data import DATA
 from xmc.errors import XMCError
@@ -171,6 +171,15 @@ def test_a_recommendation_is_of_its_set_and_takes_any_size(choice: str) -> None:
         config = parse(TrainConfig, composed(f"experiment=[recommended/{choice},gpu/{size}]"))
         assert config.data.published is not None and config.data.published.name == choice
         assert config.trainer.device == "cuda"
+        assert config.caution is not None
+
+
+def test_what_nobody_has_trained_says_so() -> None:
+    published = [name for name in options_of("experiment") if name.startswith(("published/", "recommended/"))]
+    assert len(published) > 10
+    for name in published:
+        assert "nobody has trained" in parse(TrainConfig, composed(f"experiment={name}")).caution
+    assert parse(TrainConfig, composed("experiment=set")).caution is None
 
 
 def test_defaults_are_the_demo() -> None:

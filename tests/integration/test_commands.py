@@ -86,6 +86,11 @@ def test_the_figures_on_dev_are_those_of_the_saved_model(trained: Path, xmc: Run
     assert json.loads((trained / "metrics-dev.json").read_text()) == before
 
 
+def test_a_recipe_can_say_something_first(corpus: Path, tmp_path: Path, xmc: Run) -> None:
+    told = xmc("train", *small(corpus, f"run={tmp_path / 'run'}", "trainer.max_steps=1", "caution=beware")).stderr
+    assert "caution: beware\n" in told
+
+
 def test_evaluate(trained: Path, xmc: Run) -> None:
     done = xmc("evaluate", f"run={trained}", "split=test")
     report = json.loads((trained / "metrics-test.json").read_text())

@@ -1,9 +1,13 @@
 """`xmc train`: a run, from raw text to a saved model."""
 
+import logging
+
 from xmc.commands.command import Command, Given
 from xmc.config import FinetuneConfig, TrainConfig, to_yaml, with_old_data
 from xmc.endings import Stopped, undisturbed
 from xmc.job import place
+
+logger = logging.getLogger(__name__)
 
 
 def run(config: TrainConfig, given: Given) -> None:
@@ -19,6 +23,8 @@ def run(config: TrainConfig, given: Given) -> None:
     with joined(place()) as processes:
         if not config.resume:
             config = with_recipe(config, given)
+            if config.caution is not None:
+                logger.warning("caution: %s", config.caution)
         try:
             train_run(config, to_yaml(config), processes=processes)
         except Interrupted as stop:

@@ -81,6 +81,8 @@ class TrainConfig(Section):
     """go on from the run's last checkpoint"""
     recipe: Annotated[Literal["auto", "none"], Before("none")] = "auto"
     """auto: keys that nobody sets follow from the data | none: they stay as they stand here"""
+    caution: Annotated[Text | None, Before(None)] = None
+    """of an experiment: what is said when a run of it starts"""
     seed: Seed = 0
     loss: LossName = "bce"
     trainer: Trainer = Trainer()

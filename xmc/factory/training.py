@@ -79,7 +79,7 @@ def prepare_machine(device: str, threads: int | None, local_rank: int = 0) -> to
 def run_fingerprint(config: c.TrainConfig, corpus: Corpus) -> str:
     """Hash of all that decides a run's result: the configuration but for paths and tracking, the data itself and
     the model it starts from. A key that the run's configuration is too old to have does not count."""
-    apart = {"run", "resume", "tracking", "data", "source", "replay", "replay_fraction", "old_data"}
+    apart = {"run", "resume", "tracking", "data", "source", "replay", "replay_fraction", "old_data", "caution"}
     settings = config.model_dump(mode="json", exclude=apart, exclude_unset=True)
     text = json.dumps(settings, sort_keys=True) + corpus.fingerprint
     if isinstance(config, c.FinetuneConfig):
