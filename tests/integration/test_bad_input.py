@@ -1,5 +1,6 @@
 """Mistakes end in one clear error: what was given, what was expected, the way out - and nothing is lost."""
 
+import errno
 import json
 import os
 import shlex
@@ -7,12 +8,12 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
 from harness import Run, command, small, write_corpus
-from safetensors import SafetensorError
-from safetensors.torch import save_file
+
+from xmc.train.tensor_writer import write_tensors
 
 
 def fails(xmc: Run, *arguments: object, **kwargs: object) -> str:
@@ -52,7 +53,7 @@ def unfinished(trained: Path, folder: Path) -> Path:
         ),
         (["train", "data=jsonl"], "a value is missing: give data.root=..."),
         (["train", "trainer.metric=Q@1"], "unknown metric 'Q@1'"),
-        (["train", "trainer.device=tpu9"], "the device 'tpu9' cannot be used"),
+        (["train", "trainer.device=tpu9"], "trainer.device: got 'tpu9'; give auto, cpu, cuda"),
         (["evaluate"], "a value is missing: give run=..."),
         (["evaluate", "run=nowhere"], "nowhere holds no run"),
         (["train", "run=nowhere", "resume=true"], "nowhere holds no run"),
@@ -253,15 +254,15 @@ def test_full_disk(xmc: Run, corpus: Path, tmp_path: Path, monkeypatch: pytest.M
     """The checkpoint before stays, and the run goes on from it once there is room."""
     written = []
 
-    def write(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    def write(path: Path, *arguments: Any) -> None:
         if len(written) > 4:
-            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
         written.append(path)
-        save_file(tensors, path, metadata)
+        write_tensors(path, *arguments)
 
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr("xmc.train.checkpoint.save_file", write)
+        patch.setattr("xmc.train.checkpoint.write_tensors", write)
         told = fails(xmc, "train", *small(corpus, f"run={run}", "trainer.max_steps=12", "trainer.checkpoint_every=4"))
     assert "the disk is full" in told and f"go on with: xmc train run={run} resume=true" in told
     assert "resuming after step 4" in xmc("train", f"run={run}", "resume=true").stderr

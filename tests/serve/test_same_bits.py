@@ -8,12 +8,12 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 from served import TEXTS, make_model, running
-from transformers import AutoTokenizer, BertModel
 
 from xmc.model import Blend, XMCModel
 from xmc.model.blend import Member
 from xmc.model.classifier import FixedFanIn
 from xmc.model.encoder import Encoder
+from xmc.model.huggingface import load_backbone
 from xmc.model.independence import independent
 from xmc.model.intermediate import Identity
 from xmc.model.lexical import LexicalHalf, Terms
@@ -44,9 +44,8 @@ def with_half() -> XMCModel:
 
 
 def transformer(folder: Path) -> XMCModel:
-    encoder = Encoder(
-        BertModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder), pooling="mean", max_length=32
-    )
+    backbone, tokenizer = load_backbone(str(folder))
+    encoder = Encoder(backbone, tokenizer, pooling="mean", max_length=32)
     index, generator = init_index(40, 8, 16, 0), torch.Generator().manual_seed(0)
     classifier = FixedFanIn(16, index, backend="numba", generator=generator)
     ids = [f"l{i}" for i in range(40)]

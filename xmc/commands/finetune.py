@@ -1,6 +1,7 @@
 """`xmc finetune`: a run that goes on from a trained model, on other data, with other labels."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from xmc.commands import train
 from xmc.commands.command import Command
@@ -39,7 +40,9 @@ def inherited(arguments: Sequence[str]) -> list[str]:
 
 def _fields(folder: str, data: object) -> dict[str, object]:
     """Where documents of the same format have their text: as those did that the model was trained on."""
-    trained = load_config_if_run(folder)
+    trained = None
+    with suppress(XMCError):  # a model goes on without its run
+        trained = load_config_if_run(folder)
     if trained is None or trained.data.kind != data:
         return {}
     values = {key: getattr(trained.data, key, None) for key in ("text_fields", "text_separator")}
