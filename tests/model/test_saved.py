@@ -405,7 +405,7 @@ def test_an_interrupted_save_is_no_model(tmp_path: Path, monkeypatch: pytest.Mon
     def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("xmc.model.model.save_file", killed)
+    monkeypatch.setattr("xmc.model.saved.save_file", killed)
     with pytest.raises(KeyboardInterrupt):
         make_model("dense").save_pretrained(tmp_path)
     with pytest.raises(XMCError, match=r"is no saved model \(xmc.json is missing\)"):

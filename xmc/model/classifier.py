@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from xmc.distributed import Shard
+from xmc.model.drawing import drawn_weights
 from xmc.model.evidence import Evidence, Watched, batch_of, evidence_of
-from xmc.ops.blocks import label_blocks, label_slices
+from xmc.ops.blocks import label_blocks
 from xmc.ops.dense import dense_loss, dense_topk
 from xmc.ops.fan_in import FanIn, fan_in_linear, fan_in_loss, fan_in_sgd_step, fan_in_topk, resolve_backend
 from xmc.ops.losses import loss_and_gradient_
@@ -18,8 +19,6 @@ from xmc.values import LossName
 
 Update = InPlaceUpdate | None
 """The step that a classifier takes itself; None: it leaves gradients instead."""
-
-_DRAWN = 1 << 22  # weights that are drawn at once
 
 
 class Classifier(nn.Module):
@@ -152,7 +151,7 @@ class FixedFanIn(LinearClassifier, Watched):
         n_groups, fan_in = index_GK.shape
         shard = shard or Shard.whole(n_groups if order_L is None else len(order_L))
         bound = bound or 1 / math.sqrt(fan_in)
-        super().__init__(in_features, _weights(shard, fan_in, bound, generator, dtype), shard.start)
+        super().__init__(in_features, drawn_weights(shard, fan_in, bound, generator, dtype), shard.start)
         self.register_buffer("index", index_GK)
         self.register_buffer("order", order_L)
         self.register_buffer("place", None if order_L is None else torch.argsort(order_L), persistent=False)
@@ -268,7 +267,7 @@ class Dense(LinearClassifier):
     ) -> None:
         shard = shard or Shard.whole(num_labels)
         bound = bound or 1 / math.sqrt(in_features)
-        super().__init__(in_features, _weights(shard, in_features, bound, generator, torch.float32), shard.start)
+        super().__init__(in_features, drawn_weights(shard, in_features, bound, generator, torch.float32), shard.start)
 
     def of_all(self, labels: int) -> Self:
         return _adjusted_as(self, type(self)(self.in_features, labels).to(self.bias.device))
@@ -290,18 +289,6 @@ def _adjusted_as(shard: C, whole: C) -> C:
     """With an adjustment, yet to be filled, where the shard has one."""
     whole.adjustment = None if shard.adjustment is None else torch.zeros_like(whole.bias)
     return whole
-
-
-def _weights(shard: Shard, columns: int, bound: float, generator: torch.Generator | None, dtype: torch.dtype) -> Tensor:
-    """Those of the shard among the weights that are drawn for all labels."""
-    weight = torch.empty(len(shard), columns, dtype=dtype)
-    if generator is not None:
-        for drawn in label_slices(shard.of, max(1, _DRAWN // columns)):
-            block = torch.empty(drawn.stop - drawn.start, columns).uniform_(-bound, bound, generator=generator)
-            first, last = max(drawn.start, shard.start), min(drawn.stop, shard.stop)
-            if first < last:
-                weight[first - shard.start : last - shard.start] = block[first - drawn.start : last - drawn.start]
-    return weight
 
 
 def _frequency(label_counts: Tensor, num_documents: int) -> Tensor:

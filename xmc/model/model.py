@@ -2,12 +2,10 @@
 
 import contextlib
 import math
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from xmc.errors import XMCError
@@ -21,18 +19,7 @@ from xmc.model.lexical import CANDIDATES, LexicalHalf
 from xmc.model.logistic import sigmoid
 from xmc.model.precision import Precision, computing_type
 from xmc.model.prediction import DEFAULT_K, Prediction, Threshold, check_texts, predictions
-from xmc.model.saved import (
-    CARD,
-    HEAD,
-    LABELS,
-    LEXICAL,
-    check_connections,
-    parts_of,
-    read_card,
-    sparse_prefix,
-    write_card,
-    write_labels,
-)
+from xmc.model.saved import CARD, HEAD, check_connections, parts_of, read_card, write_card, write_model
 from xmc.model.seal import seal_checked
 from xmc.model.tensor_file import ANEW, TensorFile, fill
 from xmc.types import Batch, TopK
@@ -245,23 +232,7 @@ class XMCModel(nn.Module):
 
         Its card is the last file to come, and the first to go where there is one: without it, no part is read.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / CARD).unlink(missing_ok=True)
-        self.encoder.save_pretrained(folder / "encoder")
-        head = {k: v.contiguous() for k, v in self.state_dict().items() if not k.startswith("encoder.")}
-        if (sparse := self.classifier.sparse) is not None:  # slots that only learn have no part in predictions
-            prefix = sparse_prefix(self.classifier.kind)
-            for name in (f"{prefix}weight", f"{prefix}index"):
-                head[name] = head[name][:, : sparse.active].contiguous()
-        save_file(head, folder / HEAD)
-        (folder / LEXICAL).unlink(missing_ok=True)
-        if self.lexical is not None:
-            self.lexical.save(folder / LEXICAL)
-        write_labels(folder / LABELS, self.label_ids, self.label_names)
-        for tensors in folder.rglob("*.safetensors"):  # which safetensors writes for the user's eyes alone
-            shutil.copymode(folder / LABELS, tensors)
-        self.save_card(folder)
+        write_model(self, Path(folder))
 
     def save_card(self, folder: str | Path) -> None:
         """Write the card of a saved model anew, and its calibration: if interrupted, all stays old."""

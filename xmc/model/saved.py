@@ -1,6 +1,7 @@
 """The folder of a saved model: its card, its labels, and layers of the shapes that were saved."""
 
 import json
+import shutil
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from pyarrow.json import ParseOptions, ReadOptions, read_json
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from xmc import storage
@@ -97,6 +99,26 @@ def write_card(model: "XMCModel", folder: Path) -> None:
     for thresholds in folder.glob("thresholds*.safetensors"):
         if calibration is None or thresholds.name != calibration["own"]:
             thresholds.unlink()
+
+
+def write_model(model: "XMCModel", folder: Path) -> None:
+    """See `XMCModel.save_pretrained`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CARD).unlink(missing_ok=True)
+    model.encoder.save_pretrained(folder / "encoder")
+    head = {k: v.contiguous() for k, v in model.state_dict().items() if not k.startswith("encoder.")}
+    if (sparse := model.classifier.sparse) is not None:  # slots that only learn have no part in predictions
+        prefix = sparse_prefix(model.classifier.kind)
+        for name in (f"{prefix}weight", f"{prefix}index"):
+            head[name] = head[name][:, : sparse.active].contiguous()
+    save_file(head, folder / HEAD)
+    (folder / LEXICAL).unlink(missing_ok=True)
+    if model.lexical is not None:
+        model.lexical.save(folder / LEXICAL)
+    write_labels(folder / LABELS, model.label_ids, model.label_names)
+    for tensors in folder.rglob("*.safetensors"):  # which safetensors writes for the user's eyes alone
+        shutil.copymode(folder / LABELS, tensors)
+    write_card(model, folder)
 
 
 def parts_of(folder: Path, card: Card, head: TensorFile, device: str, backend: str) -> dict[str, Any]:
