@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from xmc.factory import prepare_machine
+from xmc.machine import prepare_machine
 from xmc.threads import OWN, usable_processors
 
 CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -112,7 +112,7 @@ def test_threads_of_a_command(
 ) -> None:
     """A machine of 8 processors, of which the process may use 3."""
     before = torch.get_num_threads()
-    monkeypatch.setattr("xmc.factory.training.usable_processors", lambda: 3)
+    monkeypatch.setattr("xmc.machine.usable_processors", lambda: 3)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if own is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", own)

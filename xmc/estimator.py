@@ -14,7 +14,6 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from xmc import factory
 from xmc.config import TrainConfig, parse, to_yaml
 from xmc.config.arguments import as_override, overrides_of, parse_overrides
 from xmc.config.compose import compose
@@ -22,6 +21,7 @@ from xmc.config.shell import shell_command
 from xmc.errors import XMCError
 from xmc.evaluate.metrics import ndcg_at_k, precision_at_k, recall_at_k
 from xmc.label_lists import Label, Labels, as_matrix, count, label_lists, plain
+from xmc.machine import prepare_machine
 from xmc.model import Prediction, XMCModel
 from xmc.spelling import near_miss
 from xmc.train.loop import Interrupted
@@ -110,7 +110,7 @@ class XMCClassifier:
                 except Interrupted as stop:
                     go_on = shell_command("train", run=str(run), resume=True)
                     raise KeyboardInterrupt(f"go on with: {go_on}") from stop
-            device = factory.prepare_machine(config.trainer.device, config.trainer.threads)
+            device = prepare_machine(config.trainer.device, config.trainer.threads)
             self._use(XMCModel.from_pretrained(run / "model", device=str(device)), classes)
         return self
 

@@ -29,6 +29,7 @@ from typing import IO
 from xmc import factory
 from xmc.config import TrainConfig, parse
 from xmc.config.compose import compose
+from xmc.machine import prepare_machine
 from xmc.threads import OWN
 from xmc.train.step import clip_gradients, compute_gradients
 from xmc.types import Batch
@@ -92,7 +93,7 @@ class Trainer:
 
 def serve(config: TrainConfig, steps: int, asked: IO[str], answers: IO[str]) -> None:
     """Train so many steps for each line of `asked`, and answer each with their speed."""
-    device = factory.prepare_machine("cpu", config.trainer.threads)
+    device = prepare_machine("cpu", config.trainer.threads)
     training = factory.build_training(config, factory.load_corpus(config), device)
     batches = itertools.chain.from_iterable(training.batches.epoch(epoch) for epoch in itertools.count())
     train(training, itertools.islice(batches, WARM_UP))

@@ -56,6 +56,7 @@ def run(config: AddLabelsConfig, _: Given) -> None:
         from xmc import factory
         from xmc.data.documents import read_examples
         from xmc.data.labels import read_labels_tsv
+        from xmc.machine import prepare_machine
         from xmc.train.new_rows import Recipe
         from xmc.workflow.new_labels import with_new_labels
         from xmc.workflow.run_folder import save_model
@@ -65,7 +66,7 @@ def run(config: AddLabelsConfig, _: Given) -> None:
     with locked(output.absolute().parent, name=f"{output.name}.lock"):
         if output.exists():
             raise XMCError(f"{output} exists already; choose another folder with output=..., or delete it")
-        device = factory.prepare_machine(config.device, config.threads)
+        device = prepare_machine(config.device, config.threads)
         model = factory.load_source(config.run).to(device)
         if not model.encoder.reads_text:
             raise XMCError(

@@ -88,8 +88,8 @@ def run(config: BlendConfig, _: Given) -> None:
     """
     trained = {folder: load_run_config(folder, config.data) for folder in config.folders}
     with undisturbed():
-        from xmc import factory
         from xmc.evaluate.blending import fit_weights
+        from xmc.machine import prepare_machine
         from xmc.model import Blend, Member, ScoreFiles
         from xmc.workflow import blending
         from xmc.workflow.measuring import report_of
@@ -105,7 +105,7 @@ def run(config: BlendConfig, _: Given) -> None:
         )
 
     folder = Path(config.run)
-    device = factory.prepare_machine(config.device, config.threads)
+    device = prepare_machine(config.device, config.threads)
     with held(folder):
         check_run_folder(folder)
         first = blending.checked_data(trained)

@@ -35,13 +35,14 @@ def run(config: CalibrateConfig, _: Given) -> None:
     trained = load_run_config(config.run, config.data)
     with undisturbed():
         from xmc import factory
+        from xmc.machine import prepare_machine
         from xmc.workflow.calibrating import Lists, calibrate
         from xmc.workflow.predicting import rank
         from xmc.workflow.run_folder import corpus_of, half_for, held, load_model, write_json
 
     folder = Path(config.run)
     factory.model_folder(folder)
-    device = factory.prepare_machine(config.device, config.threads)
+    device = prepare_machine(config.device, config.threads)
     with held(folder):
         model = load_model(folder, device)
         corpus = corpus_of(model, trained).over(model.label_ids, model.label_names)  # others have no threshold

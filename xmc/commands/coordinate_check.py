@@ -43,11 +43,12 @@ def run(config: CoordinateCheckConfig, given: Given) -> None:
     """Measure how far a few steps move the logits at several fan-ins: a table, `<output>.json` and `<output>.png`."""
     with undisturbed():
         from xmc import factory
+        from xmc.machine import prepare_machine
         from xmc.workflow import coordinates
         from xmc.workflow.settings import with_recipe
 
     config, check = with_recipe(config, given), config.check
-    device = factory.prepare_machine(config.trainer.device, config.trainer.threads)
+    device = prepare_machine(config.trainer.device, config.trainer.threads)
     corpus = factory.load_corpus(config)
     measured = coordinates.coordinate_check(
         *(config, corpus, device),

@@ -33,6 +33,7 @@ def run(config: EvaluateConfig, _: Given) -> None:
     trained = load_run_config(config.run, config.data)
     with undisturbed():
         from xmc import factory
+        from xmc.machine import prepare_machine
         from xmc.model import Blend
         from xmc.workflow.calibrating import Lists, decide
         from xmc.workflow.measuring import figures_of_documents, report_of, scores_of
@@ -48,7 +49,7 @@ def run(config: EvaluateConfig, _: Given) -> None:
 
     folder = Path(config.run)
     factory.model_folder(folder)
-    device = factory.prepare_machine(config.device, config.threads)
+    device = prepare_machine(config.device, config.threads)
     with held_if_writable(folder):
         model = load_model_or_blend(folder, device)
         corpus = corpus_of(model, trained)

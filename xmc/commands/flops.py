@@ -10,10 +10,11 @@ def run(config: TrainConfig, given: Given) -> None:
     with undisturbed():
         from xmc import factory
         from xmc.estimate import flops
+        from xmc.machine import prepare_machine
         from xmc.workflow.settings import with_recipe
 
     config = with_recipe(config, given)
-    factory.prepare_machine("cpu", config.trainer.threads)
+    prepare_machine("cpu", config.trainer.threads)
     print(flops.table(flops.count(config, factory.load_corpus(config))))
 
 

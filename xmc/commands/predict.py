@@ -96,12 +96,13 @@ def run(config: PredictConfig, _: Given) -> None:
     check_apart(config, sources)
     with undisturbed():
         from xmc import factory
+        from xmc.machine import prepare_machine
         from xmc.model.saved import CARD
         from xmc.workflow.resuming import Journal, check_not_begun, resumable
         from xmc.workflow.run_folder import load_model_or_blend
         from xmc.workflow.sinks import write_predictions
 
-    device, fields = factory.prepare_machine(config.device, config.threads), _fields(config, trained)
+    device, fields = prepare_machine(config.device, config.threads), _fields(config, trained)
 
     def predicted(journal: Journal | None) -> int:
         model = load_model_or_blend(Path(config.run), device)

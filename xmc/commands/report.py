@@ -52,12 +52,12 @@ def run(config: ReportConfig, _: Given) -> None:
     """Write the report as one HTML file, which loads nothing."""
     trained = [load_run_config(folder, config.data) for folder in config.folders]
     with undisturbed():
-        from xmc import factory
+        from xmc.machine import prepare_machine
         from xmc.run_report import Missing, render
         from xmc.workflow.reporting import facts_of
         from xmc.workflow.run_folder import is_finished
 
-    device = factory.prepare_machine(config.device, config.threads)
+    device = prepare_machine(config.device, config.threads)
     folders = [Path(folder) for folder in config.folders]
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) < len(names):

@@ -76,7 +76,7 @@ def run(config: ServeConfig, _: Given) -> None:
     """
     token = token_of(config.token_file)
     with undisturbed():
-        from xmc import factory
+        from xmc.machine import prepare_machine
 
         try:
             from xmc.serve.answering import Limits, Service
@@ -90,7 +90,7 @@ def run(config: ServeConfig, _: Given) -> None:
             raise XMCError(f'xmc serve needs {missing.name}; install it: pip install "xmc[serve]"') from None
 
     bound = listening(config.host, config.port)
-    models = Models(Path(config.run), str(factory.prepare_machine(config.device, config.threads)), config.together)
+    models = Models(Path(config.run), str(prepare_machine(config.device, config.threads)), config.together)
     models.load()
     metrics = Metrics()
     thread = ModelThread(config.batch_size, config.queue, config.linger, Seen(metrics.batch, metrics.expired))

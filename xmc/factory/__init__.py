@@ -5,7 +5,7 @@ from xmc.factory.division import check_divisible
 from xmc.factory.model import build_encoder, build_intermediate, build_lexical_half
 from xmc.factory.source import inherited_settings, learned_part, load_source, model_folder, with_kept_labels
 from xmc.factory.sparsity import why_nothing_rewires
-from xmc.factory.training import Training, build_training, dev_batch_size, prepare_machine, run_fingerprint
+from xmc.factory.training import Training, build_training, dev_batch_size, run_fingerprint
 
 __all__ = [
     "Training",
@@ -21,7 +21,6 @@ __all__ = [
     "load_corpus",
     "load_source",
     "model_folder",
-    "prepare_machine",
     "run_fingerprint",
     "why_nothing_rewires",
     "with_dev",

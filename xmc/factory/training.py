@@ -4,7 +4,6 @@ import functools
 import hashlib
 import json
 import math
-import os
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -27,7 +26,6 @@ from xmc.model.clustering import label_features, tfidf, unit_rows
 from xmc.model.encoder import Encoder
 from xmc.model.sharded import ShardedClassifier
 from xmc.parts.output import OutputSite
-from xmc.threads import usable_processors
 from xmc.train.loop import Plan
 from xmc.train.state import TrainState
 
@@ -47,33 +45,6 @@ class Training:
     def by_one_process(self) -> Self:
         """With all documents of dev in this process."""
         return self if self.dev_batches is None else replace(self, dev_batches=self.dev_batches.whole())
-
-
-def prepare_machine(device: str, threads: int | None, local_rank: int = 0) -> torch.device:
-    """Set the number of CPU threads and choose the device; `auto` prefers a GPU.
-
-    threads: None: torch's own choice, but no more than the processors that this process may use. What the environment
-    (OMP_NUM_THREADS) says is torch's choice. local_rank: number of this process on its machine, and of its GPU, where
-    none is named.
-
-    Raises:
-        XMCError: the device named is not to be had.
-    """
-    if threads is None and "OMP_NUM_THREADS" not in os.environ:
-        threads = min(torch.get_num_threads(), usable_processors())
-    if threads is not None:
-        torch.set_num_threads(threads)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and local_rank:
-        device = f"cuda:{local_rank}"
-    try:
-        chosen = torch.device(device)
-        torch.ones(1, device=chosen).item()  # which `meta` cannot
-    except (RuntimeError, AssertionError) as error:
-        told = str(error).partition("\n")[0]
-        raise XMCError(f"the device {device!r} cannot be used ({told:.100}); take auto, cpu or cuda") from None
-    return chosen
 
 
 def run_fingerprint(config: c.TrainConfig, corpus: Corpus) -> str:

@@ -31,6 +31,7 @@ from xmc.config import TrainConfig, parse, to_yaml
 from xmc.config.arguments import as_override, overrides_of, parse_overrides
 from xmc.config.compose import compose
 from xmc.errors import XMCError
+from xmc.machine import prepare_machine
 from xmc.model import XMCModel
 from xmc.storage import whole_folder
 from xmc.train.loop import Interrupted
@@ -98,7 +99,7 @@ class XMCBackend(AnnifBackend):
         if not self.is_trained:
             raise NotInitializedException(f"model {self._folder} not found", backend_id=self.backend_id)
         try:
-            device = factory.prepare_machine(self.params["device"], None)
+            device = prepare_machine(self.params["device"], None)
             self._model = XMCModel.from_pretrained(factory.model_folder(self._folder), device=str(device))
         except XMCError as error:
             raise OperationFailedException(str(error), backend_id=self.backend_id) from None

@@ -16,6 +16,7 @@ from xmc.data.fields import text_of
 from xmc.data.files import attempt
 from xmc.data.formats import Fields, OnError
 from xmc.errors import XMCError
+from xmc.machine import prepare_machine
 from xmc.model import Blend, XMCModel
 from xmc.model.saved import CARD
 from xmc.storage import digest
@@ -129,4 +130,4 @@ class Predictor:
 @lru_cache(maxsize=1)
 def _loaded(folder: Path, card: str, device: str, threads: int) -> XMCModel | Blend:
     """card: a digest of the model's; where it is another, the model has changed."""
-    return load_model_or_blend(folder, factory.prepare_machine(device, threads))
+    return load_model_or_blend(folder, prepare_machine(device, threads))

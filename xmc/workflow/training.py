@@ -16,6 +16,7 @@ from xmc.data.corpus import Corpus
 from xmc.distributed import ALONE, Processes
 from xmc.errors import XMCError
 from xmc.evaluate import check_metric_name
+from xmc.machine import prepare_machine
 from xmc.model import XMCModel
 from xmc.model.classifier import FixedFanIn
 from xmc.model.lexical import LexicalHalf
@@ -68,7 +69,7 @@ def train_run(
     config.tracking.check()
     if processes.size > 1:
         factory.check_divisible(config)
-    device = factory.prepare_machine(config.trainer.device, config.trainer.threads, processes.local_rank)
+    device = prepare_machine(config.trainer.device, config.trainer.threads, processes.local_rank)
     if device.type == "cuda":
         torch.set_float32_matmul_precision(config.trainer.float32_matmul_precision)
     with _held(run, processes):

@@ -8,6 +8,7 @@ import torch
 from xmc import factory
 from xmc.config import TrainConfig
 from xmc.data.corpus import Corpus
+from xmc.machine import prepare_machine
 from xmc.model.lexical import LexicalHalf
 from xmc.workflow.measuring import measure
 from xmc.workflow.run_folder import load_model
@@ -25,7 +26,7 @@ def best_adjustment(
     half: that of the run, whose coefficients are fitted to each adjustment. score: of the model on dev, as it is. left:
     seconds of the budget, after which no other is tried.
     """
-    model = load_model(run, factory.prepare_machine(trained.trainer.device, trained.trainer.threads))
+    model = load_model(run, prepare_machine(trained.trainer.device, trained.trainer.threads))
     batches = factory.build_batches(trained, corpus, "dev", model.encoder, factory.dev_batch_size(trained))
     counts = torch.from_numpy(corpus.label_counts("train"))
     scores = {trained.trainer.logit_adjustment: score + PAYS}
