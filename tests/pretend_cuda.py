@@ -287,7 +287,7 @@ def _patch_torch(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(torch, "get_autocast_dtype", lambda of: asked[1]("cpu"))
     import transformers
 
-    from xmc.model import embedding_bag, model
+    from xmc.model import embedding_bag, saved
 
     save = transformers.PreTrainedModel.save_pretrained
 
@@ -298,7 +298,7 @@ def _patch_torch(patch: pytest.MonkeyPatch) -> None:
         save(model, folder, state_dict=to_host(state_dict), **options)
 
     patch.setattr(transformers.PreTrainedModel, "save_pretrained", save_from_host)
-    for module in (model, embedding_bag):
+    for module in (saved, embedding_bag):
         patch.setattr(module, "save_file", lambda tensors, *rest, **o: save_file(to_host(tensors), *rest, **o))
 
 
