@@ -3,12 +3,15 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_matrix
 from test_model import NAMES, TEXTS, make_model
 
 from xmc.errors import XMCError
 from xmc.model import Blend, Member, NearestDocuments, Neighbours, ScoreFiles, XMCModel
+from xmc.model.neighbours import seen_from
 from xmc.types import TopK
 
 LABELS = [f"l{i}" for i in range(7)]
@@ -16,9 +19,9 @@ LABELS = [f"l{i}" for i in range(7)]
 
 def nearest(model: XMCModel, width: int = 12) -> NearestDocuments:
     count = len(TEXTS)
-    neighbours = Neighbours.empty(count, width, torch.arange(count + 1), torch.arange(count) % 7, 3)
-    neighbours.put_(torch.arange(count), model.encode(TEXTS))
-    return NearestDocuments(model, neighbours)
+    carried = csr_matrix((np.ones(count), np.arange(count) % 7, np.arange(count + 1)), (count, 7))
+    features = seen_from(directions := torch.eye(width), model.encode(TEXTS))
+    return NearestDocuments(model, Neighbours.of(directions, features, carried, 3))
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_lexical_half import LABELS, learned
+from test_lexical_half import LABELS, learned, with_neighbours
 from test_model import TEXTS, make_model
 
 from xmc.errors import XMCError
@@ -73,6 +73,15 @@ def test_reasons_add_up_to_the_score(lexical: bool) -> None:
     reasons = check(with_bigrams(lexical=lexical), TEXT)
     words = [term.text for term in reasons["l1"].terms]
     assert words == ["Open", "the", "file", "close", "THE", "file", "ran", "home"]  # and no word that nobody knows
+
+
+def test_what_similar_documents_say_is_part_of_the_base() -> None:
+    model = with_bigrams(lexical=True)
+    assert model.lexical is not None
+    before = check(model, TEXTS[1])
+    model.lexical = with_neighbours(model.lexical, model)
+    after = check(model, TEXTS[1])
+    assert any(abs(after[label].base - before[label].base) > 0.01 for label in after)
 
 
 @pytest.mark.parametrize("lexical", [False, True])

@@ -15,7 +15,8 @@ from test_model import TEXTS, make_model
 
 from xmc.errors import XMCError
 from xmc.model import XMCModel
-from xmc.model.lexical import PRIOR, LexicalHalf, Terms, candidates, meta_features
+from xmc.model.lexical import LexicalHalf, Terms, candidates, meta_features, prior
+from xmc.model.neighbours import Neighbours, principal_directions, seen_from
 from xmc.train.lexical import LexicalRecipe, learn_lexical_half
 from xmc.types import TopK
 
@@ -29,17 +30,27 @@ def learned(model: XMCModel, labels: csr_matrix = LABELS) -> LexicalHalf:
     return learn_lexical_half(terms, terms.matrix(ids, mask), labels, RECIPE, seed=0)
 
 
-@pytest.fixture
-def model() -> XMCModel:
+def with_neighbours(half: LexicalHalf, model: XMCModel) -> LexicalHalf:
+    """Of which two vote."""
+    features = model.encode(TEXTS)
+    directions = principal_directions(features, 3, seed=0)
+    voting = Neighbours.of(directions, seen_from(directions, features), LABELS, 2)
+    return replace(half, neighbours=voting, coefficients=torch.from_numpy(prior(4)) + 0.1)
+
+
+@pytest.fixture(params=[False, True], ids=["", "neighbours"])
+def model(request: pytest.FixtureRequest) -> XMCModel:
     model = make_model()
     model.lexical = learned(model)
+    if request.param:
+        model.lexical = with_neighbours(model.lexical, model.eval())
     return model.eval()
 
 
 def test_each_document_finds_its_label(model: XMCModel) -> None:
     assert model.lexical is not None
     ids, mask, _ = model.encoder.tokenize(TEXTS[:4])
-    for top in model.lexical.rank(ids, mask, None, 3):
+    for top in model.lexical.rank(model.encode(TEXTS[:4]), ids, mask, None, 3):
         assert top.labels[:, 0].tolist() == LABELS[:4].indices.tolist()
         assert ((top.scores[:, 0] > 0.5) & (top.scores[:, 0] <= 1)).all()
 
@@ -72,20 +83,21 @@ def test_labels_that_it_does_not_know_have_the_probability_of_the_network(model:
     known, unknown = int(model.lexical.labels[0]), 0 if 0 not in model.lexical.labels else 5
     network = TopK(torch.tensor([[0.5, 0.25, 0.125]]), torch.tensor([[known, unknown, 99]]))
     nothing = TopK(torch.zeros(1, 1), torch.full((1, 1), -1))
-    top = model.lexical.stack(network, [nothing, nothing], 3)
+    top = model.lexical.stack(network, [nothing] * (2 if model.lexical.neighbours is None else 3), 3)
     found = dict(zip(top.labels[0].tolist(), top.scores[0].sigmoid().tolist(), strict=True))
     assert found.keys() == {known, unknown, 99}
     assert [found[unknown], found[99]] == pytest.approx([0.25, 0.125], abs=1e-4)
 
 
-def test_without_dev_scores_are_those_of_the_prior(model: XMCModel) -> None:
-    assert model.lexical is not None
-    half = model.lexical
+def test_without_dev_scores_are_those_of_the_prior() -> None:
+    half = learned(make_model())
     a, b = half.labels[:2].tolist()
     lists = [TopK(torch.tensor([[x, y]]), torch.tensor([[a, b]])) for x, y in ((0.8, 0.1), (0.5, 0.6), (0.1, 0.9))]
     top = half.stack(lists[0], lists[1:], 2)
     labels, scores = candidates(lists)
-    expected = dict(zip(labels[0].tolist(), PRIOR @ meta_features(scores, half.counts_of(labels))[:, 0], strict=True))
+    expected = dict(
+        zip(labels[0].tolist(), prior(3) @ meta_features(scores, half.counts_of(labels))[:, 0], strict=True)
+    )
     assert top.scores[0].tolist() == pytest.approx([expected[label] for label in top.labels[0].tolist()], abs=1e-4)
 
 
@@ -133,8 +145,11 @@ def card(**values: object) -> Callable[[Path], None]:
         card(levels=0),
         card(levels=1),
         card(levels=5),
+        card(nearest=0),
+        card(nearest=-1),
     ],
 )
+@pytest.mark.parametrize("model", [True], indirect=True)
 def test_a_half_is_whole_or_refused(edit: Callable[[Path], None], model: XMCModel, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "model")
     content = json.loads((tmp_path / "model" / "xmc.json").read_text())

@@ -5,12 +5,12 @@ import pytest
 import torch
 from datasets import Dataset
 from scipy.sparse import csr_matrix
-from test_lexical_half import LABELS, learned
+from test_lexical_half import LABELS, learned, with_neighbours
 from test_model import TEXTS, make_model
 
 from xmc.data.batches import Batches
 from xmc.model import XMCModel
-from xmc.model.lexical import PRIOR
+from xmc.model.lexical import prior
 from xmc.workflow import stacking
 from xmc.workflow.stacking import stack_
 
@@ -42,8 +42,18 @@ def test_pairs_that_a_filter_leaves_out_are_neither_true_nor_false(monkeypatch: 
     assert (fewer, fewer_true) == (all_of_them - len(TEXTS), 0)
 
 
+@pytest.mark.parametrize(("pays", "kept"), [(-1.0, True), (1.0, False)])
+def test_neighbours_stay_where_they_pay(pays: float, kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stacking, "_PAYS", pays)
+    model = make_model().eval()
+    half = with_neighbours(learned(model), model)
+    stack_(model, half, dev_of(model), 0)
+    assert model.lexical is not None and (model.lexical.neighbours is not None) == kept
+    assert len(model.lexical.coefficients) == len(prior(4 if kept else 3))
+
+
 def test_without_dev_the_coefficients_are_those_of_the_prior() -> None:
     model = make_model()
     stack_(model, learned(model), None, 0)
     assert model.lexical is not None
-    assert model.lexical.coefficients.tolist() == pytest.approx(PRIOR.tolist())
+    assert model.lexical.coefficients.tolist() == pytest.approx(prior(3).tolist())

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit
 
-from xmc.model.lexical.stacking import NUM_FEATURES, PRIOR, candidates, meta_features
+from xmc.model.lexical.stacking import candidates, meta_features, num_features, prior
 from xmc.types import TopK
 
 RANKING = st.dictionaries(st.integers(0, 9), st.floats(0.015625, 1, width=32), max_size=6)
@@ -36,10 +36,16 @@ def test_a_label_that_the_others_do_not_know_changes_nothing_for_them() -> None:
     np.testing.assert_array_equal(among[:, :, :-1], meta_features(scores, counts))
 
 
+def test_the_prior_gives_nothing_for_a_fourth_ranking() -> None:
+    scores, counts = np.random.default_rng(0).random((4, 2, 5), np.float32), np.array([[1, 2, 30, 0, 5]] * 2)
+    of_four = np.tensordot(prior(4), meta_features(scores, counts), 1)
+    np.testing.assert_allclose(of_four, np.tensordot(prior(3), meta_features(scores[:3], counts), 1), atol=1e-5)
+    assert len(prior(4)) == num_features(4) and np.count_nonzero(prior(4)) == num_features(3)
+
+
 def test_features_are_as_many_as_told_and_the_first_is_the_mixture() -> None:
     scores = np.array([[[0.8, 0.0]], [[0.5, 0.25]], [[0.1, 1.0]]], np.float32)
     features = meta_features(scores, np.array([[100, 1]]))
-    assert features.shape == (NUM_FEATURES, 1, 2) and np.isfinite(features).all()
-    assert len(PRIOR) == NUM_FEATURES
+    assert features.shape == (num_features(3), 1, 2) and np.isfinite(features).all()
     np.testing.assert_allclose(expit(features[0, 0]), [0.61, 0.2], atol=2e-4)
     np.testing.assert_array_equal(features[9, 0], [1, 0])  # the share of the network's best

@@ -89,10 +89,12 @@ def run(config: BlendConfig, _: Given) -> None:
     trained = {folder: load_run_config(folder, config.data) for folder in config.folders}
     with undisturbed():
         from xmc.evaluate.blending import fit_weights
+        from xmc.factory import build_batches
         from xmc.machine import prepare_machine
-        from xmc.model import Blend, Member, ScoreFiles
+        from xmc.model import Blend, Member, NearestDocuments, ScoreFiles
         from xmc.workflow import blending
         from xmc.workflow.measuring import report_of
+        from xmc.workflow.neighbours import nearest_documents
         from xmc.workflow.predicting import rank_by_blend
         from xmc.workflow.run_folder import (
             check_run_folder,
@@ -124,10 +126,10 @@ def run(config: BlendConfig, _: Given) -> None:
             members = [Member(config.name_of(of_run), 1.0, models[of_run]) for of_run in config.runs]
             members += [Member(name, 1.0, blending.scaled(scores[name], top)) for name, top in of_tools.items()]
             if config.neighbours is not None:
-                nearest = blending.nearest_documents(
-                    models[config.neighbours], corpus, first, config.nearest, config.batch_size
-                )
-                members.append(Member(NEIGHBOURS, 1.0, nearest))
+                voting = models[config.neighbours]
+                batches = build_batches(first, corpus, "train", voting.encoder, config.batch_size)
+                nearest = nearest_documents(voting, batches, config.nearest, first.seed)
+                members.append(Member(NEIGHBOURS, 1.0, NearestDocuments(voting, nearest)))
             rankings = blending.rankings_of(members, of_tools, dev, config.batch_size)
         weights = fit_weights(*blending.fitted_to(rankings, dev))
         members = [replace(member, weight=weight) for member, weight in zip(members, weights, strict=True)]

@@ -21,7 +21,7 @@ from xmc.model.prediction import DEFAULT_K, Prediction, Threshold, check_texts, 
 from xmc.model.rankings import blended
 from xmc.model.saved import CARD, FORMAT_VERSION, LABELS, read_blend_card, read_labels, write_labels
 from xmc.model.seal import seal_checked, sealed
-from xmc.model.tensor_file import ANEW
+from xmc.model.tensor_file import ANEW, TensorFile
 from xmc.storage import whole_file
 from xmc.types import TopK
 
@@ -247,4 +247,4 @@ def _ranker(
     if isinstance(card, ModelCard):
         return model
     width = model.classifier.in_features
-    return NearestDocuments(model, Neighbours.load(folder / _NEIGHBOURS, card.nearest, width, num_labels))
+    return NearestDocuments(model, Neighbours.load(TensorFile(folder / _NEIGHBOURS), card.nearest, width, num_labels))

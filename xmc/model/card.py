@@ -75,6 +75,7 @@ class LexicalCard(Part):
 
     levels: Count
     saw_dev: bool = False
+    nearest: Size = 0
 
 
 class ApartCard(LexicalCard):

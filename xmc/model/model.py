@@ -92,7 +92,7 @@ class XMCModel(nn.Module):
         features_BD = self.features(input_ids_BT, attention_mask_BT, values_BT)
         if self.lexical is None:
             return self._by_network(features_BD, k)
-        others = self.lexical.rank(input_ids_BT, attention_mask_BT, values_BT, max(k, CANDIDATES))
+        others = self.lexical.rank(features_BD, input_ids_BT, attention_mask_BT, values_BT, max(k, CANDIDATES))
         return self.lexical.stack(self.network_ranking(features_BD, max(k, CANDIDATES)), others, k)
 
     @torch.no_grad()

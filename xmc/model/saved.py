@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from xmc.model.model import XMCModel
 
 # 2: `calibration` in the card; 3: `logit_adjustment`; 4: the card names the file of the thresholds; 5: tables of int8,
-# and the lexical half; 6: blends
-FORMAT_VERSION = 6
+# and the lexical half; 6: blends; 7: neighbours in the lexical half, and in a blend's directions
+FORMAT_VERSION = 7
 CARD = "xmc.json"
 HEAD = "head.safetensors"
 LEXICAL = "lexical.safetensors"
@@ -138,7 +138,9 @@ def parts_of(folder: Path, card: Card, head: TensorFile, device: str, backend: s
     lexical = None
     if card.lexical is not None:
         size = len(encoder.tokenizer)
-        lexical = LexicalHalf.load(folder / LEXICAL, card.lexical, size, classifier.num_labels)
+        lexical = LexicalHalf.load(
+            folder / LEXICAL, card.lexical, size, classifier.num_labels, card.classifier.in_features
+        )
     return {
         "encoder": encoder,
         "intermediate": intermediate,

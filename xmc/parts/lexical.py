@@ -57,6 +57,11 @@ class LexicalSection(Part):
         """How many words a bag's tokenizer should know for it, embedded or not; 0: those that have an embedding."""
         return 0
 
+    @property
+    def voters(self) -> int:
+        """How many of the training documents nearest to one vote for its labels; 0: none do."""
+        return 0
+
     @abstractmethod
     def learn(self, site: HalfSite) -> "LexicalHalf | None":
         """The half, with coefficients of no dev data; None where there is none."""
@@ -85,9 +90,10 @@ class NoLexical(LexicalSection):
 
 
 class TreeLexical(LexicalSection):
-    """Linear classifiers in a tree, and the labels' centroids, over TF-IDF of words and bigrams.
+    """Linear classifiers in a tree, and the labels' centroids, over TF-IDF of words and bigrams; with the network's
+    features, the training documents most like one.
 
-    They learn when the network has; how much each of the three counts is fitted on dev.
+    They learn when the network has; how much each counts is fitted on dev.
     """
 
     kind: Literal["tree"] = "tree"
@@ -109,10 +115,16 @@ class TreeLexical(LexicalSection):
     """over the documents of a node"""
     threshold: NonNegative = 0.05
     """smaller weights are dropped"""
+    neighbours: Annotated[Size, Before(0)] = 20
+    """training documents nearest in the network's features that vote, where that pays on dev; 0: none"""
 
     @property
     def words_read(self) -> int:
         return self.words
+
+    @property
+    def voters(self) -> int:
+        return self.neighbours
 
     def learn(self, site: HalfSite) -> "LexicalHalf":
         """The names of the labels are documents too where documents have the words of their labels' names."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csc_matrix, csr_matrix
 
 from xmc.model.clustering import cluster_labels, label_features
-from xmc.model.lexical import PRIOR, Level, LexicalHalf, Postings, Terms
+from xmc.model.lexical import Level, LexicalHalf, Postings, Terms, prior
 from xmc.ops.lexical import Problem, solve
 from xmc.ops.lexical.dual import Rows
 
@@ -68,7 +68,7 @@ def learn_lexical_half(
         torch.from_numpy(counts),
         levels,
         Postings.of([_rows_of(centroids)]),
-        torch.from_numpy(PRIOR),
+        torch.from_numpy(prior(3)),
     )
 
 

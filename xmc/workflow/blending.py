@@ -7,18 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.sparse import csr_matrix
 
-from xmc import factory
 from xmc.config import FinetuneConfig, TrainConfig
-from xmc.data.corpus import Corpus, Split
+from xmc.data.corpus import Split
 from xmc.data.files import listing
 from xmc.data.scores import read_scores
 from xmc.errors import XMCError
 from xmc.evaluate import Report
 from xmc.evaluate.metrics import leave_out
-from xmc.model import DEPTH, Member, NearestDocuments, Neighbours, ScoreFiles, XMCModel
+from xmc.model import DEPTH, Member, ScoreFiles, XMCModel
 from xmc.types import TopK
 from xmc.workflow.predicting import most_left_out, without
 
@@ -87,21 +85,6 @@ def rankings_of(members: Sequence[Member], of_tools: Mapping[str, TopK], dev: Sp
         else:
             rankings.append(member.ranker.ranking(dev.texts, depth, batch_size))
     return rankings
-
-
-@torch.no_grad()
-def nearest_documents(
-    model: XMCModel, corpus: Corpus, trained: TrainConfig, nearest: int, batch_size: int
-) -> NearestDocuments:
-    """The training documents in the features of a model."""
-    labels = corpus.split("train").labels
-    offsets, carried = (torch.from_numpy(part.astype(np.int64)) for part in (labels.indptr, labels.indices))
-    width = model.classifier.in_features
-    neighbours = Neighbours.empty(labels.shape[0], width, offsets, carried, nearest)
-    batches = factory.build_batches(trained, corpus, "train", model.encoder, batch_size)
-    for batch in batches.by_length():
-        neighbours.put_(batch.rows, model.features_of(batch))
-    return NearestDocuments(model, neighbours)
 
 
 def fitted_to(rankings: Sequence[TopK], dev: Split) -> tuple[list[tuple[Any, Any]], csr_matrix]:

@@ -107,7 +107,7 @@ def half_for(split: str, model: XMCModel | Blend, run: Path) -> Iterator[None]:
         logger.warning(f"{run}: the model has learned from the dev documents, of which its figures are too good")
         yield
         return
-    model.lexical = LexicalHalf.load_apart(apart, len(model.label_ids))
+    model.lexical = LexicalHalf.load_apart(apart, len(model.label_ids), model.classifier.in_features)
     try:
         yield
     finally:

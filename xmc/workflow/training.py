@@ -30,6 +30,7 @@ from xmc.train.state import TrainState
 from xmc.train.tracking import LocalLog, Trackers
 from xmc.workflow.forgetting import tell_change
 from xmc.workflow.measuring import measure
+from xmc.workflow.neighbours import with_neighbours
 from xmc.workflow.run_folder import (
     WITHOUT_DEV,
     check_run_folder,
@@ -166,6 +167,8 @@ def _train(
     model = setup.state.model
     first = half or factory.build_lexical_half(config, model.encoder, learned)
     dev = learned.splits.get("dev")
+    if first is not None and dev is not None:
+        first = with_neighbours(first, model, learned, config)
     stack_(model, first, setup.dev_batches, config.seed, None if dev is None else dev.filter)
     if not finished:
         _write_figures(setup, model, config)
@@ -276,8 +279,11 @@ def _learn_from_dev(model: XMCModel, corpus: Corpus, config: TrainConfig) -> Non
     with whole_folder(Path(config.run) / WITHOUT_DEV) as folder:
         half.save_apart(folder)
     logger.info("lexical half: learning again, from the %d dev documents too", len(corpus.split("dev")))
-    again = factory.build_lexical_half(config, model.encoder, corpus.with_cut_dev_in_train())
+    corpus = corpus.with_cut_dev_in_train()
+    again = factory.build_lexical_half(config, model.encoder, corpus)
     assert again is not None
+    if half.neighbours is not None:
+        again = with_neighbours(again, model, corpus, config)
     model.lexical = replace(again, coefficients=half.coefficients, saw_dev=True)
 
 

@@ -23,10 +23,11 @@ def best_adjustment(
 ) -> float:
     """The adjustment that a run's model wants, its own unless another pays.
 
-    half: that of the run, whose coefficients are fitted to each adjustment. score: of the model on dev, as it is. left:
-    seconds of the budget, after which no other is tried.
+    half: that of the run, for a model without; coefficients are fitted to each adjustment. score: of the model on dev,
+    as it is. left: seconds of the budget, after which no other is tried.
     """
     model = load_model(run, prepare_machine(trained.trainer.device, trained.trainer.threads))
+    half = half if model.lexical is None else model.lexical
     batches = factory.build_batches(trained, corpus, "dev", model.encoder, factory.dev_batch_size(trained))
     counts = torch.from_numpy(corpus.label_counts("train"))
     scores = {trained.trainer.logit_adjustment: score + PAYS}

@@ -12,7 +12,7 @@ from xmc.model.explanation.contribution import Explanation, explanations
 from xmc.model.explanation.lexical import said_by_half
 from xmc.model.explanation.network import said_by_network
 from xmc.model.explanation.ranking import Floats, Said
-from xmc.model.explanation.stacked import stacked
+from xmc.model.explanation.stacked import listed_scores, stacked
 from xmc.model.explanation.tokens import Tokens, by_word, tokens_of
 from xmc.model.lexical import CANDIDATES
 from xmc.model.prediction import check_texts
@@ -57,10 +57,13 @@ def _with_half(model: "XMCModel", tokens: Tokens, labels: NDArray[np.int64], net
     """Scores [n] and weights [T, n] of the network and the lexical half together."""
     assert model.lexical is not None
     here, empty = (model.network_probability(torch.from_numpy(z)).numpy() for z in (network.scores, network.empty))
-    said = [Said(here, empty, network.weights), *said_by_half(model.lexical, tokens, labels)]
     depth = max(CANDIDATES, len(labels))
     ids, mask, values = tokens.batch(model.device)
     features_1D = model.features(ids, mask, values)
-    rankings = [model.network_ranking(features_1D, depth), *model.lexical.rank(ids, mask, values, depth)]
+    rankings = [model.network_ranking(features_1D, depth), *model.lexical.rank(features_1D, ids, mask, values, depth)]
+    said = [Said(here, empty, network.weights), *said_by_half(model.lexical, tokens, labels)]
+    if model.lexical.neighbours is not None:  # what similar documents say is not divided among words
+        share, _ = listed_scores(rankings[-1:], labels)
+        said.append(Said(share[0], share[0], np.zeros_like(network.weights)))
     scores, shares = stacked(model.lexical, said, rankings, labels)
     return scores, np.sum([one.adding_up_to(share) for one, share in zip(said, shares, strict=True)], axis=0)

@@ -2,7 +2,7 @@
 
 from xmc.model.lexical.half import CANDIDATES, Level, LexicalHalf
 from xmc.model.lexical.postings import Postings
-from xmc.model.lexical.stacking import PRIOR, candidates, meta_features
+from xmc.model.lexical.stacking import candidates, meta_features, prior
 from xmc.model.lexical.terms import Terms
 
-__all__ = ["CANDIDATES", "PRIOR", "Level", "LexicalHalf", "Postings", "Terms", "candidates", "meta_features"]
+__all__ = ["CANDIDATES", "Level", "LexicalHalf", "Postings", "Terms", "candidates", "meta_features", "prior"]

@@ -1,4 +1,5 @@
-"""The lexical half of a model: a tree of linear classifiers, and centroids of labels, over the documents' own terms."""
+"""The lexical half of a model: a tree of linear classifiers, and centroids of labels, over the documents' own terms,
+and what stands beside both, the training documents most like one."""
 
 import json
 from collections.abc import Sequence
@@ -17,8 +18,9 @@ from torch import Tensor
 from xmc.errors import XMCError
 from xmc.model.card import ApartCard, LexicalCard, read_part
 from xmc.model.lexical.postings import Postings
-from xmc.model.lexical.stacking import NUM_FEATURES, candidates, meta_features
+from xmc.model.lexical.stacking import candidates, meta_features, num_features
 from xmc.model.lexical.terms import Terms
+from xmc.model.neighbours import Neighbours
 from xmc.model.tensor_file import ANEW, TensorFile
 from xmc.ops.lexical import best_children, best_rows
 from xmc.types import TopK
@@ -26,6 +28,7 @@ from xmc.types import TopK
 CANDIDATES = 50  # of each ranking, at least
 _BEAM = 20  # nodes of a level that are looked into
 _CARD, _TENSORS = "card.json", "lexical.safetensors"  # of a half apart from its model
+_NEIGHBOURS = "neighbours."  # before the names of their tensors
 BUDGET = 1 << 16  # entries that a document may read to find its centroids
 
 
@@ -39,16 +42,19 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class LexicalHalf:
-    """Two more rankings of the labels, by a document's terms, and what they count beside that of the network.
+    """Two more rankings of the labels, by a document's terms, maybe a third, and what they count beside that of the
+    network.
 
     levels: a tree, from the root down; the probability of a label is that of all nodes on the way to it, as in Parabel
     (Prabhu et al., WWW 2018) and PECOS (Yu et al., JMLR 2022). centroids: the mean of each label's documents, of which
-    a document's cosine is its score (Rocchio's classifier); rare labels need them.
+    a document's cosine is its score (Rocchio's classifier); rare labels need them. neighbours: the training documents
+    nearest in the network's features, of which each label has its share.
 
     labels: int64 [M], the label of each row of the last level and of the centroids: those with a training document.
     counts: int64 [M], their documents in training, among which names may be (see `build_lexical_half`).
-    coefficients: float32 [F], of `meta_features`. Labels that the half does not know, such as those that are added to a
-    model later, have the probability of the network. saw_dev: whether it has learned from the run's dev documents too.
+    coefficients: float32 [F], of the `meta_features` of all rankings. Labels that the half does not know, such as those
+    that are added to a model later, have the probability of the network. saw_dev: whether it has learned from the run's
+    dev documents too.
     """
 
     terms: Terms
@@ -58,6 +64,7 @@ class LexicalHalf:
     centroids: Postings
     coefficients: Tensor
     saw_dev: bool = False
+    neighbours: Neighbours | None = None
     _count_of: NDArray[np.int64] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -65,13 +72,19 @@ class LexicalHalf:
         count_of[self.labels.numpy()] = self.counts.numpy()
         object.__setattr__(self, "_count_of", count_of)
 
-    def rank(self, ids_BT: Tensor, mask_BT: Tensor, values_BT: Tensor | None, k: int) -> list[TopK]:
-        """The k best labels by the tree, with their probabilities, and by the centroids, with their cosines.
+    def rank(
+        self, features_BD: Tensor, ids_BT: Tensor, mask_BT: Tensor, values_BT: Tensor | None, k: int
+    ) -> list[TopK]:
+        """The k best labels by the tree, with their probabilities, by the centroids, with their cosines, and by the
+        neighbours, where there are such, with their shares.
 
-        On the CPU. Where there are fewer, the tail is 0 and -1.
+        On the CPU. Where there are fewer, the tail is 0 and -1. features_BD: the network's.
         """
         documents = self.terms.matrix(ids_BT, mask_BT, values_BT)
-        return [self._by_tree(documents, k), self._by_centroid(documents, k)]
+        rankings = [self._by_tree(documents, k), self._by_centroid(documents, k)]
+        if self.neighbours is not None:
+            rankings.append(self.neighbours.rank(features_BD, k))
+        return rankings
 
     def stack(self, network: TopK, others: Sequence[TopK], k: int) -> TopK:
         """The k best by the network's probabilities and the rankings of `rank` together; scores are log-odds, equal
@@ -84,7 +97,7 @@ class LexicalHalf:
         return TopK(*map(torch.from_numpy, best))
 
     def log_odds(self, scores: NDArray[np.float32], counts: NDArray[np.int64]) -> NDArray[np.float32]:
-        """What the rankings' scores of a document's candidates, [3, B, C], make together. counts: as `counts_of` has
+        """What the rankings' scores of a document's candidates, [R, B, C], make together. counts: as `counts_of` has
         them."""
         logits = (self.coefficients.numpy()[:, None, None] * meta_features(scores, counts)).sum(axis=0)
         unknown = counts == 0
@@ -115,7 +128,8 @@ class LexicalHalf:
 
     def card(self) -> dict[str, object]:
         """What the model's card says of it."""
-        return {"levels": len(self.levels), "saw_dev": self.saw_dev}
+        nearest = 0 if self.neighbours is None else self.neighbours.nearest
+        return {"levels": len(self.levels), "saw_dev": self.saw_dev, "nearest": nearest}
 
     def save(self, path: Path) -> None:
         """Write the tensors."""
@@ -125,11 +139,13 @@ class LexicalHalf:
         parts["centroids"] = self.centroids
         tensors |= {f"levels.{number}.bias": level.bias for number, level in enumerate(self.levels)}
         tensors |= {f"{part}.{name}": tensor for part, of in parts.items() for name, tensor in of.tensors().items()}
+        if self.neighbours is not None:
+            tensors |= {_NEIGHBOURS + name: tensor for name, tensor in self.neighbours.tensors().items()}
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
 
     @classmethod
-    def load(cls, path: Path, card: LexicalCard, vocab_size: int, num_labels: int) -> Self:
-        """What `save` wrote. vocab_size: ids of the model's tokenizer.
+    def load(cls, path: Path, card: LexicalCard, vocab_size: int, num_labels: int, width: int) -> Self:
+        """What `save` wrote. vocab_size: ids of the model's tokenizer. width: of its features.
 
         Raises:
             XMCError: the tensors do not belong together.
@@ -149,8 +165,10 @@ class LexicalHalf:
         coefficients = _owned(file, "coefficients", torch.float32)
         if len(counts) != len(labels) or not bool((counts > 0).all()):
             raise XMCError(f"{path}: counts is not one positive number a label; {ANEW}")
-        if len(coefficients) != NUM_FEATURES or not coefficients.isfinite().all():
-            raise XMCError(f"{path}: coefficients is not {NUM_FEATURES} finite numbers; {ANEW}")
+        neighbours = Neighbours.load(file, card.nearest, width, num_labels, _NEIGHBOURS) if card.nearest else None
+        expected = num_features(3 if neighbours is None else 4)
+        if len(coefficients) != expected or not coefficients.isfinite().all():
+            raise XMCError(f"{path}: coefficients is not {expected} finite numbers; {ANEW}")
         above, levels = 1, []
         for number in range(card.levels):
             bias = _owned(file, f"levels.{number}.bias", torch.float32)
@@ -159,7 +177,7 @@ class LexicalHalf:
             levels.append(Level(_postings(file, f"levels.{number}", above, len(bias), len(terms)), bias))
             above = len(bias)
         centroids = _postings(file, "centroids", 1, len(labels), len(terms))
-        return cls(terms, labels, counts, levels, centroids, coefficients, card.saw_dev)
+        return cls(terms, labels, counts, levels, centroids, coefficients, card.saw_dev, neighbours)
 
     def save_apart(self, folder: Path) -> None:
         """Write what `load_apart` reads, in a folder that is there."""
@@ -167,10 +185,13 @@ class LexicalHalf:
         (folder / _CARD).write_text(json.dumps(self.card() | {"vocab_size": self.terms.vocab_size}))
 
     @classmethod
-    def load_apart(cls, folder: Path, num_labels: int) -> Self:
-        """A half without its model. Raises XMCError where it is not whole."""
+    def load_apart(cls, folder: Path, num_labels: int, width: int = 0) -> Self:
+        """A half without its model, whose features are of that width; 0: it has no neighbours among them.
+
+        Raises XMCError where it is not whole.
+        """
         card = read_part(folder / _CARD, ApartCard)
-        return cls.load(folder / _TENSORS, card, card.vocab_size, num_labels)
+        return cls.load(folder / _TENSORS, card, card.vocab_size, num_labels, width)
 
 
 def _owned(file: TensorFile, name: str, dtype: torch.dtype) -> Tensor:
