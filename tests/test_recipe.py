@@ -37,6 +37,12 @@ def test_a_label_sees_one_in_eight_of_what_an_intermediate_layer_makes() -> None
     assert values(features=1024)["classifier.fan_in"] == 128 and values()["encoder.width"] == 512
 
 
+def test_few_rare_labels_are_one_node_of_the_tree() -> None:
+    assert values(5_416, 3_430)["lexical.leaf_size"] == 3_430
+    for documents, labels in ((23_785, 597), (41_333, 26_983), (60, 90)):
+        assert "lexical.leaf_size" not in values(documents, labels)
+
+
 def test_words_that_stand_once_are_read_where_labels_are_rare() -> None:
     assert "lexical.words" not in values(41_333, 26_983) and "lexical.words" not in values(411_673, 78_636)
     assert values(45_000, 4_271)["lexical.words"] == values(23_785, 597)["lexical.words"] == 0

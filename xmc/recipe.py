@@ -17,7 +17,9 @@ _WIDTH = 512
 _SHARE, _SMALL_SHARE = 8, 32  # features to a connection, and where a pass is long
 _MANY_LABELS = 650_000  # whose weights in float32 would be the most that a run holds
 _MANY_DOCUMENTS = 200_000
-_RARE = 8  # documents to a label, below which words that stand once are what tells many labels
+_RARE = 8  # documents to a label, below which words that stand once are what tells many labels ...
+_FEW_PAIRS = 2e7  # ... and one node for all of them costs little, where documents times labels are no more
+_LEAF = 100  # labels that are one node in any case
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,9 @@ def recommended(facts: Facts, width: int | None, features: int | None = None) ->
     each = facts.documents / max(1, facts.labels)
     if each >= _RARE:
         yield Choice("lexical.words", 0, f"{each:.0f} documents a label: the words that the encoder knows are enough")
+    elif facts.labels > _LEAF and facts.documents * facts.labels <= _FEW_PAIRS:
+        reason = f"{facts.documents:,} documents, {facts.labels:,} labels: few enough to tell each label from all"
+        yield Choice("lexical.leaf_size", facts.labels, reason)
     if width is None:
         width = _WIDTH // 2 if most else _WIDTH
         reason = (

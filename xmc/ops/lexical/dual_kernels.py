@@ -101,10 +101,12 @@ def solve_rows(  # type: ignore[no-untyped-def]
                 at += 1
             if worst < _DONE:
                 break
+        own = 0
         for term in range(size):
             magnitude[term] = abs(weight[term])
+            own += magnitude[term] >= threshold
         least = threshold
-        if most < size:
+        if own > most:
             least = max(least, np.partition(magnitude, size - most)[size - most])
         own = 0
         for term in range(size):
