@@ -20,4 +20,4 @@ def run(config: TrainConfig, _: Given) -> None:
         print(f"{benchmark.name} as published; licence: {benchmark.licence}")
 
 
-COMMAND = Command(TrainConfig, run)
+COMMAND = Command(TrainConfig, run, often=("data", "data.root"), parts=("data",))

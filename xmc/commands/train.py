@@ -31,4 +31,9 @@ def run(config: TrainConfig, given: Given) -> None:
             raise Stopped(stop.signal_number) from None
 
 
-COMMAND = Command(TrainConfig, run, begins_run=True)
+OFTEN = (
+    *("data", "data.root", "data.text_fields", "data.label_field", "run", "resume", "encoder", "trainer.epochs"),
+    *("trainer.device", "trainer.threads", "seed"),
+)
+"""The keys of a run that are used most."""
+COMMAND = Command(TrainConfig, run, begins_run=True, often=OFTEN)

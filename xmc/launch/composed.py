@@ -14,7 +14,8 @@ from omegaconf import DictConfig
 from xmc.commands.command import Command
 from xmc.config import parse, parse_run, resumed_values, run_config_path
 from xmc.config.arguments import overrides_of, parse_overrides
-from xmc.config.compose import check_keys, conf_folder, container, help_text, one_clear_error, values_of
+from xmc.config.choices import conf_folder
+from xmc.config.compose import check_keys, container, one_clear_error, values_of, values_under
 from xmc.config.nodes import ROOT, registered
 from xmc.config.shell import shell_command
 from xmc.endings import AGAIN, one_line
@@ -23,17 +24,12 @@ from xmc.job import place
 from xmc.section import Section
 
 
-def launch(name: str, about: str, command: Command[Any], arguments: Sequence[str]) -> None:
-    """Run a command of xmc on what was typed behind its name. about: what its help tells of it."""
-    typed = overrides_of(command.schema, arguments)
+def run(name: str, command: Command[Any], arguments: Sequence[str]) -> None:
+    """Run a command on what was typed behind its name."""
     if place().size > 1 and not command.begins_run:
         raise XMCError(f"{place().size} processes were started, and train alone is for several; leave torchrun out")
-    flags = [argument for argument in typed if argument.startswith("-")]  # argparse wants what is no flag together
-    overrides = [*flags, *command.inherited(typed), *typed[len(flags) :]]
+    overrides = _overrides(command, arguments)
     check_keys(overrides, command.schema)
-    if "--help" in overrides:
-        print(help_text(f"xmc {name}: {about}", overrides, command.schema))
-        return
     sys.argv = [f"xmc {name}", *overrides]
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # hand errors through instead of wrapping them
 
@@ -44,6 +40,20 @@ def launch(name: str, about: str, command: Command[Any], arguments: Sequence[str
 
     with one_clear_error(), registered(command.schema):
         hydra.main(config_path=str(conf_folder()), config_name=ROOT, version_base="1.3")(task)()
+
+
+def values(command: Command[Any], words: Sequence[str]) -> dict[str, Any]:
+    """What the keys of a command would be under these words, nested, `???` where one must be given."""
+    overrides = _overrides(command, words)
+    check_keys(overrides, command.schema)
+    return values_under(overrides, command.schema)
+
+
+def _overrides(command: Command[Any], arguments: Sequence[str]) -> list[str]:
+    """As Hydra reads them, with those that something else decides."""
+    typed = overrides_of(command.schema, arguments)
+    flags = [argument for argument in typed if argument.startswith("-")]  # argparse wants what is no flag together
+    return [*flags, *command.inherited(typed), *typed[len(flags) :]]
 
 
 def _checked(command: Command[Any], cfg: DictConfig, given: Sequence[str]) -> Section:
