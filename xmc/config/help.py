@@ -176,6 +176,6 @@ def _ending(schema: type[Section], parts: Collection[str] | None) -> Iterator[st
     if not issubclass(schema, TrainConfig):
         return
     if parts is None:
-        yield "Other choices have other keys: add one to see them, as in `xmc train --help data=csv encoder=transformer`."
+        yield "Other choices have other keys; to see them: xmc train --help data=csv encoder=transformer"
     else:
-        yield "All keys of a run can be given, too: see `xmc train --help`."
+        yield "All keys of a run can be given, too; to see them: xmc train --help"
