@@ -21,7 +21,12 @@ MISSING = "???"
 HYDRAS_OWN = ("hydra", "_dummy_empty_config_.yaml")
 _QUIET = [{"override hydra/job_logging": "none"}, {"override hydra/hydra_logging": "none"}]
 _HERE = {"run": {"dir": "."}, "output_subdir": None, "job": {"chdir": False}}
-_SWEPT = {"sweep": {"dir": "${run}", "subdir": "${hydra.job.num}"}}
+JOB_NAME = "xmc_job_name"
+"""The resolver that makes a folder's name of what a job of a sweep differs in."""
+_SWEPT = {
+    "sweep": {"dir": "${run}", "subdir": f"${{{JOB_NAME}:${{hydra.job.override_dirname}}}}"},
+    "job": {"chdir": False, "config": {"override_dirname": {"item_sep": "+"}}},
+}
 
 
 @contextmanager

@@ -1,22 +1,25 @@
 """Hydra around a command: what was typed is composed and checked, and the command runs, once or for each of a sweep."""
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from xmc.commands import load
 from xmc.commands.command import Command
 from xmc.config import parse, parse_run, resumed_values, run_config_path
-from xmc.config.arguments import overrides_of, parse_overrides
+from xmc.config.arguments import as_override, overrides_of, parse_overrides
 from xmc.config.choices import conf_folder
 from xmc.config.compose import check_keys, container, one_clear_error, values_of, values_under
-from xmc.config.nodes import ROOT, registered
+from xmc.config.nodes import JOB_NAME, ROOT, registered
 from xmc.config.shell import shell_command
 from xmc.endings import AGAIN, one_line
 from xmc.errors import XMCError
@@ -30,16 +33,42 @@ def run(name: str, command: Command[Any], arguments: Sequence[str]) -> None:
         raise XMCError(f"{place().size} processes were started, and train alone is for several; leave torchrun out")
     overrides = _overrides(command, arguments)
     check_keys(overrides, command.schema)
+    overrides += _only_what_is_swept(overrides)
+    trained: list[str] = []
     sys.argv = [f"xmc {name}", *overrides]
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # hand errors through instead of wrapping them
 
     def task(cfg: DictConfig) -> None:
         with one_line(name, lambda: _way_on(command, cfg)):  # Hydra would print a traceback around an XMCError
             given = [override.key_or_group for override in parse_overrides(HydraConfig.get().overrides.task)]
-            command.run(_checked(command, cfg, given), given)
+            config = _checked(command, cfg, given)
+            command.run(config, given)
+        trained.append(cfg.get("run", ""))
 
+    OmegaConf.register_new_resolver(JOB_NAME, _job_name, replace=True)
     with one_clear_error(), registered(command.schema):
         hydra.main(config_path=str(conf_folder()), config_name=ROOT, version_base="1.3")(task)()
+    if "--multirun" in overrides and len(trained) > 1:
+        _compare(trained)
+
+
+def _only_what_is_swept(overrides: Sequence[str]) -> list[str]:
+    """Of a sweep, what makes the names of its jobs' folders name the keys that differ, and these alone."""
+    if "--multirun" not in overrides:
+        return []
+    same = {override.key_or_group for override in parse_overrides(overrides) if not override.is_sweep_override()}
+    return [as_override("hydra.job.config.override_dirname.exclude_keys", sorted(same))]
+
+
+def _job_name(differing: str) -> str:
+    return re.sub(r"[^\w=.,+-]", "-", differing.replace("'", "")) or "0"
+
+
+def _compare(runs: Sequence[str]) -> None:
+    """Set the runs of a sweep side by side, where they were measured."""
+    if all((Path(run) / "metrics-dev.json").is_file() for run in runs):
+        compare = load("compare")
+        compare.run(compare.schema(runs=tuple(runs)), ())
 
 
 def values(command: Command[Any], words: Sequence[str]) -> dict[str, Any]:
