@@ -11,10 +11,10 @@ installed, OUT/lr_transfer.png.
 
 import argparse
 import json
+import shutil
+import subprocess
 import sys
 from pathlib import Path
-
-from compare import finish, numbers, parsed
 
 METRIC = "nDCG@5"
 BASE = 128
@@ -42,6 +42,19 @@ def main() -> None:
         print(f"no plot: {missing.name} is not installed", file=sys.stderr)
 
 
+def parsed(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str]]:
+    """The options of the command line, and its overrides."""
+    options, overrides = parser.parse_known_args()
+    if unknown := [o for o in overrides if o.startswith("-")]:
+        parser.error(f"unknown option {unknown[0]}; overrides are key=value")
+    return options, overrides
+
+
+def numbers(text: str) -> list[int]:
+    """Integers separated by commas."""
+    return [int(part) for part in text.split(",")]
+
+
 def rates(text: str) -> list[float]:
     """Learning rates separated by commas."""
     return [float(part) for part in text.split(",")]
@@ -55,9 +68,19 @@ def measured(out: Path, parametrization: str, fan_in: int, rate: float, override
     finish(
         run,
         [*rules, "intermediate=identity", f"classifier.fan_in={fan_in}", f"classifier.optimizer.lr={rate}", *overrides],
-        "dev",
     )
     return 100 * float(json.loads((run / "metrics-dev.json").read_text())["metrics"][METRIC])
+
+
+def finish(run: Path, arguments: list[str]) -> None:
+    """Train a run to its end, unless that was done, and forget its checkpoints."""
+    if not (run / "model").is_dir():
+        go_on = ["resume=true"] if (run / "config.yaml").exists() else arguments
+        print("xmc train", f"run={run}", *go_on, flush=True)
+        code = subprocess.run([sys.executable, "-m", "xmc", "train", f"run={run}", *go_on]).returncode
+        if code:
+            sys.exit(code)
+    shutil.rmtree(run / "checkpoints", ignore_errors=True)  # several times the model, for each of many runs
 
 
 def table(figures: Figures, grid: list[float]) -> str:

@@ -59,7 +59,7 @@ MAY_IMPORT = {
         *("spelling", "config", "factory", "workflow", "evaluate", "label_lists", "model", "train", "machine"),
     },
     "integrations": {"values", "config", "factory", "workflow", "data", "model", "storage", "train", "machine"},
-    "launch": {"section", "config", "commands", "endings", "job"},
+    "launch": {"section", "spelling", "config", "commands", "endings", "job"},
     "cli": {"terminal", "spelling", "commands", "launch", "endings", "job"},
     "__init__": {"threads", "model", "estimator"},
     "__main__": {"cli", "endings", "terminal"},

@@ -44,7 +44,7 @@ def test_modules_of_commands_are_light() -> None:
 
 def test_sections_of_all_parts_are_light() -> None:
     every = "print(*(registry[name] for registry in registries() for name in registry.names()))"
-    loaded, error = loaded_by(f"from xmc.config.nodes import registries; {every}")
+    loaded, error = loaded_by(f"from xmc.config.choices import registries; {every}")
     assert not loaded and not error
 
 

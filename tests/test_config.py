@@ -18,8 +18,8 @@ from xmc.commands.evaluate import EvaluateConfig
 from xmc.commands.predict import PredictConfig
 from xmc.config import FinetuneConfig, Section, TrainConfig, parse
 from xmc.config.arguments import as_override, overrides_of
-from xmc.config.compose import conf_folder, options_of
-from xmc.config.nodes import ROOT, registered, registries
+from xmc.config.choices import conf_folder, options_of, registries
+from xmc.config.nodes import ROOT, registered
 from xmc.data import DATA
 from xmc.errors import XMCError
 

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from xmc.commands import COMMANDS, load
 from xmc.config import TrainConfig
-from xmc.config.compose import options_of
+from xmc.config.choices import options_of
 from xmc.config.keys import fields_of, takes_data
 
 PACKAGE = Path(__file__).parent.parent / "xmc"
@@ -187,8 +187,10 @@ def collected() -> dict[tuple[str, str, str, str], str]:
 
 EXCEPTIONS = {
     ("xmc.config.arguments", "key"): "stands for any key",
-    ("xmc.config.compose", "key"): "likewise",
-    ("xmc.config.compose", "group"): "stands for any group",
+    ("xmc.config.typed", "key"): "likewise",
+    ("xmc.launch", "key"): "likewise",
+    ("xmc.config.help", "data"): "of a command that trains",
+    ("xmc.config.help", "encoder"): "likewise",
     (
         "xmc.endings",
         "trainer.micro_batch_size",

@@ -22,6 +22,7 @@ commands:
 
 xmc <command> --help shows its keys and choices; --cfg job prints the composed configuration.
 xmc train --multirun seed=0,1,2 runs a sweep.
+xmc completion bash (zsh, fish) prints what lets the shell complete commands, keys and choices.
 """
 
 
@@ -44,6 +45,12 @@ def main() -> None:
     with one_line(command, lambda: AGAIN):
         if not place().is_first:
             logging.getLogger().setLevel(logging.ERROR)
+        if command == "completion":
+            with undisturbed():
+                from xmc.launch.completion import completion
+
+            print(completion(rest), end="")
+            return
         if command not in COMMANDS:
             raise XMCError(f"{command!r} is no command of xmc{near_miss(command, list(COMMANDS))}")
         _check_working_directory()

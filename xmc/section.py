@@ -1,10 +1,13 @@
 """A part of the configuration: its keys, their types, defaults and meaning, in one class."""
 
 import ast
+import functools
 import inspect
-import textwrap
-from collections.abc import Mapping
+import itertools
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, ValidationInfo, model_validator
@@ -31,7 +34,9 @@ class Section(BaseModel):
     What stands as a string behind a key is its explanation, which `--help` shows.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False, defer_build=True
+    )
 
     @model_validator(mode="wrap")
     @classmethod
@@ -71,11 +76,28 @@ def explanations(section: type[Section]) -> dict[str, str]:
 
 
 def _strings_behind_fields(section: type[Section]) -> dict[str, str]:
-    body = ast.parse(textwrap.dedent(inspect.getsource(section))).body[0]
-    assert isinstance(body, ast.ClassDef)
+    return _strings_of(sys.modules[section.__module__]).get(section.__qualname__, {})
+
+
+@functools.cache
+def _strings_of(module: ModuleType) -> dict[str, dict[str, str]]:
+    """Of each class in a module, by its qualified name, the string behind each field that has one."""
+    return dict(_strings_in(ast.parse(inspect.getsource(module)), ""))
+
+
+def _strings_in(tree: ast.AST, prefix: str) -> Iterator[tuple[str, dict[str, str]]]:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.ClassDef):
+            yield f"{prefix}{node.name}", _strings(node)
+            yield from _strings_in(node, f"{prefix}{node.name}.")
+        elif isinstance(node, ast.FunctionDef):
+            yield from _strings_in(node, f"{prefix}{node.name}.<locals>.")
+
+
+def _strings(section: ast.ClassDef) -> dict[str, str]:
     return {
         field.target.id: inspect.cleandoc(behind.value.value)
-        for field, behind in zip(body.body, body.body[1:], strict=False)
+        for field, behind in itertools.pairwise(section.body)
         if isinstance(field, ast.AnnAssign)
         and isinstance(field.target, ast.Name)
         and isinstance(behind, ast.Expr)

@@ -10,7 +10,7 @@ from mkdocs.structure.files import File, Files
 from pydantic.fields import FieldInfo
 
 from xmc.commands import COMMANDS, load
-from xmc.config.nodes import registries
+from xmc.config.choices import registries
 from xmc.registry import registry_of, sections
 from xmc.section import Section, explanations, named
 

@@ -9,7 +9,7 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.version import VersionBase
 
-import xmc.config.compose as module
+import xmc.config.choices as module
 from xmc.commands.predict import PredictConfig
 from xmc.config.compose import compose
 from xmc.errors import XMCError

@@ -201,14 +201,6 @@ def test_label_texts_are_learned_from(corpus: Path, tmp_path: Path, xmc: Run) ->
     assert "trainer.label_texts: data=bow holds sparse features" in refused.stderr
 
 
-def test_multirun(corpus: Path, tmp_path: Path, xmc: Run) -> None:
-    sweep = tmp_path / "sweep"
-    xmc("train", "--multirun", *small(corpus, f"run={sweep}", "trainer.max_steps=3", "seed=1,2"))
-    assert (sweep / "0" / "model" / "xmc.json").is_file()
-    assert (sweep / "1" / "model" / "xmc.json").is_file()
-    assert "seed: 2" in (sweep / "1" / "config.yaml").read_text()
-
-
 @pytest.mark.parametrize(
     "overrides",
     [

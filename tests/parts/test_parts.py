@@ -8,7 +8,7 @@ import pytest
 from test_cli import loaded_by
 
 import xmc.parts
-from xmc.config.nodes import registries
+from xmc.config.choices import registries
 from xmc.registry import Registry
 
 MODULES = [module.name for module in pkgutil.walk_packages(xmc.parts.__path__, "xmc.parts.")]

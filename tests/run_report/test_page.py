@@ -17,7 +17,7 @@ EVIL = '</p><script>alert("1")</script>&amp;\x00 \ud800 <img src=//evil.example/
 CONFIG = {f"{part}.kind": part for part in ("data", "encoder", "classifier", "sparsity")}
 
 
-def measured(labels: list[list[int]]) -> Measured:
+def measured(labels: list[list[int]], calibrated: bool = False) -> Measured:
     truth = sp.csr_matrix(([1.0, 1, 1], ([0, 1, 1], [0, 1, 2])), shape=(2, 3))
     train = Split(["t1", "t2"], ["a", "b"], sp.csr_matrix(np.ones((2, 3))))
     dev = Split(["<id>", "d2"], [EVIL, "word " * 500], truth)
@@ -25,7 +25,14 @@ def measured(labels: list[list[int]]) -> Measured:
     scores = torch.tensor([[2.0, 1.0]] * 2)
     ranked = TopK(scores, torch.tensor(labels))
     return measure_split(
-        *(ranked, scores.sigmoid(), corpus, "dev"), ks=(1, 2), A=0.55, B=1.5, replicates=50, seed=0, examples=1
+        *(ranked, scores.sigmoid(), corpus, "dev"),
+        ks=(1, 2),
+        A=0.55,
+        B=1.5,
+        replicates=50,
+        seed=0,
+        examples=1,
+        calibrated=calibrated,
     )
 
 
@@ -101,3 +108,27 @@ def test_metrics_recorded_of_other_splits_stand_beside(one: Measured) -> None:
     assert "train @1" in told and "87.60" in told and "split=test alone" in told
     told = Reader(render([replace(facts("a", Missing("no dev")), recorded={"train": {"P@1": 0.876}})])).told
     assert "no dev" in told and "87.60" in told
+
+
+def test_documents_stand_before_what_the_lab_wants_and_terms_are_explained(one: Measured) -> None:
+    titles = re.findall(r"<h2>(.*?)</h2>", render([facts("a", one)]))
+    assert titles[:2] == ["Metrics", "Documents"] and titles[-1] == "Terms"
+    assert titles.index("Confused labels") < titles.index("Learning curves") < titles.index("Connections")
+    assert "rare label counts more" in Reader(render([facts("a", one)])).told
+
+
+def test_a_calibrated_model_shows_how_far_its_probabilities_can_be_trusted(one: Measured) -> None:
+    calibrated = measured([[1, 0], [1, 2]], calibrated=True)
+    assert calibrated.reliability is not None and sum(b.pairs for b in calibrated.reliability) == 4
+    assert "Calibration" in Reader(render([facts("a", calibrated)])).told
+    assert "Calibration" not in Reader(render([facts("a", one)])).told
+
+
+def test_eight_runs_have_their_names_below_the_charts_and_their_differences_apart(one: Measured) -> None:
+    log = history([{"step": step, "loss": 1.0 / step} for step in (1, 2, 3)])
+    runs = [replace(facts(f"seed={i}+sparsity=set", one), history=log) for i in range(8)]
+    page = render(runs)
+    assert page.count('<ul class="legend">') >= 1 and page.count('<li class="c7">seed=7+sparsity=set</li>') >= 1
+    assert 'class="name' not in page.split("Learning curves</h2>")[1].split("<h2>")[0]
+    assert "<summary>Differences to seed=0+sparsity=set</summary>" in page
+    assert "<summary>Differences" not in render(runs[:4])

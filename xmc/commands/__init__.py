@@ -16,6 +16,7 @@ COMMANDS = {
     "calibrate": "fit a run's probabilities and thresholds to its dev split",
     "blend": "make one model of several runs, scores of other tools, nearest documents",
     "report": "show a run, or several side by side, on one page of HTML",
+    "compare": "set finished runs side by side: what they differ in, quality, size and time",
     "predict": "write the best labels of new documents",
     "serve": "answer over HTTP, with a page to try it on",
     "coordinate-check": "show whether learning rates carry over from one fan-in to another",

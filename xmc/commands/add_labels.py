@@ -47,7 +47,9 @@ class AddLabelsConfig(Section):
     """decoupled, of the new rows"""
     seed: Seed = 0
     device: Device = "auto"
+    """auto | cpu | cuda | cuda:1, one of several GPUs"""
     threads: Threads | None = None
+    """CPU threads; null: one a core that the process may use"""
 
 
 def run(config: AddLabelsConfig, _: Given) -> None:
@@ -97,4 +99,4 @@ def run(config: AddLabelsConfig, _: Given) -> None:
     logger.info("%d labels -> %s", len(model.label_ids), output)
 
 
-COMMAND = Command(AddLabelsConfig, run)
+COMMAND = Command(AddLabelsConfig, run, often=("names", "text_fields", "label_field"))

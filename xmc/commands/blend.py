@@ -33,6 +33,7 @@ class BlendConfig(Section):
     """One model of several rankings of the same labels, each with the weight that serves dev best (nDCG@5)."""
 
     run: Text
+    """folder of the blend, a run like others"""
     runs: Folders = ()
     """folders of finished runs: the same data, the same labels"""
     scores: dict[str, ScoresOf] = Field(default_factory=dict)
@@ -47,7 +48,9 @@ class BlendConfig(Section):
     """any key of the runs' data that is another now: data.root=... where it has moved"""
     batch_size: Count = 256
     device: Device = "auto"
+    """auto | cpu | cuda | cuda:1, one of several GPUs"""
     threads: Threads | None = None
+    """CPU threads; null: one a core that the process may use"""
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -147,4 +150,4 @@ def run(config: BlendConfig, _: Given) -> None:
     print(blending.table(members, alone, report_of(top, corpus, "dev", metrics)))
 
 
-COMMAND = Command(BlendConfig, run)
+COMMAND = Command(BlendConfig, run, often=("runs", "neighbours"))

@@ -15,6 +15,7 @@ class CalibrateConfig(Section):
     """Probabilities and thresholds of a run's model, fitted to its dev split and saved with it."""
 
     run: Text
+    """folder of a run"""
     data: RunData = Field(default_factory=dict)
     """any key of the run's data that is another now: data.root=... where it has moved"""
     k: Cutoff = 20
@@ -27,7 +28,9 @@ class CalibrateConfig(Section):
     """dev documents that a label needs for a threshold of its own; the others take that for all"""
     batch_size: Count = 256
     device: Device = "auto"
+    """auto | cpu | cuda | cuda:1, one of several GPUs"""
     threads: Threads | None = None
+    """CPU threads; null: one a core that the process may use"""
 
 
 def run(config: CalibrateConfig, _: Given) -> None:
@@ -68,4 +71,4 @@ def run(config: CalibrateConfig, _: Given) -> None:
     print(fitted.table())
 
 
-COMMAND = Command(CalibrateConfig, run)
+COMMAND = Command(CalibrateConfig, run, often=("precision", "per_label"))

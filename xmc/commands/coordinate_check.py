@@ -68,4 +68,4 @@ def run(config: CoordinateCheckConfig, given: Given) -> None:
         logger.info("no plot: %s is not installed", missing.name)
 
 
-COMMAND = Command(CoordinateCheckConfig, run)
+COMMAND = Command(CoordinateCheckConfig, run, often=("data", "data.root", "parametrization"), parts=())

@@ -36,4 +36,6 @@ def run(config: EstimateConfig, given: Given) -> None:
     print(estimate.verdict(own, memory, *ways))
 
 
-COMMAND = Command(EstimateConfig, run)
+OF_A_MODEL = ("data", "data.root", "encoder", "classifier", "classifier.fan_in")
+"""The keys of a run that decide most how large its model is."""
+COMMAND = Command(EstimateConfig, run, often=OF_A_MODEL, parts=())

@@ -14,6 +14,7 @@ class EvaluateConfig(Section):
     """The metrics of a run's model on one split."""
 
     run: Text
+    """folder of a run"""
     data: RunData = Field(default_factory=dict)
     """any key of the run's data that is another now: data.root=... where it has moved"""
     split: Split = "test"
@@ -21,7 +22,9 @@ class EvaluateConfig(Section):
     """the figures of each document too, in documents-<split>.jsonl"""
     batch_size: Count = 256
     device: Device = "auto"
+    """auto | cpu | cuda | cuda:1, one of several GPUs"""
     threads: Threads | None = None
+    """CPU threads; null: one a core that the process may use"""
 
 
 def run(config: EvaluateConfig, _: Given) -> None:
@@ -76,4 +79,4 @@ def run(config: EvaluateConfig, _: Given) -> None:
             print(report.table(), *([] if decisions is None else [decisions.table()]), sep="\n")
 
 
-COMMAND = Command(EvaluateConfig, run)
+COMMAND = Command(EvaluateConfig, run, often=("split", "documents"))

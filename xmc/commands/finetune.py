@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from contextlib import suppress
 
-from xmc.commands import train
 from xmc.commands.command import Command
+from xmc.commands.train import OFTEN, run
 from xmc.config import FinetuneConfig, load_config_if_run
-from xmc.config.arguments import as_override, parse_overrides
-from xmc.config.compose import check_names
 from xmc.endings import undisturbed
 from xmc.errors import XMCError
 
@@ -18,6 +16,10 @@ def inherited(arguments: Sequence[str]) -> list[str]:
     Raises:
         XMCError: an override contradicts them, or is mistyped.
     """
+    with undisturbed():
+        from xmc.config.arguments import as_override, parse_overrides
+        from xmc.config.compose import check_names
+
     given = {override.key_or_group: override for override in parse_overrides(arguments)}
     if "from" not in given or ("resume" in given and given["resume"].value() is True):
         return []
@@ -49,4 +51,4 @@ def _fields(folder: str, data: object) -> dict[str, object]:
     return {f"data.{key}": value for key, value in values.items() if value is not None}
 
 
-COMMAND = Command(FinetuneConfig, train.run, begins_run=True, inherited=inherited)
+COMMAND = Command(FinetuneConfig, run, begins_run=True, inherited=inherited, often=OFTEN)

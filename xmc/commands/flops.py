@@ -1,6 +1,7 @@
 """`xmc flops`: the multiply-adds and bytes of every layer, beside those of the dense twin."""
 
 from xmc.commands.command import Command, Given
+from xmc.commands.estimate import OF_A_MODEL
 from xmc.config import TrainConfig
 from xmc.endings import undisturbed
 
@@ -18,4 +19,4 @@ def run(config: TrainConfig, given: Given) -> None:
     print(flops.table(flops.count(config, factory.load_corpus(config))))
 
 
-COMMAND = Command(TrainConfig, run)
+COMMAND = Command(TrainConfig, run, often=OF_A_MODEL, parts=())

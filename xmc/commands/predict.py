@@ -45,6 +45,7 @@ class PredictConfig(Section):
     """The best labels of new documents."""
 
     run: Text
+    """folder of a run, or of a saved model"""
     input: Texts | None = None
     """a file, pattern or folder, or several [a,b]: .jsonl, .csv, .tsv or .parquet, plain or compressed, or .txt, a
     document each | - for JSON lines on standard input; of a model of sparse features, rows as in data=bow"""
@@ -74,7 +75,9 @@ class PredictConfig(Section):
     """with on_error=skip: a file for what is wrong with each document that is left out, a JSON object a line"""
     batch_size: Count = 64
     device: Device = "auto"
+    """auto | cpu | cuda | cuda:1, one of several GPUs"""
     threads: Threads | None = None
+    """CPU threads; null: one a core that the process may use"""
     text_fields: Texts | None = None
     """fields to join; null: as in training"""
     text_separator: str | None = None
@@ -272,4 +275,4 @@ def _documents(
     return read_documents(source, fields.text, fields.id or None, fields.text_separator, config.on_error)
 
 
-COMMAND = Command(PredictConfig, run)
+COMMAND = Command(PredictConfig, run, often=("input", "text", "output", "k", "threshold", "explain", "format"))

@@ -32,7 +32,9 @@ class ReportConfig(Section):
     """best and worst documents to show"""
     batch_size: Count = 256
     device: Device = "auto"
+    """auto | cpu | cuda | cuda:1, one of several GPUs"""
     threads: Threads | None = None
+    """CPU threads; null: one a core that the process may use"""
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -81,4 +83,4 @@ def run(config: ReportConfig, _: Given) -> None:
     print(output)
 
 
-COMMAND = Command(ReportConfig, run)
+COMMAND = Command(ReportConfig, run, often=("run", "runs", "split", "output"))

@@ -57,7 +57,9 @@ class ServeConfig(Section):
     origins: Texts = ()
     """pages elsewhere that may ask (CORS), such as https://catalogue.example.org"""
     device: Device = "auto"
+    """auto | cpu | cuda | cuda:1, one of several GPUs"""
     threads: Threads | None = None
+    """CPU threads; null: one a core that the process may use"""
 
     @model_validator(mode="after")
     def _room_for_a_request(self) -> "ServeConfig":
@@ -127,4 +129,4 @@ def token_of(file: str | None) -> str | None:
     return token
 
 
-COMMAND = Command(ServeConfig, run)
+COMMAND = Command(ServeConfig, run, often=("port", "host"))

@@ -18,6 +18,7 @@ def run(config: TrainConfig, given: Given) -> None:
         from xmc.distributed import joined
         from xmc.train.loop import Interrupted
         from xmc.workflow.settings import with_recipe
+        from xmc.workflow.telling import tell_next
         from xmc.workflow.training import train_run
 
     with joined(place()) as processes:
@@ -29,6 +30,13 @@ def run(config: TrainConfig, given: Given) -> None:
             train_run(config, to_yaml(config), processes=processes)
         except Interrupted as stop:
             raise Stopped(stop.signal_number) from None
+        if processes.is_first:
+            tell_next(config)
 
 
-COMMAND = Command(TrainConfig, run, begins_run=True)
+OFTEN = (
+    *("data", "data.root", "data.text_fields", "data.label_field", "run", "resume", "encoder", "trainer.epochs"),
+    *("trainer.device", "trainer.threads", "seed"),
+)
+"""The keys of a run that are used most."""
+COMMAND = Command(TrainConfig, run, begins_run=True, often=OFTEN)

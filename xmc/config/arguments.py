@@ -11,25 +11,19 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from xmc.config.keys import is_text, is_texts, names_freely, takes_data
-from xmc.config.meant import flag_meant, words_meant
+from xmc.config.keys import is_text, is_texts
+from xmc.config.typed import ARGUMENT, HYDRAS_OWN, flags_and_words, is_open, takes_data_anew
 from xmc.errors import XMCError
 from xmc.section import Section
 from xmc.storage import home_expanded
 
-FLAGS = {"--help": "-h", "--multirun": "-m", "--cfg": "-c", "--resolve": "", "--package": "-p"}
-"""Of Hydra's flags those that xmc takes, and their short forms."""
-WITH_WORD = ("--cfg", "--package")
-SHOWN = ("job", "hydra", "all")
-"""What `--cfg` shows."""
 HYDRA_KEYS = ("hydra.sweep.dir", "hydra.sweep.subdir")
-"""Of Hydra's settings likewise. Others run classes by name, read other folders or write elsewhere."""
+"""Of Hydra's own settings those that xmc takes. Others run classes by name, read other folders or write elsewhere."""
 SEPARATORS = ("text_separator", "label_separator")
 
 reading = threading.RLock()
 """Held while Hydra reads or composes: its parser and its state are those of the whole process."""
 
-_ARGUMENT = re.compile(r"(?P<sign>\+{0,2})(?P<key>[^=+~-][^=]*)=(?P<value>.*)", re.DOTALL)
 _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\"}
 
 
@@ -43,11 +37,8 @@ def overrides_of(schema: type[Section], arguments: Sequence[str]) -> list[str]:
     Raises:
         XMCError: an argument is none, or one of Hydra's that xmc does not take.
     """
-    flags, words = _split(schema, arguments)
-    if plain := [word for word in words if not (_ARGUMENT.fullmatch(word) or word.startswith("~"))]:
-        raise XMCError(f"{plain[0]!r:.80} is no key=value{words_meant(schema, words, plain)}")
-    resumes = any(re.fullmatch(r"\+*resume=true", word, re.IGNORECASE) for word in words)
-    data_anew = resumes or takes_data(schema)
+    flags, words = flags_and_words(schema, arguments)
+    data_anew = takes_data_anew(schema, words)
     return [*flags, *(_read(schema, word, "--multirun" in flags, data_anew) for word in words)]
 
 
@@ -61,49 +52,17 @@ def as_override(key: str, value: object) -> str:
     return f"{key}={_literal(value)}"
 
 
-def _split(schema: type[Section], arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Flags, each with the word that belongs to it, and the others."""
-    flags, words, rest = [], [], iter(arguments)
-    long = {short: name for name, short in FLAGS.items() if short}
-    for argument in rest:
-        given, equals, word = argument.partition("=")
-        name = long.get(given, given)
-        if not argument.startswith("-"):
-            words.append(argument)
-        elif name not in FLAGS:
-            meant = flag_meant(schema, given, word or next(rest, ""))
-            told = meant or f"; expected one of: {', '.join(FLAGS)}, or key=value"
-            raise XMCError(f"{given}: unknown flag{told}")
-        elif name in WITH_WORD:
-            word = word if equals else next(rest, "")
-            if name == "--cfg" and word not in SHOWN:
-                raise XMCError(f"--cfg: got {word!r}; expected one of: {', '.join(SHOWN)}")
-            flags.append(f"{name}={word}")
-        else:
-            flags.append(name)
-    _check_together([flag.partition("=")[0] for flag in flags])
-    return flags, words
-
-
-def _check_together(flags: Sequence[str]) -> None:
-    """Raise XMCError for flags that Hydra does not take together, or not alone."""
-    if "--resolve" in flags and not {"--cfg", "--help"} & set(flags):
-        raise XMCError("--resolve belongs to --cfg; add --cfg job")
-    if {"--multirun", "--cfg"} <= set(flags):
-        raise XMCError("--cfg shows one configuration, and --multirun runs several; leave one of them out")
-
-
 def _read(schema: type[Section], argument: str, sweeps: bool, data_anew: bool) -> str:
-    """data_anew: whether the data is that of a run, of any kind, and its keys need not be there."""
-    found = _ARGUMENT.fullmatch(argument)
+    """data_anew: as `takes_data_anew`."""
+    found = ARGUMENT.fullmatch(argument)
     if found is None:
         return argument
     sign, key, value = found["sign"], found["key"], found["value"]
-    if re.match(r"hydra[./@]", key) and key not in HYDRA_KEYS:
+    if HYDRAS_OWN.match(key) and key not in HYDRA_KEYS:
         raise XMCError(f"{key}: no setting of xmc; of Hydra's own there are: {', '.join(HYDRA_KEYS)}")
     if re.match("~(/|$)", value):
         value = str(home_expanded(value))
-    if sign or (key.startswith("data.") and data_anew) or names_freely(schema, key):
+    if sign or is_open(schema, key, data_anew):
         sign = "++"  # as a key that may be there already or not
     listed = is_texts(schema, key)
     if is_text(schema, key) or (listed and not value.startswith("[")):

@@ -1,10 +1,9 @@
 """From parts, presets and overrides to plain values: the door that the command line and Python share."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, cast
 
 import hydra
@@ -16,40 +15,17 @@ from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from xmc.config.arguments import HYDRA_KEYS, overrides_of, parse_overrides, reading
-from xmc.config.explained import explained
+from xmc.config import choices
+from xmc.config.arguments import overrides_of, parse_overrides, reading
+from xmc.config.choices import groups, registries
 from xmc.config.keys import keys_of
-from xmc.config.meant import choice_meant
-from xmc.config.nodes import ROOT, registered, registries
+from xmc.config.nodes import ROOT, registered
 from xmc.config.run import TrainConfig
+from xmc.config.typed import check_choice, check_known
 from xmc.errors import XMCError
-from xmc.registry import Registry
 from xmc.section import Section
-from xmc.spelling import near_miss
 
-HELP = """\
-{title}
-
-{choices}== Config ==
-Override anything in the config (key=value)
-
-{config}"""
-CHOICES = """\
-== Configuration groups ==
-Compose your configuration from those groups (group=option)
-
-{groups}
-
-
-"""
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
 PATH_KEYS = ("from", "replay", "data.root", "encoder.name")
-
-
-def conf_folder() -> Path:
-    """The presets, as YAML: inside an installed package, beside it in a checkout."""
-    package = Path(__file__).parents[1]
-    return installed if (installed := package / "conf").is_dir() else package.parent / "conf"
 
 
 def compose(arguments: Sequence[str], schema: type[Section] = TrainConfig) -> dict[str, Any]:
@@ -86,81 +62,51 @@ def check_names(overrides: Sequence[str], schema: type[Section]) -> None:
     given = parse_overrides(overrides)
     if issubclass(schema, TrainConfig):
         _check_choices(filter(_is_choice, given))
-        _check_known(given, keys_of(schema) | _groups())
+        check_known(_keys_given(given), keys_of(schema) | groups())
         return
-    for key in (override.key_or_group for override in given if override.key_or_group in _groups()):
+    for key in (override.key_or_group for override in given if override.key_or_group in groups()):
         raise XMCError(f"{key}: a run has chosen it; single keys may be others where the command has {key}.*")
-    _check_known(given, keys_of(schema))
+    check_known(_keys_given(given), keys_of(schema))
 
 
 def check_keys(overrides: Sequence[str], schema: type[Section]) -> None:
     """Name the near miss of a mistyped key or choice before Hydra refuses it."""
     given = parse_overrides(overrides)
-    choices = [override for override in given if _is_choice(override)]
+    choosing = [override for override in given if _is_choice(override)]
     if not given or not issubclass(schema, TrainConfig):
         check_names(overrides, schema)
         return
-    _check_choices(choices)
+    _check_choices(choosing)
     parts = {registry.group: registry for registry in registries()}
-    chosen = {override.key_or_group: str(override.value()) for override in choices}
+    chosen = {override.key_or_group: str(override.value()) for override in choosing}
     if all(group in parts and name in parts[group].names() for group, name in chosen.items()):
         swept = [override for override in given if override.key_or_group in parts and override.is_choice_sweep()]
         each = [{override.key_or_group: name} for override in swept for name in override.sweep_string_iterator()]
         for among in each or [{}]:
             now = chosen | among
-            _check_known(given, keys_of(schema, now) | _groups(), now, parts)
+            check_known(_keys_given(given), keys_of(schema, now) | groups(), now, parts)
         return
     with one_clear_error():  # presets choose parts
-        known = _keys(_composed(schema, [o.input_line for o in choices if o.input_line is not None]))
-    _check_known(given, known | _groups())
+        known = _keys(_composed(schema, [o.input_line for o in choosing if o.input_line is not None]))
+    check_known(_keys_given(given), known | groups())
+
+
+def _keys_given(given: Iterable[Override]) -> Iterator[str]:
+    """Those that must exist."""
+    return (override.key_or_group for override in given if not override.is_force_add())
 
 
 def _check_choices(choices: Iterable[Override]) -> None:
     for override in choices:
-        options, value = options_of(override.key_or_group), override.value()
+        value = override.value()
         for chosen in value if isinstance(value, list) else [value]:
-            if str(chosen) not in options:
-                raise XMCError(f"{override.key_or_group}: got {chosen!r}{near_miss(str(chosen), options)}")
+            check_choice(override.key_or_group, str(chosen))
 
 
-def _check_known(
-    given: Sequence[Override],
-    known: Set[str],
-    chosen: Mapping[str, str] = _NOTHING,
-    parts: Mapping[str, Registry[Section]] = _NOTHING,
-) -> None:
-    """chosen: the parts under which these are the keys, by their groups; parts: what could have been."""
-    for override in given:
-        key = override.key_or_group
-        if not (override.is_force_add() or key in known or key in HYDRA_KEYS):
-            lacking = (choice_meant(key, registry, chosen.get(group)) for group, registry in parts.items())
-            raise XMCError(next(filter(None, lacking), f"{key}: unknown key{near_miss(key, sorted(known))}"))
-
-
-def _groups() -> set[str]:
-    return {"experiment", *(registry.group for registry in registries())}
-
-
-def options_of(group: str) -> list[str]:
-    """What can be chosen of a group: parts, and the presets of `conf/`."""
-    folder = conf_folder() / group
-    presets = [path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")]
-    parts = [name for registry in registries() if registry.group == group for name in registry.names()]
-    return sorted({*parts, *presets})
-
-
-def help_text(title: str, overrides: Sequence[str], schema: type[Section]) -> str:
-    """The keys of a command under these overrides, with what they mean and, of a run, the choices."""
+def values_under(overrides: Sequence[str], schema: type[Section]) -> dict[str, Any]:
+    """The values of a command under these overrides, `???` where one is missing; interpolations as they stand."""
     with one_clear_error():
-        cfg = _composed(schema, [override for override in overrides if not override.startswith("-")])
-        values = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve="--resolve" in overrides))
-    choices = CHOICES.format(groups=_choices()) if issubclass(schema, TrainConfig) else ""
-    return HELP.format(title=title, choices=choices, config=explained(schema, values))
-
-
-def _choices() -> str:
-    """A line for each group, with what may be chosen."""
-    return "\n".join(f"{group}: {', '.join(options_of(group))}" for group in sorted(_groups()))
+        return cast(dict[str, Any], OmegaConf.to_container(_composed(schema, overrides), resolve=False))
 
 
 def container(cfg: DictConfig) -> dict[str, Any]:
@@ -197,7 +143,7 @@ def _composed(schema: type[Section], overrides: Sequence[str]) -> DictConfig:
         GlobalHydra.set_instance(type.__call__(GlobalHydra))  # a new one, where calling it gives the one there is
         VersionBase.set_instance(type.__call__(VersionBase))
         try:
-            with hydra.initialize_config_dir(str(conf_folder().absolute()), version_base="1.3"):
+            with hydra.initialize_config_dir(str(choices.conf_folder().absolute()), version_base="1.3"):
                 return hydra.compose(ROOT, overrides=list(overrides))
         finally:
             GlobalHydra.set_instance(outer)
@@ -206,7 +152,7 @@ def _composed(schema: type[Section], overrides: Sequence[str]) -> DictConfig:
 
 def _is_choice(override: Override) -> bool:
     """A choice of a group (not a sweep over several), which decides what keys there are."""
-    return override.key_or_group in _groups() and not override.is_sweep_override()
+    return override.key_or_group in groups() and not override.is_sweep_override()
 
 
 def _keys(cfg: DictConfig, prefix: str = "") -> set[str]:

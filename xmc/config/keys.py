@@ -21,7 +21,7 @@ def names_freely(schema: type[Section], key: str) -> bool:
     """Whether a part of the key is a name of the user's own, such as that of scores in `scores.NAME.dev`."""
     first, _, rest = key.partition(".")
     field = schema.model_fields.get(first)
-    return bool(rest) and field is not None and _has_names(field)
+    return bool(rest) and field is not None and has_names(field)
 
 
 def keys_of(schema: type[Section], chosen: Mapping[str, str] | None = None) -> set[str]:
@@ -33,10 +33,11 @@ def keys_of(schema: type[Section], chosen: Mapping[str, str] | None = None) -> s
     for name, field in named(schema).items():
         if name == "data" and takes_data(schema):
             field = TrainConfig.model_fields[name]
-        below = [] if _has_names(field) else sections(field)
         if chosen is not None and (registry := registry_of(field)) is not None:
             default = field.get_default(call_default_factory=True)
             below = [registry[chosen[registry.group]] if registry.group in chosen else type(default)]
+        else:
+            below = [] if has_names(field) else sections(field)
         keys |= {name, *(f"{name}.{key}" for section in below for key in keys_of(section, chosen))}
     return keys
 
@@ -56,7 +57,7 @@ def fields_of(schema: type[Section], key: str) -> list[FieldInfo]:
     first, *rest = key.split(".")
     names = named(TrainConfig if first == "data" and takes_data(schema) else schema)
     found = [names[first]] if first in names else []
-    if any(map(_has_names, found)):
+    if any(map(has_names, found)):
         rest = rest[1:]
     for part in rest:
         inner = [named(section) for field in found for section in sections(field)]
@@ -64,7 +65,7 @@ def fields_of(schema: type[Section], key: str) -> list[FieldInfo]:
     return found
 
 
-def _has_names(field: FieldInfo) -> bool:
+def has_names(field: FieldInfo) -> bool:
     """Whether it holds sections by names of the user's own."""
     return get_origin(field.annotation) is dict and bool(sections(field))
 

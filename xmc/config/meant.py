@@ -42,8 +42,10 @@ def choice_meant(key: str, registry: Registry[Section], chosen: str | None) -> s
     chosen: its name; None: the default.
     """
     prefix = registry.group.replace("/", ".") + "."
+    if not key.startswith(prefix):
+        return None
     having = [name for name in registry.names() if key.removeprefix(prefix) in keys_of(registry[name])]
-    if not key.startswith(prefix) or not having:
+    if not having:
         return None
     part = f"the default of {registry.group}" if chosen is None else f"{registry.group}={chosen}"
     shown = ", ".join(having[:_SHOWN]) + (", ..." if len(having) > _SHOWN else "")

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
+from xmc.config.choices import PRESETS, registries
 from xmc.config.run import TrainConfig
 from xmc.registry import Registry, registry_of
 from xmc.section import Section, named
@@ -20,7 +21,12 @@ MISSING = "???"
 HYDRAS_OWN = ("hydra", "_dummy_empty_config_.yaml")
 _QUIET = [{"override hydra/job_logging": "none"}, {"override hydra/hydra_logging": "none"}]
 _HERE = {"run": {"dir": "."}, "output_subdir": None, "job": {"chdir": False}}
-_SWEPT = {"sweep": {"dir": "${run}", "subdir": "${hydra.job.num}"}}
+JOB_NAME = "xmc_job_name"
+"""The resolver that makes a folder's name of what a job of a sweep differs in."""
+_SWEPT = {
+    "sweep": {"dir": "${run}", "subdir": f"${{{JOB_NAME}:${{hydra.job.override_dirname}}}}"},
+    "job": {"chdir": False, "config": {"override_dirname": {"item_sep": "+"}}},
+}
 
 
 @contextmanager
@@ -59,23 +65,11 @@ def _parts() -> dict[str, Any]:
     return groups
 
 
-@functools.cache
-def registries() -> list[Registry[Any]]:
-    """Of the parts of a run, those inside a part behind it."""
-    return list(_registries(TrainConfig))
-
-
-def _registries(schema: type[Section]) -> Iterator[Registry[Any]]:
-    for registry in filter(None, map(registry_of, schema.model_fields.values())):
-        yield registry
-        yield from _registries(registry.base)
-
-
 def _command_node(schema: type[Section]) -> dict[str, Any]:
     trains = issubclass(schema, TrainConfig)
     node = _node(schema)
     own = [chosen for chosen in node.get("defaults", []) if chosen != "_self_"]
-    experiment = [{"experiment": None}] if trains else []
+    experiment = [{PRESETS: None}] if trains else []
     hydra = {**_HERE, **_SWEPT} if trains else _HERE
     return node | {"defaults": ["_self_", *own, *experiment, *_QUIET], "hydra": hydra}
 

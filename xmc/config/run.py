@@ -28,6 +28,7 @@ class Trainer(Section):
     """How long, in which steps and where the network learns."""
 
     epochs: Annotated[float, Field(gt=0, le=1e6)] = 8.0
+    """of train; each reads every document once"""
     max_steps: Count | None = None
     """overrides epochs"""
     batch_size: Count = 64
@@ -48,10 +49,11 @@ class Trainer(Section):
     float32_matmul_precision: Annotated[Literal["highest", "high", "medium"], Before("highest")] = "highest"
     """of products of float32 on a GPU: high takes TF32, medium bfloat16, both faster and coarser"""
     device: Device = "auto"
-    """auto | cpu | cuda | cuda:0 ..."""
+    """auto | cpu | cuda | cuda:1, one of several GPUs"""
     threads: Threads | None = None
     """CPU threads; null: one a core that the process may use; resume takes another"""
     log_every: Count = 50
+    """steps between two lines"""
     eval_every: Count | None = None
     """steps; null: four to ten times a run, fewer where dev is large"""
     metric: str = "nDCG@5"
@@ -68,6 +70,7 @@ class Metrics(Section):
     """What dev and test are measured by."""
 
     ks: Cutoffs = (1, 3, 5)
+    """labels of a document that are looked at: P@1, P@3 ..."""
     propensity_a: Positive = 0.55
     propensity_b: NonNegative = 1.5
 
@@ -84,7 +87,9 @@ class TrainConfig(Section):
     caution: Annotated[Text | None, Before(None)] = None
     """of an experiment: what is said when a run of it starts"""
     seed: Seed = 0
+    """same seed and thread count: same model, to the bit on a CPU"""
     loss: LossName = "bce"
+    """of each label"""
     trainer: Trainer = Trainer()
     metrics: Metrics = Metrics()
     data: Annotated[DataSection, DATA] = DATA.default("pydoc")

@@ -161,6 +161,12 @@ class Corpus:
         }
         return replace(self, splits=splits, label_ids=label_ids, label_names=label_names)
 
+    def names_told(self) -> str:
+        """In words: how many labels are called otherwise than by their ids."""
+        named = pc.not_equal(Strings(self.label_names).column, Strings(self.label_ids).column)
+        found = pc.sum(named).as_py() or 0
+        return "all have names" if found == len(named) else f"{found:,} have names" if found else "no names, ids alone"
+
     def with_label_texts(self) -> "Corpus":
         """Each label's name, where it has a letter, is one more training document of that label."""
         names, label_ids = Strings(self.label_names).column, Strings(self.label_ids).column

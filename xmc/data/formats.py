@@ -93,6 +93,7 @@ class FolderData(DataSection):
     """Files in a folder."""
 
     root: Annotated[Text, SAME_DOCUMENTS]
+    """folder that holds the files"""
     on_error: Annotated[OnError, SAME_DOCUMENTS] = "error"
     """skip: leave out documents that cannot be used and labels that the vocabulary lacks, and say how many"""
 

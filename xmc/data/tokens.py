@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,7 +62,7 @@ def _write(split: Split, tokenizer: Tokenizer, max_length: int, folder: Path, pr
         else Dataset(pa.table({"text": Strings(split.texts).column}))
     )
     columns = ["input_ids", "values"] if tokenizer.has_values else ["input_ids"]
-    with _quiet_forks(processes):
+    with _quiet_forks(processes), _bar_on_a_terminal():
         texts.map(
             _encode,
             batched=True,
@@ -79,6 +80,22 @@ def _write(split: Split, tokenizer: Tokenizer, max_length: int, folder: Path, pr
 def _encode(batch: Mapping[str, list[str]], tokenizer: Tokenizer, max_length: int) -> dict[str, Any]:
     ids, values = tokenizer(batch["text"], max_length)
     return {"input_ids": ids} if values is None else {"input_ids": ids, "values": values}
+
+
+@contextmanager
+def _bar_on_a_terminal() -> Iterator[None]:
+    """Elsewhere the bar of `datasets` would fill a log."""
+    with undisturbed():
+        from datasets import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    if are_progress_bars_disabled() or sys.stderr.isatty():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
 
 
 @contextmanager

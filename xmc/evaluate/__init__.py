@@ -5,6 +5,7 @@ from xmc.evaluate.frequency import Octave, by_frequency, octaves
 from xmc.evaluate.metrics import frequency_bins, leave_out, ranked_labels
 from xmc.evaluate.mistakes import Confusion, best_and_worst, confusions
 from xmc.evaluate.propensity import inverse_propensity
+from xmc.evaluate.reliability import ReliabilityBin, reliability
 from xmc.evaluate.report import FAMILIES, Report, by_document, check_metric_name, evaluate, metric_names
 from xmc.evaluate.terms import BINS
 
@@ -15,6 +16,7 @@ __all__ = [
     "Confusion",
     "Interval",
     "Octave",
+    "ReliabilityBin",
     "Report",
     "best_and_worst",
     "by_document",
@@ -28,5 +30,6 @@ __all__ = [
     "metric_names",
     "octaves",
     "ranked_labels",
+    "reliability",
     "resample",
 ]

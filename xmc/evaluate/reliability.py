@@ -45,6 +45,23 @@ def expected_calibration_error(probabilities: Values, hits: Hits, bins: int = BI
     return float(np.abs(surplus).sum() / len(hits))
 
 
+@dataclass(frozen=True, slots=True)
+class ReliabilityBin:
+    """Pairs of one range of probabilities: their mean probability, the share of them that is true, their number."""
+
+    probability: float
+    share: float
+    pairs: int
+
+
+def reliability(probabilities: Values, hits: Hits, bins: int = 10) -> list[ReliabilityBin]:
+    """M pairs of document and label in bins of equal width by their probability; bins without a pair are left out."""
+    bin_of = np.clip(np.ceil(probabilities * bins).astype(np.int64) - 1, 0, bins - 1)
+    pairs = np.bincount(bin_of, minlength=bins)
+    sums, true = (np.bincount(bin_of, weights=of, minlength=bins) for of in (probabilities, hits))
+    return [ReliabilityBin(sums[i] / pairs[i], true[i] / pairs[i], int(pairs[i])) for i in np.flatnonzero(pairs)]
+
+
 def log_loss(probabilities: Values, hits: Hits) -> float:
     """Mean negative log-likelihood of M pairs, in nats."""
     right = np.where(hits, probabilities, 1 - probabilities)

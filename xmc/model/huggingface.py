@@ -166,15 +166,18 @@ def _fetched(name: str, files: tuple[str, ...]) -> Path:
 def _closed() -> Iterator[None]:
     """Meanwhile transformers fetches nothing and asks nobody, in whatever part of itself it comes to that.
 
-    Nor does it warn: what is wrong with a model becomes an error here.
+    Nor does it warn, or draw bars: what is wrong with a model becomes an error here.
     """
     with _ONE_AT_A_TIME:
         before = constants.HF_HUB_OFFLINE, dynamic_module_utils.TIME_OUT_REMOTE_CODE
         constants.HF_HUB_OFFLINE, dynamic_module_utils.TIME_OUT_REMOTE_CODE = True, 0
-        verbosity = transformers_logging.get_verbosity()
+        verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
         transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
         try:
             yield
         finally:
             transformers_logging.set_verbosity(verbosity)
+            if bars:
+                transformers_logging.enable_progress_bar()
             constants.HF_HUB_OFFLINE, dynamic_module_utils.TIME_OUT_REMOTE_CODE = before

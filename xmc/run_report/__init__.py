@@ -3,7 +3,7 @@
 from xmc.run_report.connections import Connections, map_connections
 from xmc.run_report.curves import history
 from xmc.run_report.facts import Measured, Missing, RunFacts, measure_split
-from xmc.run_report.folder import flat, model_sizes, recorded_metrics
+from xmc.run_report.folder import flat, metrics_of, model_sizes, recorded_metrics
 from xmc.run_report.page import render
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "history",
     "map_connections",
     "measure_split",
+    "metrics_of",
     "model_sizes",
     "recorded_metrics",
     "render",

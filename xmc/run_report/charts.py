@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 WIDTH, HEIGHT = 400, 240
 TOP, BOTTOM, LEFT = 26, 40, 48  # of the frame; the right margin is as wide as the names of the lines
 CHARACTER, LINE = 5.8, 12  # of the small type, in units of the drawing
-COLOURS = 6
+COLOURS = 8
+NAMED = 4  # lines of a chart that are named at their ends, at most; those of more stand below it
 NAME = 22  # characters of a line's name
 MARKED = 24  # points of a line that are drawn one by one, at most
 
@@ -58,6 +59,11 @@ class LineChart:
     lines: Sequence[DrawnLine] = ()
     right: float = WIDTH
 
+    @property
+    def names_below(self) -> bool:
+        """Whether the names of the lines stand below the chart."""
+        return len(self.lines) > NAMED
+
 
 @dataclass(frozen=True, slots=True)
 class SignPicture:
@@ -98,7 +104,7 @@ def line_chart(
     zero: bool = False,
     logarithmic: bool = False,
 ) -> LineChart:
-    """Lines with their names, if they have any, at their ends.
+    """Lines with their names, if they have any, at their ends, or below where they are many.
 
     x_ticks: places and texts, where the numbers themselves are not to be shown. zero: the vertical axis begins at 0.
     logarithmic: it has a logarithmic scale, and values of 0 or less are left out.
@@ -107,7 +113,8 @@ def line_chart(
     shown = [line for line in lines if len(line.x)]
     if not shown:
         return LineChart(title, x_label, y_label)
-    right = WIDTH - 12 - CHARACTER * max(len(_short(line.name)) for line in shown)
+    longest = max(len(_short(line.name)) for line in shown) if len(shown) <= NAMED else 0
+    right = WIDTH - 12 - CHARACTER * longest
     places = [v for line in shown for v in line.x] + [v for v, _ in x_ticks or ()]
     x = _Scale(*_range(places, 0.0), LEFT, right)
     low, high = _range([v for line in shown for v in line.y], 0.0 if logarithmic else 0.04)
@@ -122,7 +129,7 @@ def line_chart(
         lines=[
             DrawnLine(
                 line.name,
-                f"c{i % COLOURS}{' dashed' if line.dashed else ''}",
+                f"c{i % COLOURS}{' dashed' if line.dashed else ' dotted' if i >= COLOURS else ''}",
                 [(x(a), y(b), b) for a, b in zip(line.x, line.y, strict=True)],
                 end,
             )

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from xmc.data.corpus import Corpus, Split
@@ -10,12 +12,14 @@ from xmc.evaluate import (
     Bootstrap,
     Confusion,
     Octave,
+    ReliabilityBin,
     Report,
     best_and_worst,
     by_frequency,
     confusions,
     evaluate,
     leave_out,
+    reliability,
     resample,
 )
 from xmc.evaluate.terms import CSR, Labels
@@ -57,7 +61,10 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A model on one split. documents: hash of the split; equal hashes can be compared document by document."""
+    """A model on one split. documents: hash of the split; equal hashes can be compared document by document.
+
+    reliability: of a calibrated model, how its probabilities agree with what is true.
+    """
 
     split: str
     documents: str
@@ -68,6 +75,7 @@ class Measured:
     best: list[Example]
     worst: list[Example]
     label_names: Mapping[int, str]
+    reliability: list[ReliabilityBin] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +106,7 @@ def measure_split(
     replicates: int,
     seed: int,
     examples: int,
+    calibrated: bool,
 ) -> Measured:
     """Everything the report tells of predictions on a split.
 
@@ -130,8 +139,17 @@ def measure_split(
         confusions=pairs,
         best=shown[: len(best)],
         worst=shown[len(best) :],
+        reliability=reliability_of(labels, probabilities.numpy(), truth) if calibrated else None,
         label_names={label: corpus.label_names[label] for pair in pairs for label in (pair.true, pair.predicted)},
     )
+
+
+def reliability_of(labels: Labels, probabilities: NDArray[np.float64], truth: CSR) -> list[ReliabilityBin]:
+    """Of the labels that are listed, [N, k]; -1 is none."""
+    there = labels >= 0
+    rows, _ = np.nonzero(there)
+    hits = np.asarray(truth[rows, labels[there]]).ravel() > 0
+    return reliability(probabilities[there].astype(np.float64), hits)
 
 
 def _examples(

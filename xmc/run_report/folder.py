@@ -15,11 +15,12 @@ def recorded_metrics(run: Path, split: str) -> dict[str, dict[str, float]]:
     for path in sorted(run.glob("metrics-*.json")):
         of = path.stem.removeprefix("metrics-")
         if of not in (split, "test"):
-            kept[of] = _metrics(path, of)
+            kept[of] = metrics_of(path, of)
     return kept
 
 
-def _metrics(path: Path, split: str) -> dict[str, float]:
+def metrics_of(path: Path, split: str) -> dict[str, float]:
+    """The metrics that a run's file holds, from 0 to 1."""
     metrics = read_json(path).get("metrics")
     if not isinstance(metrics, dict) or not all(isinstance(value, int | float) for value in metrics.values()):
         raise XMCError(

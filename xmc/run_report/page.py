@@ -8,6 +8,7 @@ from xmc.run_report import anatomy, charts, quality
 from xmc.run_report.blocks import Section
 from xmc.run_report.connections import Connections
 from xmc.run_report.facts import Measured, RunFacts
+from xmc.run_report.terms import terms
 
 PARTS = ("data", "encoder", "classifier", "sparsity")
 
@@ -33,29 +34,35 @@ def render(runs: Sequence[RunFacts]) -> str:
 
 
 def _of_one(run: RunFacts) -> list[Section]:
-    return [
+    sections = [
         quality.metrics_of_one(run),
-        anatomy.learning([run]),
-        quality.frequency([run]),
+        quality.documents(run),
+        quality.calibration([run]),
         quality.confused(run),
+        quality.frequency([run]),
+        anatomy.cost([run]),
+        anatomy.learning([run]),
         anatomy.connection_map([run]),
         anatomy.topology([run]),
-        quality.documents(run),
-        anatomy.cost([run]),
         anatomy.configuration([run]),
+        terms(),
     ]
+    return [section for section in sections if section is not None]
 
 
 def _of_several(runs: Sequence[RunFacts]) -> list[Section]:
-    return [
+    sections = [
         quality.metrics_of_several(runs),
-        anatomy.learning(runs),
+        anatomy.configuration(runs),
+        quality.calibration(runs),
         quality.frequency(runs),
+        anatomy.cost(runs),
+        anatomy.learning(runs),
         anatomy.connection_map(runs),
         anatomy.topology(runs),
-        anatomy.cost(runs),
-        anatomy.configuration(runs),
+        terms(),
     ]
+    return [section for section in sections if section is not None]
 
 
 def _glance(run: RunFacts) -> list[tuple[str, str, str]]:

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Sequence
 
 from xmc.evaluate import FAMILIES, Interval, Octave
-from xmc.run_report.blocks import ABSENT, MINUS, Cell, Figures, Heading, Note, Number, Section, Table
+from xmc.run_report.blocks import ABSENT, MINUS, Cell, Figures, Folded, Heading, Note, Number, Section, Table
 from xmc.run_report.charts import Line, Ticks, line_chart
 from xmc.run_report.facts import Measured, Missing, RunFacts
 
+WIDE = 4  # runs whose differences fit beside their metrics
 TRUE_MINUS = str.maketrans("-", MINUS)
 
 
@@ -55,8 +56,13 @@ def metrics_of_several(runs: Sequence[RunFacts]) -> Section:
     paired = (
         "Differences are paired: both runs saw the same resampled documents; coloured where the interval leaves out 0."
     )
-    table = Table(f"{first.split}, in percent", head, rows)
-    return Section("Metrics", [table, Note(_intervals(first) + paired), *notes])
+    title, note = f"{first.split}, in percent", Note(_intervals(first) + paired)
+    if len(measured) <= WIDE:
+        return Section("Metrics", [Table(title, head, rows), note, *notes])
+    columns = 1 + len(measured)
+    apart = Table(f"Against {first_name}", [head[0], *head[columns:]], [[row[0], *row[columns:]] for row in rows])
+    whole = Table(title, head[:columns], [row[:columns] for row in rows])
+    return Section("Metrics", [whole, Folded(f"Differences to {first_name}", apart), note, *notes])
 
 
 def frequency(runs: Sequence[RunFacts]) -> Section:
@@ -119,6 +125,30 @@ def documents(run: RunFacts) -> Section:
     k = max(measured.report.ks)
     note = Note(f"By nDCG@{k}; of equals, the best have the most labels, the worst those the model was surest of.")
     return Section(title, [note, Heading("Worst"), *measured.worst, Heading("Best"), *measured.best])
+
+
+def calibration(runs: Sequence[RunFacts]) -> Section | None:
+    """How far the probabilities of calibrated models can be trusted; None where no model is calibrated."""
+    bins = {
+        run.name: run.measured.reliability
+        for run in runs
+        if isinstance(run.measured, Measured) and run.measured.reliability
+    }
+    if not bins:
+        return None
+    lines = [Line(name, [100 * b.probability for b in of], [100 * b.share for b in of]) for name, of in bins.items()]
+    chart = line_chart(
+        "Reliability",
+        [*lines, Line("ideal", [0.0, 100.0], [0.0, 100.0], dashed=True)],
+        x_label="probability that the model gives, percent",
+        y_label="labels that are true, percent",
+        zero=True,
+    )
+    note = Note(
+        "The labels of all lists by their probability: of those that a calibrated model gives 80 %, 80 % are true. "
+        "Below the dashed line it promises too much, above it too little."
+    )
+    return Section("Calibration", [Figures([chart]), note])
 
 
 def interval(of: Interval | None) -> str:

@@ -229,7 +229,8 @@ def _validate(
     else:
         progress.stale += 1
     tracker.log({"step": progress.step, **{f"dev/{name}": value for name, value in figures.items()}})
-    logger.info("dev   %s%s", "  ".join(f"{n} {100 * v:.2f}" for n, v in figures.items()), "  (best)" if better else "")
+    shown = "  ".join(f"{name} {100 * value:.2f}" for name, value in figures.items())
+    logger.info("dev  step %d  epoch %d  %s%s", progress.step, progress.epoch, shown, "  (best)" if better else "")
     if plan.patience is not None and progress.stale >= plan.patience:
         logger.info("stopping early: no gain in %d evaluations", progress.stale)
         progress.finished = True

@@ -17,6 +17,9 @@ from xmc.types import Batch
 logger = logging.getLogger(__name__)
 
 
+_FORECAST = 10  # steps after which a run tells how long it will take
+
+
 class Meter:
     """Sums since the last log line, on the device. Evaluation and checkpoints do not count towards the rates.
 
@@ -25,6 +28,7 @@ class Meter:
 
     def __init__(self, total_steps: int) -> None:
         self._total_steps = total_steps
+        self._forecast_at = _FORECAST
         self._clear()
 
     def _clear(self) -> None:
@@ -51,6 +55,17 @@ class Meter:
         self._health |= health
         self._seconds += time.perf_counter() - self._clock
         self.restart_clock()
+        self._forecast_at -= 1
+        if self._forecast_at == 0 and self._total_steps > 2 * _FORECAST:
+            self._forecast(batch.input_ids.device)
+
+    def _forecast(self, device: torch.device) -> None:
+        """Of a CPU, where steps are over when they are counted."""
+        if device.type == "cpu":
+            left = self._seconds / self._steps * (self._total_steps - self._steps)
+            logger.info(
+                "about %s for %d steps, dev apart; %.0f MiB", _told(left), self._total_steps, peak_resident_mib()
+            )
 
     @property
     def loss(self) -> float:
@@ -89,6 +104,13 @@ class Meter:
         )
         self._clear()
         return record
+
+
+def _told(seconds: float) -> str:
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds > 1.5 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _peak_memory_mib(device: torch.device) -> float:

@@ -93,4 +93,5 @@ def _measured(
         replicates=replicates,
         seed=seed,
         examples=examples,
+        calibrated=model.calibration is not None,
     )

@@ -41,6 +41,7 @@ from xmc.workflow.run_folder import (
     write_json,
 )
 from xmc.workflow.stacking import stack_
+from xmc.workflow.telling import tell_opening
 
 logger = logging.getLogger(__name__)
 
@@ -121,6 +122,8 @@ def _train(
     setup = factory.build_training(
         config, learned, device, source=source, resumed=saved is not None, processes=processes
     )
+    if processes.is_first:
+        tell_opening(config, learned, setup, device)
     labels = -(-len(learned.label_ids) // processes.size)
     if processes.size > 1:
         logger.info("processes: %d; labels a process: %d", processes.size, labels)

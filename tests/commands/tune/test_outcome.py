@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-import xmc.config.compose as module
+import xmc.config.choices as module
 from xmc.commands.tune.halving import Trial
 from xmc.commands.tune.outcome import Recipe, differences, table
 from xmc.config import TrainConfig, parse
-from xmc.config.compose import compose, conf_folder
+from xmc.config.choices import conf_folder
+from xmc.config.compose import compose
 
 FOUND = {
     "plain": [],

@@ -82,4 +82,4 @@ def run(config: TuneConfig, given: Given) -> None:
             raise Stopped(stop.signal_number) from None
 
 
-COMMAND = Command(TuneConfig, run)
+COMMAND = Command(TuneConfig, run, often=("data", "data.root", "budget", "trials", "output"), parts=())

@@ -11,8 +11,8 @@ from xmc.commands.tune.halving import RUNGS, Trial, by_seed
 from xmc.commands.tune.space import Values
 from xmc.config import TrainConfig
 from xmc.config.arguments import as_override
+from xmc.config.choices import registries
 from xmc.config.compose import compose
-from xmc.config.nodes import registries
 from xmc.config.shell import shell_argument
 from xmc.section import Section, named
 
