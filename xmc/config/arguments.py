@@ -24,7 +24,7 @@ SHOWN = ("job", "hydra", "all")
 """What `--cfg` shows."""
 HYDRA_KEYS = ("hydra.sweep.dir", "hydra.sweep.subdir")
 """Of Hydra's settings likewise. Others run classes by name, read other folders or write elsewhere."""
-SEPARATORS = ("text_separator", "label_separator")
+SEPARATORS = ("text_separator", "label_separator", "delimiter")
 
 reading = threading.RLock()
 """Held while Hydra reads or composes: its parser and its state are those of the whole process."""

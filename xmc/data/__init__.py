@@ -15,6 +15,7 @@ DATA = Registry(
         "jsonl": "xmc.data.table:JsonlData",
         "csv": "xmc.data.table:CsvData",
         "tsv": "xmc.data.table:TsvData",
+        "xlsx": "xmc.data.table:XlsxData",
         "parquet": "xmc.data.table:ParquetData",
         "lightxml": "xmc.data.lightxml:LightXMLData",
         "repository": "xmc.data.repository:RepositoryData",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from xmc.data import files as inputs
+from xmc.data.delimited import AS_FOUND, Dialect
 from xmc.section import Before, Section
 from xmc.storage import home_expanded
 from xmc.values import Share, Text, Threads
@@ -28,13 +29,14 @@ goes on, as its documents stay the same."""
 
 @dataclass(frozen=True)
 class Fields:
-    """Where a document of a table has its text, its id (empty: nowhere) and its labels."""
+    """Where a document of a table has its text, its id (empty: nowhere) and its labels, and how CSV is written."""
 
     text: tuple[str, ...] = ("text",)
     text_separator: str = "\n"
     id: str = "id"
     label: str = "labels"
     label_separator: str = " "
+    dialect: Dialect = AS_FOUND
 
     def but(self, **given: Any) -> "Fields":
         """With what is given instead; None, and no field at all, leave it as it is."""

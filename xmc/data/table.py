@@ -1,4 +1,4 @@
-"""Corpora in JSON lines, CSV, TSV or Parquet: a record a document, a file or several a split."""
+"""Corpora in JSON, CSV, TSV, Excel or Parquet: a record a document, a file or several a split."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +8,7 @@ from pydantic import Field
 
 from xmc.data import files as inputs
 from xmc.data.benchmark import BenchmarkData, Layout
+from xmc.data.delimited import Dialect
 from xmc.data.fields import advise_on_labels, id_of, labels_of, text_of
 from xmc.data.formats import SAME_DOCUMENTS, Document, Fields, Files, FilesBySplit, OnError
 from xmc.data.labels import read_labels_tsv
@@ -15,7 +16,7 @@ from xmc.data.records import FORMATS, Record, records, usable
 from xmc.data.splits import split_files
 from xmc.errors import XMCError
 from xmc.section import Before
-from xmc.values import Text, Texts
+from xmc.values import Character, Encoding, Text, Texts
 
 if TYPE_CHECKING:
     from xmc.data.assemble import RawSplit
@@ -40,14 +41,26 @@ class TableData(BenchmarkData):
     label_field: Annotated[str, SAME_DOCUMENTS] = "labels"
     """a list, or a text: a list as JSON or Python write it, else split at label_separator"""
     label_separator: Annotated[Text, SAME_DOCUMENTS] = ";"
+    encoding: Annotated[Encoding | None, Before(None), SAME_DOCUMENTS] = None
+    """of CSV and TSV that are not in UTF-8 or UTF-16; null: guessed"""
+    delimiter: Annotated[Character | None, Before(None), SAME_DOCUMENTS] = None
+    """of CSV and TSV; null: that of the header"""
+    quote: Annotated[Character | Literal["none"] | None, Before(None), SAME_DOCUMENTS] = None
+    """around fields of CSV and TSV | none: quotes are text; null: that of the header"""
 
     @property
     def fields(self) -> Fields:
-        of_id = self.id_field or Fields.id
-        return Fields(self.text_fields, self.text_separator, of_id, self.label_field, self.label_separator)
+        return Fields(
+            self.text_fields,
+            self.text_separator,
+            self.id_field or Fields.id,
+            self.label_field,
+            self.label_separator,
+            Dialect(self.encoding, self.delimiter, self.quote),
+        )
 
     def read(self) -> "Corpus":
-        """The corpus of `{train,dev,test}.{jsonl,csv,tsv,parquet}[.gz]` in the folder; dev and test may lack.
+        """The corpus of `{train,dev,test}.{jsonl,json,csv,tsv,xlsx,parquet}[.gz]` in the folder; dev and test may lack.
 
         `files` names others; see `split_files`. Without `labels.tsv`, id and name of every label, the vocabulary is
         what the data holds. Labels are a list, or a text that `label_separator` divides; where another would fit far
@@ -70,12 +83,14 @@ class TableData(BenchmarkData):
                 id_field=self.id_field,
                 label_separator=self.label_separator,
                 text_separator=self.text_separator,
+                dialect=self.fields.dialect,
             )
 
         folder = self.folder
         found = split_files(folder, self.files.given(), FORMATS)
         splits = {split: in_order(paths, split, keep) for split, paths in found.items()}
-        advise_on_labels(found["train"][0], self.label_field, self.label_separator, "data.label_separator")
+        of_separator = (self.label_separator, "data.label_separator", self.fields.dialect)
+        advise_on_labels(found["train"][0], self.label_field, *of_separator)
         vocabulary = folder / "labels.tsv"
         names = read_labels_tsv(vocabulary) if vocabulary.is_file() else None
         return assemble(folder.resolve().name, splits, names, str(vocabulary), self.on_error)
@@ -100,6 +115,12 @@ class TsvData(TableData):
     kind: Literal["tsv"] = "tsv"
 
 
+class XlsxData(TableData):
+    """{train,dev,test}.xlsx under root, the first sheet; labels.tsv (id, name) beside them if there is one."""
+
+    kind: Literal["xlsx"] = "xlsx"
+
+
 class ParquetData(TableData):
     """{train,dev,test}.parquet under root, plain or compressed; labels.tsv (id, name) beside them if there is one."""
 
@@ -114,6 +135,7 @@ def _documents(
     id_field: str | None,
     label_separator: str,
     text_separator: str,
+    dialect: Dialect,
 ) -> Iterator[Document | XMCError]:
     (path,) = files
 
@@ -123,5 +145,5 @@ def _documents(
         text = text_of(record, text_fields, text_separator, where)
         return line, id_, text, labels_of(record, label_field, label_separator, where)
 
-    for row, (line, record) in enumerate(records(path)):
+    for row, (line, record) in enumerate(records(path, dialect)):
         yield inputs.attempt(document, row, line, record)
