@@ -43,7 +43,7 @@ Compose your configuration from those groups (group=option)
 
 """
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
-PATH_KEYS = ("from", "replay", "data.root", "encoder.name")
+PATH_KEYS = ("from", "replay", "data.root", "data.name", "encoder.name")
 
 
 def conf_folder() -> Path:

@@ -17,6 +17,7 @@ DATA = Registry(
         "tsv": "xmc.data.table:TsvData",
         "xlsx": "xmc.data.table:XlsxData",
         "parquet": "xmc.data.table:ParquetData",
+        "hf": "xmc.data.hf:HuggingFaceData",
         "lightxml": "xmc.data.lightxml:LightXMLData",
         "repository": "xmc.data.repository:RepositoryData",
         "pecos": "xmc.data.pecos:PecosData",

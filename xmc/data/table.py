@@ -1,8 +1,9 @@
 """Corpora in JSON, CSV, TSV, Excel or Parquet: a record a document, a file or several a split."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -10,7 +11,7 @@ from xmc.data import files as inputs
 from xmc.data.benchmark import BenchmarkData, Layout
 from xmc.data.delimited import Dialect
 from xmc.data.fields import advise_on_labels, id_of, labels_of, text_of
-from xmc.data.formats import SAME_DOCUMENTS, Document, Fields, Files, FilesBySplit, OnError
+from xmc.data.formats import SAME_DOCUMENTS, DataSection, Document, Fields, Files, FilesBySplit, OnError
 from xmc.data.labels import read_labels_tsv
 from xmc.data.records import FORMATS, Record, records, usable
 from xmc.data.splits import split_files
@@ -23,16 +24,11 @@ if TYPE_CHECKING:
     from xmc.data.corpus import Corpus
 
 
-class TableData(BenchmarkData):
-    """A record a document, under root, plain or compressed; labels.tsv (id, name) beside them if there is one."""
-
-    layout: ClassVar = Layout(
-        [[f"{split}.jsonl", f"{split}.jsonl.gz"] for split in ("train", "dev", "test")], ["labels.tsv"]
-    )
+class RecordData(DataSection):
+    """A record a document, with its text, its id and its labels in fields of its own."""
 
     on_error: Annotated[OnError, Before("error"), SAME_DOCUMENTS] = "error"
     """skip: leave out documents that cannot be used and labels that labels.tsv lacks, and say how many"""
-    files: FilesBySplit = Files()
     text_fields: Annotated[Texts, Field(min_length=1), SAME_DOCUMENTS] = ("text",)
     """joined by text_separator"""
     text_separator: Annotated[str, SAME_DOCUMENTS] = "\n"
@@ -41,6 +37,37 @@ class TableData(BenchmarkData):
     label_field: Annotated[str, SAME_DOCUMENTS] = "labels"
     """a list, or a text: a list as JSON or Python write it, else split at label_separator"""
     label_separator: Annotated[Text, SAME_DOCUMENTS] = ";"
+
+    @property
+    def fields(self) -> Fields:
+        of_id = self.id_field or Fields.id
+        return Fields(self.text_fields, self.text_separator, of_id, self.label_field, self.label_separator)
+
+    @property
+    def how(self) -> Mapping[str, Any]:
+        """What `document_of` needs to know."""
+        return {"fields": self.fields, "has_id": self.id_field is not None}
+
+
+def document_of(given: Record | XMCError, place: tuple[str, int], id_: str, fields: Fields, has_id: bool) -> Document:
+    """The document of a record. place: its file and line. id_: what it is called where it has no id of its own.
+
+    Raises XMCError where it cannot be used.
+    """
+    where, record = f"{place[0]}:{place[1]}", usable(given)
+    id_ = id_of(record, fields.id, where) if has_id else id_
+    text = text_of(record, fields.text, fields.text_separator, where)
+    return place[1], id_, text, labels_of(record, fields.label, fields.label_separator, where)
+
+
+class TableData(RecordData, BenchmarkData):
+    """A record a document, under root, plain or compressed; labels.tsv (id, name) beside them if there is one."""
+
+    layout: ClassVar = Layout(
+        [[f"{split}.jsonl", f"{split}.jsonl.gz"] for split in ("train", "dev", "test")], ["labels.tsv"]
+    )
+
+    files: FilesBySplit = Files()
     encoding: Annotated[Encoding | None, Before(None), SAME_DOCUMENTS] = None
     """of CSV and TSV that are not in UTF-8 or UTF-16; null: guessed"""
     delimiter: Annotated[Character | None, Before(None), SAME_DOCUMENTS] = None
@@ -50,14 +77,7 @@ class TableData(BenchmarkData):
 
     @property
     def fields(self) -> Fields:
-        return Fields(
-            self.text_fields,
-            self.text_separator,
-            self.id_field or Fields.id,
-            self.label_field,
-            self.label_separator,
-            Dialect(self.encoding, self.delimiter, self.quote),
-        )
+        return replace(super().fields, dialect=Dialect(self.encoding, self.delimiter, self.quote))
 
     def read(self) -> "Corpus":
         """The corpus of `{train,dev,test}.{jsonl,json,csv,tsv,xlsx,parquet}[.gz]` in the folder; dev and test may lack.
@@ -74,17 +94,7 @@ class TableData(BenchmarkData):
         from xmc.data.store import stored
 
         def keep(path: Path, name: str) -> "RawSplit":
-            return stored(
-                *(_documents, (path,), self.cache),
-                on_error=self.on_error,
-                split=name,
-                text_fields=self.text_fields,
-                label_field=self.label_field,
-                id_field=self.id_field,
-                label_separator=self.label_separator,
-                text_separator=self.text_separator,
-                dialect=self.fields.dialect,
-            )
+            return stored(_documents, (path,), self.cache, on_error=self.on_error, split=name, **self.how)
 
         folder = self.folder
         found = split_files(folder, self.files.given(), FORMATS)
@@ -127,23 +137,7 @@ class ParquetData(TableData):
     kind: Literal["parquet"] = "parquet"
 
 
-def _documents(
-    files: tuple[Path],
-    split: str,
-    text_fields: tuple[str, ...],
-    label_field: str,
-    id_field: str | None,
-    label_separator: str,
-    text_separator: str,
-    dialect: Dialect,
-) -> Iterator[Document | XMCError]:
+def _documents(files: tuple[Path], split: str, fields: Fields, has_id: bool) -> Iterator[Document | XMCError]:
     (path,) = files
-
-    def document(row: int, line: int, given: Record | XMCError) -> Document:
-        where, record = f"{path}:{line}", usable(given)
-        id_ = f"{split}-{row}" if id_field is None else id_of(record, id_field, where)
-        text = text_of(record, text_fields, text_separator, where)
-        return line, id_, text, labels_of(record, label_field, label_separator, where)
-
-    for row, (line, record) in enumerate(records(path, dialect)):
-        yield inputs.attempt(document, row, line, record)
+    for row, (line, record) in enumerate(records(path, fields.dialect)):
+        yield inputs.attempt(document_of, record, (str(path), line), f"{split}-{row}", fields, has_id)
