@@ -54,9 +54,8 @@ MAY_IMPORT = {
         *("section", "values", "storage", "endings", "parts", "config", "factory", "data", "evaluate", "model"),
         *("train", "run_report", "estimate", "workflow", "serve", "distributed", "job", "machine"),
     },
-    "label_lists": set(),
     "estimator": {
-        *("spelling", "config", "factory", "workflow", "evaluate", "label_lists", "model", "train", "machine"),
+        *("spelling", "storage", "config", "factory", "workflow", "evaluate", "model", "train", "machine"),
     },
     "integrations": {"values", "config", "factory", "workflow", "data", "model", "storage", "train", "machine"},
     "launch": {"section", "config", "commands", "endings", "job"},
