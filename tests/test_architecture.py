@@ -60,7 +60,7 @@ MAY_IMPORT = {
     "integrations": {"values", "config", "factory", "workflow", "data", "model", "storage", "train", "machine"},
     "launch": {"section", "config", "commands", "endings", "job"},
     "cli": {"terminal", "spelling", "commands", "launch", "endings", "job"},
-    "__init__": {"threads", "model", "estimator"},
+    "__init__": {"threads", "model", "estimator", "workflow"},
     "__main__": {"cli", "endings", "terminal"},
 }
 HYDRA_ROOMS = {"launch", "config"}

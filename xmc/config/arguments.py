@@ -46,7 +46,7 @@ def overrides_of(schema: type[Section], arguments: Sequence[str]) -> list[str]:
     flags, words = _split(schema, arguments)
     if plain := [word for word in words if not (_ARGUMENT.fullmatch(word) or word.startswith("~"))]:
         raise XMCError(f"{plain[0]!r:.80} is no key=value{words_meant(schema, words, plain)}")
-    resumes = any(re.fullmatch(r"\+*resume=true", word, re.IGNORECASE) for word in words)
+    resumes = any(re.fullmatch(r"\+*(resume=true|finish=now)", word, re.IGNORECASE) for word in words)
     data_anew = resumes or takes_data(schema)
     return [*flags, *(_read(schema, word, "--multirun" in flags, data_anew) for word in words)]
 

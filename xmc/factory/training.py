@@ -50,7 +50,18 @@ class Training:
 def run_fingerprint(config: c.TrainConfig, corpus: Corpus) -> str:
     """Hash of all that decides a run's result: the configuration but for paths and tracking, the data itself and
     the model it starts from. A key that the run's configuration is too old to have does not count."""
-    apart = {"run", "resume", "tracking", "data", "source", "replay", "replay_fraction", "old_data", "caution"}
+    apart = {
+        "run",
+        "resume",
+        "tracking",
+        "data",
+        "source",
+        "replay",
+        "replay_fraction",
+        "old_data",
+        "caution",
+        "finish",
+    }
     settings = config.model_dump(mode="json", exclude=apart, exclude_unset=True)
     text = json.dumps(settings, sort_keys=True) + corpus.fingerprint
     if isinstance(config, c.FinetuneConfig):

@@ -12,8 +12,10 @@ from xmc.errors import XMCError
 from xmc.model import hub
 from xmc.model.calibration import Calibration
 from xmc.model.classifier import Classifier
+from xmc.model.connections import Connections, connections_of
 from xmc.model.encoder import Encoder
 from xmc.model.explanation import Explanation, explain
+from xmc.model.explanation.explain import numbers_of
 from xmc.model.intermediate import Identity, Linear
 from xmc.model.lexical import CANDIDATES, LexicalHalf
 from xmc.model.logistic import sigmoid
@@ -154,6 +156,14 @@ class XMCModel(nn.Module):
                 tokens stand.
         """
         return explain(self, text, labels)
+
+    def connections(self, label: str) -> Connections:
+        """Which features of the network a label, told by its id, is connected to, and by what weights.
+
+        Raises:
+            XMCError: there is no such label.
+        """
+        return connections_of(self.classifier, int(numbers_of([label], self.label_ids)[0]))
 
     @torch.no_grad()
     def ranking(self, texts: Sequence[str], k: int, batch_size: int = 64) -> TopK:
