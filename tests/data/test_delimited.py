@@ -95,6 +95,7 @@ def test_a_text_with_line_breaks_in_tsv() -> None:
         ('id,text\n1,"x"y\n', r"t:2: malformed CSV \(',' expected after '\"'\); write a quote"),
         ("id,text\n1,x\ry\n", r"t:2: malformed CSV \(a carriage return that ends no line\)"),
         ("id,text\n1,ä\n".encode() + b"2,\xff\n", r"t:3: not in utf-8, as the lines before it are .*convert the file"),
+        ("long " * 50 + "text,a;b\nx,y\n", r"t:1: 'long long .* names no column; write a header there"),
         (b"id,text\n1,\xff\x01\n", r"t:2: neither UTF-8 nor other text \(.*\); is it the right file\?"),
     ],
 )

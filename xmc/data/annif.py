@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from xmc.data.annif_documents import FORMATS, NAMED, files_of, is_folder, of_file, of_folder
+from xmc.data.files import file, within
 from xmc.data.formats import SAME_DOCUMENTS, Files, FilesBySplit, FolderData
 from xmc.data.splits import split_files
 from xmc.data.vocabulary import advise_on_vocabulary, read_vocabulary, vocabulary_in
@@ -57,7 +58,7 @@ class AnnifData(FolderData):
         folder = self.folder
         found = split_files(folder, self.files.given(), FORMATS, is_split=is_folder)
         splits = {split: in_order(paths, split, keep) for split, paths in found.items()}
-        vocabulary = folder / self.vocabulary if self.vocabulary else vocabulary_in(folder)
+        vocabulary = file(within(folder, self.vocabulary)) if self.vocabulary else vocabulary_in(folder)
         names = None if vocabulary is None else read_vocabulary(vocabulary, self.language, self.cache)
         if names is None:
             advise_on_vocabulary(folder, {path for paths in found.values() for path in paths})

@@ -18,6 +18,7 @@ _QUOTED = re.compile(r'"((?:[^"]|"")*)"(?=\t|\Z)')
 _QUOTES = "write a quote inside a quoted field twice, and quote a field that has commas, quotes or line breaks"
 _DELIMITERS = ",;\t|"
 _SAMPLE = 100  # lines
+_LONGEST_NAME = 200  # characters of a column's
 _Row = tuple[int, list[str]]
 _Lines = Iterator[tuple[int, str]]
 
@@ -53,6 +54,8 @@ def delimited(
         if not header:
             header = [name.strip() for name in row]
             check_columns(header, where)
+            if long := next((name for name in header if len(name) > _LONGEST_NAME), None):
+                raise XMCError(f"{where}: {long!r:.40} names no column; write a header there, such as id,text,labels")
         elif len(row) != len(header):
             yield number, XMCError(f"{where}: {_miscounted(row, header, tabs)}")
         elif any("\0" in field for field in row):

@@ -28,6 +28,7 @@ P = ParamSpec("P")
 
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 _LONGEST = 2**28  # bytes of a line
+_LONG_NAME = 100  # characters
 
 DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError)
 """What reading a file that is cut short or otherwise damaged raises."""
@@ -39,8 +40,8 @@ def near_misses(given: str, known: Collection[str]) -> str:
 
 
 def listing(names: Iterable[str], limit: int = 12) -> str:
-    """A few sorted names for a message."""
-    ordered = sorted(names)
+    """A few sorted names for a message, none in full that is very long."""
+    ordered = [name if len(name) <= _LONG_NAME else f"{name[:_LONG_NAME]}..." for name in sorted(names)]
     return ", ".join(ordered[:limit]) + (f", ... ({len(ordered)} in all)" if len(ordered) > limit else "") or "nothing"
 
 
@@ -73,6 +74,12 @@ def file(path: str | Path) -> Path:
         raise XMCError(f"no file {given}: there is no folder {beside}")
     present = _names(beside)
     raise XMCError(f"no file {given}{near_misses(given.name, present)}; {beside} has: {listing(present)}")
+
+
+def within(root: Path, name: str) -> Path:
+    """What a name of the user's means: a path from the folder, else from here, as a shell completes it."""
+    path, here = root / name, home_expanded(name)
+    return here if not _exists(path) and _exists(here) else path
 
 
 def changed(path: Path) -> XMCError:

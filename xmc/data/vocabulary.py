@@ -21,6 +21,7 @@ Concept = tuple[int, str, Mapping[str, str]]
 
 _RDF = {"ttl": "turtle", "turtle": "turtle", "nt": "nt", "n3": "n3", "rdf": "xml", "owl": "xml", "xml": "xml"}
 """What rdflib calls the form, by the suffix."""
+_RDF_BEGINS = re.compile(r"\s*(?:(@prefix|@base|prefix )|<\?xml|<rdf:)", re.IGNORECASE)
 _UNREAD = ("jsonld", "skos", "trig", "nq")
 _CACHED = 1  # raise when SKOS comes to be read differently
 
@@ -67,10 +68,15 @@ def advise_on_vocabulary(folder: Path, documents: Collection[Path]) -> None:
 
 def _tsv(path: Path) -> Iterator[tuple[int, str, str]]:
     for number, line in text_lines(path):
+        if number == 1 and (form := _RDF_BEGINS.match(line)):
+            kind = "ttl" if form[1] else "rdf"
+            raise XMCError(
+                f"{path} begins as SKOS does, {line!r:.40}; rename it to {path.with_suffix('.' + kind).name}"
+            )
         uri, _, rest = line.partition("\t")
         if line.strip():
             if not (label := bare_uri(uri.strip())):
-                raise XMCError(f"{path}:{number}: expected `<uri><TAB>label`, found {line!r}")
+                raise XMCError(f"{path}:{number}: expected `<uri><TAB>label`, found {line!r:.60}")
             yield number, label, rest.partition("\t")[0].strip()
 
 
