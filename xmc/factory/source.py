@@ -213,4 +213,5 @@ def with_kept_labels(model: XMCModel, source: XMCModel) -> XMCModel:
         loss=model.loss,
         logit_adjustment=model.logit_adjustment,
         lexical=model.lexical,
+        above=model.above,
     )

@@ -57,7 +57,10 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A model on one split. documents: hash of the split; equal hashes can be compared document by document."""
+    """A model on one split. documents: hash of the split; equal hashes can be compared document by document.
+
+    above: how many of its labels others imply.
+    """
 
     split: str
     documents: str
@@ -68,6 +71,7 @@ class Measured:
     best: list[Example]
     worst: list[Example]
     label_names: Mapping[int, str]
+    above: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,7 @@ def measure_split(
         best=shown[: len(best)],
         worst=shown[len(best) :],
         label_names={label: corpus.label_names[label] for pair in pairs for label in (pair.true, pair.predicted)},
+        above=len(set().union(*corpus.parents.values()).intersection(corpus.label_ids)) if corpus.parents else 0,
     )
 
 
