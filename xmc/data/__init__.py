@@ -18,6 +18,7 @@ DATA = Registry(
         "xlsx": "xmc.data.table:XlsxData",
         "parquet": "xmc.data.table:ParquetData",
         "hf": "xmc.data.hf:HuggingFaceData",
+        "txt": "xmc.data.text_folders:TextFolders",
         "lightxml": "xmc.data.lightxml:LightXMLData",
         "repository": "xmc.data.repository:RepositoryData",
         "pecos": "xmc.data.pecos:PecosData",

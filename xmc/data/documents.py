@@ -44,7 +44,7 @@ def read_documents(
             return
         for one in source:
             if format_of(one.path, (TEXT,)):
-                yield attempt(_text_file, one, dialect)
+                yield attempt(_text_file, one, dialect.encoding)
             else:
                 found = records(one.path, dialect)
                 yield from _documents(found, str(one.path), one.prefix, text_fields, id_field, text_separator)
@@ -72,14 +72,21 @@ def _documents(
         yield attempt(document, *record)
 
 
-def _text_file(source: Source, dialect: Dialect) -> tuple[str, str]:
-    name = str(source.path)
-    with open_bytes(source.path) as stream:
-        lines = decoded(numbered_lines(stream, name), name, dialect.encoding)
+def _text_file(source: Source, encoding: str | None) -> tuple[str, str]:
+    return source.name or source.path.name, text_of_file(source.path, encoding)
+
+
+def text_of_file(path: Path, encoding: str | None) -> str:
+    """The text of a file that is one document. encoding: where it is not in UTF-8; None: guessed.
+
+    Raises XMCError where it is empty, or no text.
+    """
+    with open_bytes(path) as stream:
+        lines = decoded(numbered_lines(stream, str(path)), str(path), encoding)
         text = "".join(line for _, line in lines).removeprefix("\ufeff")
     if not text.strip():
-        raise XMCError(f"{source.path}: empty text; give it a text or remove it")
-    return source.name or source.path.name, text
+        raise XMCError(f"{path}: empty text; give it a text or remove it")
+    return text
 
 
 def read_examples(

@@ -68,7 +68,7 @@ class HuggingFaceData(RecordData):
         if lacking := [name for name in given.values() if name not in found]:
             raise XMCError(f"{self.name} has no split {lacking[0]!r}; it has: {listing(found)}. Set data.splits")
         named = {split: next((name for name in names if name in found), None) for split, names in SPLITS.items()}
-        called = {split: name for split, name in (named | given).items() if name is not None}
+        called = {split: name for split, name in {**named, **given}.items() if name is not None}
         if "train" not in called:
             raise XMCError(f"{self.name} has no split 'train'; it has: {listing(found)}. Set data.splits.train")
         return called
@@ -95,8 +95,8 @@ def _load(name: str, config: str | None, revision: str | None) -> Mapping[str, "
 def _documents(
     files: tuple[Path, ...], source: tuple[str, str | None, str | None, str], split: str, fields: Fields, has_id: bool
 ) -> Iterator[Document | XMCError]:
-    *of, called = source
-    dataset = _load(*of)[called]
+    name, config, revision, called = source
+    dataset = _load(name, config, revision)[called]
     wanted = [*fields.text, fields.label, *([fields.id] if has_id else [])]
     if set(wanted) <= set(dataset.column_names):  # so that images and the like are left alone
         dataset = dataset.select_columns(wanted)
@@ -104,5 +104,5 @@ def _documents(
     for batch in dataset.iter(_BATCH):
         for values in zip(*batch.values(), strict=True):
             record: dict[str, Any] = named(dict(zip(batch, values, strict=True)))
-            yield attempt(document_of, record, (f"{source[0]}/{called}", row + 1), f"{split}-{row}", fields, has_id)
+            yield attempt(document_of, record, (f"{name}/{called}", row + 1), f"{split}-{row}", fields, has_id)
             row += 1

@@ -214,12 +214,14 @@ class XMCClassifier(Parameters):
             input_tags=InputTags(two_d_array=False, string=True),
         )
 
+    _matrix: str | None = None
+
     def _use(self, model: XMCModel, classes: Iterable[Label]) -> Self:
         """Take a model; where one of these is its label but for the type, that is what it is called from now on."""
         own = {str(label): label for label in classes}
         self.model_ = model
         self._own = {label: own.get(label, label) for label in model.label_ids}
-        self._matrix: str | None = None
+        self._matrix = None
         labels = list(self._own.values())
         self.classes_ = np.array(labels, dtype=object if any(isinstance(label, str) for label in labels) else None)
         return self

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -56,15 +56,15 @@ def write_documents(
                 if seen.setdefault(str(label), label) != label:
                     raise XMCError(f"labels has {label!r} and {seen[str(label)]!r}; name them apart")
     if classes is not None:
-        return plain(classes)
+        return list(classes)
     if (matrix := as_matrix(labels)) is not None:
         return list(range(matrix.shape[1]))
     return list(seen.values())
 
 
-def names_of(labels: Labels, classes: Sequence[Label] | None) -> Sequence[Label] | None:
+def names_of(labels: Labels, classes: Iterable[Label] | None) -> list[Label] | None:
     """The vocabulary in its order: as it is given, else the columns of a DataFrame; None where nothing tells it."""
-    return columns_of(labels) if classes is None else classes
+    return columns_of(labels) if classes is None else plain(classes)
 
 
 def write_vocabulary(path: Path, classes: Sequence[Label]) -> None:

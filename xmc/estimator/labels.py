@@ -16,7 +16,7 @@ DataFrame, whose columns are the labels."""
 
 
 def count(labels: Labels) -> int:
-    return labels.shape[0] if sp.issparse(labels) else len(labels)
+    return int(labels.shape[0]) if hasattr(labels, "shape") else len(labels)
 
 
 def plain(labels: Iterable[Any]) -> list[Any]:
@@ -34,7 +34,7 @@ def as_matrix(labels: Labels) -> sp.csr_matrix | None:
 
     Raises XMCError for an array that says something else than which labels apply.
     """
-    if sp.issparse(labels):
+    if bool(sp.issparse(labels)):
         return sp.csr_matrix(labels)
     values = labels.to_numpy() if hasattr(labels, "columns") else labels
     if not isinstance(values, np.ndarray) or values.ndim != 2:

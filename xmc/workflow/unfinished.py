@@ -24,9 +24,10 @@ def load_checkpoint(run: str | Path, which: Literal["best", "last"] = "best", de
     config = load_run_config(str(run))
     corpus = factory.load_corpus(config)
     config_hash = factory.run_fingerprint(config, corpus)
-    source = factory.load_source(config.source) if isinstance(config, FinetuneConfig) else None
-    if source is not None and config.keep_labels:
-        corpus = factory.learned_part(corpus, source)
+    source = None
+    if isinstance(config, FinetuneConfig):
+        source = factory.load_source(config.source)
+        corpus = factory.learned_part(corpus, source) if config.keep_labels else corpus
     checkpoints = Checkpoints(Path(run) / "checkpoints", config_hash=config_hash, keep_last=config.trainer.keep_last)
     saved = checkpoints.load_last()
     on = prepare_machine(device, config.trainer.threads)
