@@ -54,14 +54,13 @@ MAY_IMPORT = {
         *("section", "values", "storage", "endings", "parts", "config", "factory", "data", "evaluate", "model"),
         *("train", "run_report", "estimate", "workflow", "serve", "distributed", "job", "machine"),
     },
-    "label_lists": set(),
     "estimator": {
-        *("spelling", "config", "factory", "workflow", "evaluate", "label_lists", "model", "train", "machine"),
+        *("spelling", "storage", "config", "factory", "workflow", "evaluate", "model", "train", "machine"),
     },
     "integrations": {"values", "config", "factory", "workflow", "data", "model", "storage", "train", "machine"},
     "launch": {"section", "spelling", "config", "commands", "endings", "job"},
     "cli": {"terminal", "spelling", "commands", "launch", "endings", "job"},
-    "__init__": {"threads", "model", "estimator"},
+    "__init__": {"threads", "model", "estimator", "workflow"},
     "__main__": {"cli", "endings", "terminal"},
 }
 HYDRA_ROOMS = {"launch", "config"}

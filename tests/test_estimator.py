@@ -102,6 +102,7 @@ def test_the_callers_matrix_stays_as_it_is(tmp_path: Path) -> None:
     fitted = XMCClassifier(**SMALL).fit(["leaf wing", "fin"] * 18, matrix)
     assert matrix.nnz == 90 and np.shares_memory(matrix.data, data)
     assert [set(row) for row in fitted.predict(["leaf wing", "fin"], k=1)] in ([{0}, {1}], [{2}, {1}])
+    assert fitted.predict(["fin"]).toarray().tolist() == [[0, 1, 0]]
     assert fitted.score(["leaf wing", "fin"] * 18, matrix, k=3) == 1 and matrix.nnz == 90
 
 
@@ -115,7 +116,7 @@ def test_integer_labels_come_back_as_such(fitted: XMCClassifier) -> None:
     dense = np.array([[label in row for label in CLASSES] for row in LABELS])
     by_columns = XMCClassifier(**SMALL).fit(np.array(TEXTS), dense)
     assert by_columns.classes_.tolist() == [0, 1, 2]
-    assert by_columns.predict(TEXTS) == [[n - 10 for n in row] for row in by_lists.predict(TEXTS)]
+    assert by_columns.predict(TEXTS, k=1) == [[n - 10 for n in row] for row in by_lists.predict(TEXTS)]
     assert by_columns.score(TEXTS, dense) == fitted.score(TEXTS, LABELS)
 
 
@@ -186,6 +187,11 @@ def test_parameters_are_those_of_conf(tmp_path: Path) -> None:
         (["a b"], [[3.5]], r"labels\[0\] is \[3.5\]; expected a list or set of labels"),
         (["a b"], [[True]], r"labels\[0\] is \[True\]"),
         (["a b"], [3], r"labels\[0\] is 3"),
+        (["a b"], ["fish;birds"], r"labels\[0\] is 'fish;birds'; .*: of a Series of texts, labels.str.split\(';'\)"),
+        (["a b"], [float("nan")], r"labels\[0\] is nan; expected a list .*, or \[\] for none"),
+        ("a b", [["fish"]], r"texts is one string, 'a b'; give a list of texts: \[text\]"),
+        ([3], [["fish"]], r"texts\[0\] is 3; expected a string"),
+        (["a", float("nan")], [["fish"]] * 2, r"texts\[1\] is nan; expected a string: drop such rows, with their"),
         (["a b"], [[3]], "'3'"),
         (["a b", "c d"], np.array([[2, 3], [1, 4]]), "an array of other than 0 and 1"),
         (["a b", None], [["fish"], ["fish"]], r"texts\[1\] is None; expected a string"),
@@ -202,7 +208,7 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def stop(config: object, config_yaml: str) -> None:
         raise Interrupted(2)
 
-    monkeypatch.setattr("xmc.estimator.train_run", stop)
+    monkeypatch.setattr("xmc.estimator.classifier.train_run", stop)
     with pytest.raises(KeyboardInterrupt, match=r"go on with: xmc train run=.*run resume=true"):
         XMCClassifier(**SMALL, run=tmp_path / "run").fit(TEXTS, LABELS)
 
@@ -218,6 +224,108 @@ def test_names_of_parameters() -> None:
     assert estimator.get_params()["epochs"] == 2 and repr(estimator) == "XMCClassifier(fan_in=4, epochs=2)"
     with pytest.raises(XMCError, match="did you mean 'epochs'"):
         estimator.set_params(epoch=2)
+    with pytest.raises(XMCError, match="did you mean 'encoder__width'"):
+        estimator.set_params(encoder__widht=2)
+
+
+@pytest.mark.parametrize("overrides", [["encoder.width=8", "loss=bce"], {"encoder.width": 8, "loss": "bce"}])
+def test_any_key_is_a_parameter(overrides: Any, tmp_path: Path) -> None:
+    estimator = XMCClassifier(overrides=overrides)
+    for number, name in enumerate(("encoder__width", "encoder.width"), 16):
+        estimator.set_params(**{name: number})
+        config = XMCClassifier(**estimator.get_params()).config(tmp_path)
+        assert (config.encoder.width, config.loss) == (number, "bce")
+    assert overrides in (["encoder.width=8", "loss=bce"], {"encoder.width": 8, "loss": "bce"})
+
+
+def test_an_encoder_may_be_a_folder_or_of_the_hub(tmp_path: Path) -> None:
+    for name in (tmp_path / "encoder", str(tmp_path / "encoder"), "owner/encoder"):
+        encoder = XMCClassifier(encoder=name).config(tmp_path).encoder
+        assert (encoder.kind, encoder.name) == ("transformer", str(name))
+    with pytest.raises(XMCError, match="encoder: got 'bagg'; did you mean 'bag'"):
+        XMCClassifier(encoder="bagg").config(tmp_path)
+
+
+def test_tables(fitted: XMCClassifier) -> None:
+    pandas = pytest.importorskip("pandas")
+    halves = [text.split(" ", 1) for text in TEXTS]
+    table = pandas.DataFrame({"price": range(90), "title": [a for a, _ in halves], "text": [b for _, b in halves]})
+    table.index += 1000
+    table.loc[1000, "title"] = None
+    labels = pandas.Series(LABELS, index=table.index)
+    by_table = XMCClassifier(**SMALL).fit(table, labels)
+    assert by_table.score(table, labels) > 0.9
+    assert by_table.predict(table[:3]) == by_table.predict(table[["title", "text"]][:3])
+    with pytest.raises(XMCError, match="text_columns: no column 'titel'; did you mean 'title'"):
+        XMCClassifier(text_columns=["titel"]).fit(table, labels)
+    with pytest.raises(XMCError, match="the table has no column of texts, only 'price'; give one"):
+        by_table.predict(table[["price"]])
+    with pytest.raises(XMCError, match=r"texts\[0\] is nan; expected a string"):
+        XMCClassifier(text_columns=["title"]).fit(table, labels)
+    array = table[["title", "text"]].to_numpy(dtype=object)
+    assert by_table.predict(array[:3]) == by_table.predict(table[:3])
+
+    named = pandas.DataFrame([[label in row for label in CLASSES] for row in LABELS], columns=CLASSES)
+    by_columns = XMCClassifier(**SMALL).fit(TEXTS, named)
+    assert by_columns.classes_.tolist() == CLASSES
+    assert by_columns.predict(TEXTS, k=1) == fitted.predict(TEXTS)
+    assert by_columns.score(TEXTS, named) == fitted.score(TEXTS, LABELS)
+
+
+def test_validation_data_early_stopping_and_history(capsys: pytest.CaptureFixture[str]) -> None:
+    texts, labels = documents(40, seed=1)
+    small = SMALL | {"epochs": 200, "patience": 2, "verbose": 1}
+    estimator = (
+        XMCClassifier(**small).set_params(trainer__eval_every=5).fit(TEXTS, LABELS, validation_data=(texts, labels))
+    )
+    dev = [record for record in estimator.history_ if any(key.startswith("dev/") for key in record)]
+    assert 2 <= len(dev) < 40 and dev[0]["step"] == 5
+    told = capsys.readouterr().err
+    assert "stopping early: no gain in 2 evaluations" in told
+    with pytest.raises(XMCError, match=r"texts\[1\]: empty text"):
+        XMCClassifier(**SMALL).fit(TEXTS, LABELS, validation_data=(["a", ""], [["fish"]] * 2))
+
+
+def test_calibrate(fitted: XMCClassifier, tmp_path: Path) -> None:
+    texts, labels = documents(120, seed=2)
+    dense = np.array([[label in row for label in CLASSES] for row in LABELS])
+    estimator = XMCClassifier(**SMALL | {"k": 3}).fit(TEXTS, dense)
+    assert estimator.calibrate(texts, np.array([[label in row for label in CLASSES] for row in labels])) is estimator
+    truth = [[label in row for label in CLASSES] for row in LABELS]
+    assert (estimator.predict(TEXTS) == truth).mean() > 0.9, "at the threshold, not at 0.5"
+    estimator.save_pretrained(tmp_path / "model")
+    again = XMCClassifier.from_pretrained(tmp_path / "model", threshold="auto", k=3)
+    assert [{int(label) for label in row} for row in again.predict(TEXTS)] == [
+        set(np.flatnonzero(row).tolist()) for row in estimator.predict(TEXTS)
+    ]
+
+
+ON_NUMBERS = "fits a matrix of numbers, and the estimator takes texts"
+DO_NOT_APPLY = {
+    "check_dont_overwrite_parameters": ON_NUMBERS,
+    "check_estimators_fit_returns_self": ON_NUMBERS,
+    "check_estimators_overwrite_params": ON_NUMBERS,
+    "check_estimators_unfitted": ON_NUMBERS,
+    "check_fit_score_takes_y": ON_NUMBERS,
+    "check_n_features_in_after_fitting": ON_NUMBERS,
+    "check_positive_only_tag_during_fit": ON_NUMBERS,
+    "check_readonly_memmap_input": ON_NUMBERS,
+}
+"""Checks of scikit-learn's own interface, and why they do not. `check_estimator` itself skips all that fit data."""
+
+
+@pytest.mark.filterwarnings("ignore:Estimator XMCClassifier does not inherit", "ignore:Can't test estimator")
+def test_the_checks_of_scikit_learn_that_apply() -> None:
+    checks = pytest.importorskip("sklearn.utils.estimator_checks")
+    assert {check["status"] for check in checks.check_estimator(XMCClassifier())} == {"passed"}
+    of_interface = {
+        getattr(check, "func", check).__name__: check for check in checks._yield_api_checks(XMCClassifier())
+    }
+    for name in ("parameters_default_constructible", "get_params_invariance", "set_params", "estimator_cloneable"):
+        of_interface[f"check_{name}"] = getattr(checks, f"check_{name}")
+    assert DO_NOT_APPLY.keys() <= of_interface.keys()
+    for name in of_interface.keys() - DO_NOT_APPLY.keys():
+        of_interface[name]("XMCClassifier", XMCClassifier())
 
 
 def test_scikit_learn(tmp_path: Path) -> None:
@@ -240,14 +348,16 @@ def test_scikit_learn(tmp_path: Path) -> None:
     assert predicted.shape == (len(TEXTS), 1)
     dense = np.array([[label in row for label in CLASSES] for row in LABELS])
     assert cross_val_predict(estimator, TEXTS, dense, cv=2, method="predict_proba").shape == (len(TEXTS), 3)
+    for scoring in ("f1_micro", "f1_samples", "accuracy"):
+        assert cross_val_score(clone(estimator).set_params(k=2), TEXTS, dense, cv=2, scoring=scoring).min() > 0.7
     assert np.mean([row[0] in truth for row, truth in zip(predicted, LABELS, strict=True)]) > 0.8
     with pytest.raises(XMCError, match="run=None, so that each fit has one of its own"):
         cross_val_score(XMCClassifier(**SMALL, run=tmp_path / "run"), TEXTS, LABELS, cv=2, error_score="raise")
     shouted = FunctionTransformer(lambda texts: [text.upper() for text in texts])
-    rates = [[*SMALL["overrides"], f"encoder.embedding_lr={rate}"] for rate in (1e-9, 0.1)]
-    search = GridSearchCV(make_pipeline(shouted, estimator), {"xmcclassifier__overrides": rates}, cv=2)
+    rates = [1e-9, 0.1]
+    search = GridSearchCV(make_pipeline(shouted, estimator), {"xmcclassifier__encoder__embedding_lr": rates}, cv=2)
     search.fit(TEXTS, LABELS)
-    assert search.best_params_ == {"xmcclassifier__overrides": rates[1]}
+    assert search.best_params_ == {"xmcclassifier__encoder__embedding_lr": rates[1]}
     assert search.score(TEXTS, LABELS) > 0.9
     check_is_fitted(search.best_estimator_)
 

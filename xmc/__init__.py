@@ -11,8 +11,9 @@ from xmc.threads import wait_briefly
 if TYPE_CHECKING:
     from xmc.estimator import XMCClassifier
     from xmc.model import XMCModel
+    from xmc.workflow.unfinished import load_checkpoint
 
-__all__ = ["XMCClassifier", "XMCError", "XMCModel"]
+__all__ = ["XMCClassifier", "XMCError", "XMCModel", "load_checkpoint"]
 __version__ = "0.1.0"
 
 wait_briefly()
@@ -28,4 +29,8 @@ def __getattr__(name: str) -> Any:
         from xmc.estimator import XMCClassifier
 
         return XMCClassifier
+    if name == "load_checkpoint":
+        from xmc.workflow.unfinished import load_checkpoint
+
+        return load_checkpoint
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,5 +1,6 @@
 """Numbers and texts that are read, within bounds that the parts below can count and allocate by."""
 
+import codecs
 import re
 from glob import glob, has_magic
 from itertools import pairwise
@@ -24,6 +25,7 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Threads = Annotated[int, Field(ge=1, le=1024)]
 Seed = Annotated[int, Field(ge=0, lt=2**64)]  # what torch takes
 Text = Annotated[str, Field(min_length=1)]
+Character = Annotated[str, Field(min_length=1, max_length=1)]
 LossName = Literal["bce", "squared_hinge"]
 PredictionFormat = Literal["jsonl", "csv", "parquet", "scores", "annif"]
 
@@ -48,6 +50,16 @@ def _device(name: str) -> str:
 
 Device = Annotated[str, AfterValidator(_device)]
 """auto: a GPU, where there is one."""
+
+
+def _encoding(name: str) -> str:
+    try:
+        return codecs.lookup(name).name
+    except LookupError:
+        raise PydanticCustomError("encoding", "give one that Python knows, such as cp1252 or shift_jis") from None
+
+
+Encoding = Annotated[str, AfterValidator(_encoding)]
 
 
 def _folders(given: tuple[str, ...]) -> tuple[str, ...]:

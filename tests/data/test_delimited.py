@@ -1,3 +1,4 @@
+import csv
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from xmc.data.delimited import delimited
+from xmc.data.delimited import Dialect, delimited
 from xmc.data.documents import read_documents
 from xmc.data.sources import Sources
 from xmc.data.table import JsonlData
@@ -15,9 +16,9 @@ from xmc.errors import XMCError
 BOM = b"\xef\xbb\xbf"
 
 
-def read(content: str | bytes, *, tabs: bool = False) -> list[dict[str, str] | XMCError]:
+def read(content: str | bytes, *, tabs: bool = False, **dialect: str) -> list[dict[str, str] | XMCError]:
     raw = content.encode() if isinstance(content, str) else content
-    return [row for _, row in delimited(io.BytesIO(raw), "t", tabs=tabs)]
+    return [row for _, row in delimited(io.BytesIO(raw), "t", tabs=tabs, dialect=Dialect(**dialect))]
 
 
 @pytest.mark.parametrize("tabs", [False, True])
@@ -93,8 +94,9 @@ def test_a_text_with_line_breaks_in_tsv() -> None:
         ('id,text\n1,"x\n2,y\n', r"t:2: malformed CSV \(a quoted field begins and never ends\); write a quote"),
         ('id,text\n1,"x"y\n', r"t:2: malformed CSV \(',' expected after '\"'\); write a quote"),
         ("id,text\n1,x\ry\n", r"t:2: malformed CSV \(a carriage return that ends no line\)"),
-        ("id;text\n1;x\n", r"t:1: the header has a single column, 'id;text'; expected columns separated by commas"),
-        ("id,text\n1,\xff\n".encode("latin-1"), r"t:2: not UTF-8"),
+        ("id,text\n1,ä\n".encode() + b"2,\xff\n", r"t:3: not in utf-8, as the lines before it are .*convert the file"),
+        ("long " * 50 + "text,a;b\nx,y\n", r"t:1: 'long long .* names no column; write a header there"),
+        (b"id,text\n1,\xff\x01\n", r"t:2: neither UTF-8 nor other text \(.*\); is it the right file\?"),
     ],
 )
 def test_malformed_csv(content: str | bytes, told: str) -> None:
@@ -114,8 +116,36 @@ def test_line_ends_of_old_macs(tabs: bool) -> None:
 @pytest.mark.parametrize("tabs", [False, True])
 def test_nul_bytes(tabs: bool) -> None:
     bad, good = read("id,text\n1,x\0\n2,y\n".replace(",", "\t" if tabs else ","), tabs=tabs)
-    assert str(bad) == "t:2: a NUL byte; is the file damaged, or in UTF-16? Expected UTF-8"
+    assert str(bad) == "t:2: a NUL byte; is the file damaged?"
     assert good == {"id": "2", "text": "y"}
+
+
+@pytest.mark.parametrize("tabs", [False, True])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_the_header_tells_the_delimiter(delimiter: str, tabs: bool) -> None:
+    rows = [("id", "text", "labels"), ("1", "x, y; z", "a|b"), ("2", "two\nlines", "a")]
+    rows = rows[:2] if tabs and delimiter == "\t" else rows
+    content = io.StringIO()
+    csv.writer(content, delimiter=delimiter).writerows(rows)
+    expected = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
+    assert read(content.getvalue(), tabs=tabs) == expected
+    assert read(f"sep={delimiter}\r\n{content.getvalue()}", tabs=tabs) == expected, "as Excel has it"
+
+
+def test_a_delimiter_that_is_set() -> None:
+    content = "id,text:labels\n1,x:a\n"
+    assert read(content) == [{"id": "1", "text:labels": "x:a"}]
+    assert read(content, delimiter=":") == [{"id,text": "1,x", "labels": "a"}]
+    assert read("text\nx; y\n") == [{"text": "x; y"}], "a single column"
+
+
+def test_quotes() -> None:
+    assert read("'id','text'\n'1','a, ''b'' c'\n") == [{"id": "1", "text": "a, 'b' c"}]
+    escaped = '"id","text"\n"1","say \\"hi\\", you"\n"2","x"\n'
+    assert read(escaped) == [{"id": "1", "text": 'say "hi", you'}, {"id": "2", "text": "x"}]
+    assert read('id,text\n1,"C:\\"\n2,"x"\n')[0] == {"id": "1", "text": "C:\\"}, "no escape where doubled quotes fit"
+    assert read('id,text\n1,"Bees" and wasps\n', quote="none") == [{"id": "1", "text": '"Bees" and wasps'}]
+    assert read("id,text\n1,*a, b*\n", quote="*") == [{"id": "1", "text": "a, b"}]
 
 
 def test_a_field_longer_than_the_default_of_python() -> None:

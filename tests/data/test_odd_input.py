@@ -147,20 +147,35 @@ def test_byte_order_mark_and_windows_line_ends_change_nothing(tmp_path: Path, fo
     assert windows.fingerprint == plain.fingerprint
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "windows-1252", "utf-16"])
-@pytest.mark.parametrize("format", TABLES)
-def test_not_utf8(tmp_path: Path, format: str, encoding: str) -> None:
+@pytest.mark.parametrize("encoding", ["latin-1", "windows-1252"])
+def test_json_is_utf8(tmp_path: Path, encoding: str) -> None:
     """What the message advises makes the file readable."""
     root = tmp_path / "it's a set"
     root.mkdir()
-    lines = [line.replace("ä", "ä“") if encoding == "windows-1252" else line for line in TABLES[format]]
-    number = 1 if encoding == "utf-16" else next(number for number, line in enumerate(lines, 1) if "ä" in line)
-    with pytest.raises(XMCError, match=rf"train.{format}:{number}: not UTF-8 .*e.g. with `iconv -f ") as told:
-        read_lines(root, format, "\n".join(lines).encode(encoding))
+    lines = [line.replace("ä", "ä“") if encoding == "windows-1252" else line for line in TABLES["jsonl"]]
+    with pytest.raises(XMCError, match=r"train.jsonl:1: not UTF-8 .*e.g. with `iconv -f ") as told:
+        read_lines(root, "jsonl", "\n".join(lines).encode(encoding))
     command = str(told.value).split("`")[1]
-    (root / f"dev.{format}").write_bytes(subprocess.run(command, shell=True, capture_output=True, check=True).stdout)
-    (root / f"dev.{format}").replace(root / f"train.{format}")
+    (root / "dev.jsonl").write_bytes(subprocess.run(command, shell=True, capture_output=True, check=True).stdout)
+    (root / "dev.jsonl").replace(root / "train.jsonl")
     assert JsonlData(root=str(root), cache_dir=str(root / "cache")).read().split("train").texts[0][0] == "ä"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("format", TABLES)
+def test_encodings_that_tell_themselves(tmp_path: Path, format: str, encoding: str) -> None:
+    train = read_lines(tmp_path, format, "\n".join(TABLES[format]).encode(encoding)).split("train")
+    assert list(train.texts) == ["ä", "y"]
+
+
+@pytest.mark.parametrize("format", ["csv", "tsv"])
+def test_encodings_that_are_guessed_and_told(tmp_path: Path, format: str, caplog: pytest.LogCaptureFixture) -> None:
+    content = "\n".join(TABLES[format]).replace("ä", "Größe “ä”").encode("cp1252")
+    train = read_lines(tmp_path, format, content).split("train")
+    assert list(train.texts) == ["Größe “ä”", "y"]
+    assert caplog.text.count(f"train.{format}:2: not UTF-8; read as cp1252, which is a guess: set the encoding if") == 1
+    polish = "\n".join(TABLES[format]).replace("ä", "książka").encode("cp1250")
+    assert read_lines(tmp_path, format, polish, encoding="cp1250").split("train").texts[0] == "książka"
 
 
 @pytest.mark.parametrize("format", TABLES)

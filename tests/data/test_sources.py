@@ -48,11 +48,11 @@ def test_texts_are_documents(tmp_path: Path) -> None:
     assert read(str(tmp_path)) == [("one/a.txt", "Ants"), ("one/b.txt", "Bees\nand wasps"), ("two/c.txt", "Moths")]
     assert read(str(tmp_path / "two" / "c.txt")) == [("c.txt", "Moths")]
     assert Sources([str(tmp_path)]).count() == 3
-    (tmp_path / "two" / "d.txt").write_bytes(b"\xff")
+    (tmp_path / "two" / "d.txt").write_bytes(b"\xff\x01")
     (tmp_path / "two" / "e.txt").write_text(" \n")
     found = list(read_documents(Sources([str(tmp_path / "two")]), ["text"], on_error="skip"))
     assert found[0] == ("c.txt", "Moths")
-    assert ["d.txt:1: not UTF-8" in str(found[1]), "e.txt: empty text" in str(found[2])] == [True, True]
+    assert ["d.txt:1: neither UTF-8" in str(found[1]), "e.txt: empty text" in str(found[2])] == [True, True]
 
 
 def test_parquet_is_counted(tmp_path: Path) -> None:

@@ -115,6 +115,23 @@ def test_a_text_field_may_be_a_list(root: Path, read: Callable[..., Corpus]) -> 
         read()
 
 
+def test_nulls_and_single_numbers(root: Path, read: Callable[..., Corpus]) -> None:
+    labels = [None, 3, [3, None], [None], [4]]
+    write(root, *jsonl([{"id": i, "text": "a", "labels": of_one} for i, of_one in enumerate(labels)]).splitlines())
+    corpus = read()
+    assert corpus.label_ids == ["3", "4"]
+    assert corpus.split("train").labels.toarray().tolist() == [[0, 0], [1, 0], [1, 0], [0, 0], [0, 1]]
+
+
+def test_a_json_array(root: Path, read: Callable[..., Corpus]) -> None:
+    write(root, *jsonl(RECORDS).splitlines())
+    expected = read().fingerprint
+    (root / "train.jsonl").unlink()
+    for indent in (None, 2):
+        (root / "train.json").write_text(json.dumps(RECORDS, indent=indent))
+        assert read().fingerprint == expected
+
+
 def test_files_override_and_labels_file(root: Path, read: Callable[..., Corpus]) -> None:
     write(root, *jsonl(RECORDS).splitlines(), name="all.json")
     write(root, '{"id": "t", "text": "a", "labels": ["b c"], "extra": {"kept": "out"}}', name="test.jsonl")
@@ -162,8 +179,8 @@ GOOD = '{"id": "a", "text": "x", "labels": ["l"]}'
         ),
         (['{"text": "x", "labels": ["l"]}'], r"train.jsonl:1: no field 'id'; .* Set data.id_field=.*=null numbers"),
         (
-            [GOOD, '{"id": "b", "text": "x", "labels": null}'],
-            r"train.jsonl:2: field 'labels' is null; .*\[\] for no labels",
+            [GOOD, '{"id": "b", "text": "x", "labels": {"l": 1}}'],
+            r"train.jsonl:2: {'l': 1} in field 'labels' is no label id; expected texts or whole",
         ),
         (
             [GOOD, '{"id": "b", "text": "x", "labels": ["l", 1.5]}'],

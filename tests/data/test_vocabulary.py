@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from xmc.data.annif import AnnifData
 from xmc.data.vocabulary import read_vocabulary, vocabulary_in
 from xmc.errors import XMCError
 
@@ -109,3 +110,24 @@ def test_which_of_several(tmp_path: Path) -> None:
     for name in ("vocabulary.ttl.gz", "vocabulary.nt", "vocabulary.csv", "vocabulary.tsv"):
         (tmp_path / name).touch()
         assert vocabulary_in(tmp_path) == tmp_path / name
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"), [("@prefix skos: <http://www.w3.org/2004/02/skos/core#> .\n", "ttl"), ("<?xml v?>\n", "rdf")]
+)
+def test_skos_in_a_file_named_as_tsv(tmp_path: Path, content: str, kind: str) -> None:
+    (tmp_path / "v.tsv").write_text(content)
+    with pytest.raises(XMCError, match=rf"v.tsv begins as SKOS does, '.*; rename it to v.{kind}"):
+        read_vocabulary(tmp_path / "v.tsv", None, tmp_path)
+
+
+def test_a_vocabulary_as_the_shell_completes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "train.tsv").write_text("Bees\t<u:1>\n")
+    (tmp_path / "corpus" / "gnd.tsv").write_text("<u:1>\tInsects\n")
+    for name in ("gnd.tsv", "corpus/gnd.tsv"):
+        given = {"root": "corpus", "vocabulary": name, "files": {"train": "corpus/train.tsv"}}
+        assert AnnifData(**given, cache_dir=str(tmp_path)).read().label_names == ["Insects"]
+    with pytest.raises(XMCError, match=r"no file corpus/gnb.tsv \(did you mean 'gnd.tsv'"):
+        AnnifData(root="corpus", vocabulary="gnb.tsv", cache_dir=str(tmp_path)).read()

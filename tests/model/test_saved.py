@@ -216,7 +216,7 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "card is a list": (content("xmc.json", b"[]"), "xmc.json: holds"),
     "card lacks": (card(loss=None), "xmc.json: loss: Field required"),
     "card has more": (card(more=1), "xmc.json: more: Extra inputs"),
-    "later format": (card(format_version=99), "has format 99; this xmc reads up to 7"),
+    "later format": (card(format_version=99), "has format 99; this xmc reads up to 8"),
     "format of words": (card(format_version="3"), "xmc.json: format_version"),
     "unknown loss": (card(loss="hinge"), "xmc.json: loss: Input should be 'bce' or 'squared_hinge', not 'hinge'"),
     "unknown classifier": (card(classifier={"kind": "tree", "in_features": 12}), "xmc.json: classifier.kind"),

@@ -22,7 +22,7 @@ class AddLabelsConfig(Section):
     run: Text
     """folder of a run, or of a saved model; the run's training documents make good negatives"""
     input: Text
-    """examples: .jsonl, .csv, .tsv or .parquet, plain or compressed"""
+    """examples: .jsonl, .json, .csv, .tsv, .xlsx or .parquet, plain or compressed"""
     output: Text
     """folder of the new model"""
     names: Text | None = None
@@ -63,6 +63,7 @@ def run(config: AddLabelsConfig, _: Given) -> None:
         from xmc.workflow.new_labels import with_new_labels
         from xmc.workflow.run_folder import save_model
 
+    names = {} if config.names is None else read_labels_tsv(Path(config.names))
     trained = load_config_if_run(config.run, config.data)
     output = Path(config.output)
     with locked(output.absolute().parent, name=f"{output.name}.lock"):
@@ -86,12 +87,12 @@ def run(config: AddLabelsConfig, _: Given) -> None:
                 label_separator=fields.label_separator,
                 text_separator=fields.text_separator,
                 on_error=config.on_error,
+                dialect=fields.dialect,
             )
         )
         new = sorted({label for _, labels in examples for label in labels} - set(model.label_ids))
         if not new:
             raise XMCError(f"{config.input} has no label that {config.run} lacks; give examples of new labels")
-        names = {} if config.names is None else read_labels_tsv(Path(config.names))
         recipe = Recipe(config.steps, config.batch_size, config.lr, config.weight_decay, config.seed)
         named = {label: names.get(label, label) for label in new}
         model = with_new_labels(model, examples, named, recipe, trained, config.negatives)

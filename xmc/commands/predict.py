@@ -47,8 +47,8 @@ class PredictConfig(Section):
     run: Text
     """folder of a run, or of a saved model"""
     input: Texts | None = None
-    """a file, pattern or folder, or several [a,b]: .jsonl, .csv, .tsv or .parquet, plain or compressed, or .txt, a
-    document each | - for JSON lines on standard input; of a model of sparse features, rows as in data=bow"""
+    """a file, pattern or folder, or several [a,b]: .jsonl, .json, .csv, .tsv, .xlsx or .parquet, plain or compressed,
+    or .txt, a document each | - for JSON lines on standard input; of a model of sparse features, rows as in data=bow"""
     text: Text | None = None
     """instead of input: the text of a document"""
     output: str = "-"
@@ -272,7 +272,9 @@ def _documents(
         return iter([("1", config.text or "")])
     if not model.encoder.reads_text:
         return read_rows(source, len(model.encoder.tokenizer), config.on_error)
-    return read_documents(source, fields.text, fields.id or None, fields.text_separator, config.on_error)
+    return read_documents(
+        source, fields.text, fields.id or None, fields.text_separator, config.on_error, fields.dialect
+    )
 
 
 COMMAND = Command(PredictConfig, run, often=("input", "text", "output", "k", "threshold", "explain", "format"))

@@ -19,7 +19,7 @@ from xmc.storage import home_expanded
 
 HYDRA_KEYS = ("hydra.sweep.dir", "hydra.sweep.subdir")
 """Of Hydra's own settings those that xmc takes. Others run classes by name, read other folders or write elsewhere."""
-SEPARATORS = ("text_separator", "label_separator")
+SEPARATORS = ("text_separator", "label_separator", "delimiter")
 
 reading = threading.RLock()
 """Held while Hydra reads or composes: its parser and its state are those of the whole process."""

@@ -25,7 +25,7 @@ from xmc.config.typed import check_choice, check_known
 from xmc.errors import XMCError
 from xmc.section import Section
 
-PATH_KEYS = ("from", "replay", "data.root", "encoder.name")
+PATH_KEYS = ("from", "replay", "data.root", "data.name", "encoder.name")
 
 
 def compose(arguments: Sequence[str], schema: type[Section] = TrainConfig) -> dict[str, Any]:

@@ -82,6 +82,8 @@ class TrainConfig(Section):
     """folder of the run"""
     resume: bool = False
     """go on from the run's last checkpoint"""
+    finish: Annotated[Literal["now"] | None, Before(None)] = None
+    """now: end the run where its last checkpoint stands, with the best model so far"""
     recipe: Annotated[Literal["auto", "none"], Before("none")] = "auto"
     """auto: keys that nobody sets follow from the data | none: they stay as they stand here"""
     caution: Annotated[Text | None, Before(None)] = None

@@ -16,7 +16,7 @@ from xmc.storage import unreadable
 
 logger = logging.getLogger(__name__)
 
-_OF_THE_COMMAND = ("run", "resume", "recipe", "experiment", "from", "trainer.threads")
+_OF_THE_COMMAND = ("run", "resume", "finish", "recipe", "experiment", "from", "trainer.threads")
 _LARGEST = 1 << 20  # bytes; a configuration has some 3,000
 
 
@@ -103,7 +103,7 @@ def resumed_values(now: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any
     config = parse_run(values)
     decisive = [key for key in keys if key not in _OF_THE_COMMAND and not _may_change(config, key)]
     _check_agreement(now["run"], saved, now, decisive)
-    return values | {"run": now["run"], "resume": True}
+    return values | {"run": now["run"], "resume": True, "finish": now.get("finish")}
 
 
 def _check_agreement(run: str | Path, saved: Mapping[str, Any], now: Mapping[str, Any], keys: Sequence[str]) -> None:

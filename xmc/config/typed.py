@@ -89,7 +89,8 @@ def check_spelling(schema: type[Section], words: Iterable[str]) -> None:
 
 def takes_data_anew(schema: type[Section], words: Iterable[str]) -> bool:
     """Whether the data is that of a run, of any kind, so that its keys need not be there."""
-    return takes_data(schema) or any(re.fullmatch(r"\+*resume=true", word, re.IGNORECASE) for word in words)
+    resumes = r"\+*(resume=true|finish=now)"
+    return takes_data(schema) or any(re.fullmatch(resumes, word, re.IGNORECASE) for word in words)
 
 
 def is_open(schema: type[Section], key: str, data_anew: bool) -> bool:

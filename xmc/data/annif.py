@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from xmc.data.annif_documents import FORMATS, NAMED, files_of, is_folder, of_file, of_folder
-from xmc.data.formats import SAME_DOCUMENTS, Files, FilesBySplit, FolderData
+from xmc.data.files import file, within
+from xmc.data.formats import BROADER, SAME_DOCUMENTS, Files, FilesBySplit, FolderData
 from xmc.data.splits import split_files
-from xmc.data.vocabulary import advise_on_vocabulary, read_vocabulary, vocabulary_in
+from xmc.data.vocabulary import advise_on_vocabulary, read_broader, read_vocabulary, vocabulary_in
 from xmc.section import Before
 from xmc.values import Text
 
@@ -57,12 +58,15 @@ class AnnifData(FolderData):
         folder = self.folder
         found = split_files(folder, self.files.given(), FORMATS, is_split=is_folder)
         splits = {split: in_order(paths, split, keep) for split, paths in found.items()}
-        vocabulary = folder / self.vocabulary if self.vocabulary else vocabulary_in(folder)
+        vocabulary = file(within(folder, self.vocabulary)) if self.vocabulary else vocabulary_in(folder)
         names = None if vocabulary is None else read_vocabulary(vocabulary, self.language, self.cache)
         if names is None:
             advise_on_vocabulary(folder, {path for paths in found.values() for path in paths})
         splits = {split: _by_uri(part, names or {}) for split, part in splits.items()}
-        return assemble(folder.resolve().name, splits, names, str(vocabulary), self.on_error)
+        corpus = assemble(folder.resolve().name, splits, names, str(vocabulary), self.on_error)
+        if vocabulary is None or names is None or self.parents != BROADER:
+            return corpus
+        return replace(corpus, parents=read_broader(vocabulary, names, self.cache))
 
 
 def _by_uri(split: "RawSplit", names: Mapping[str, str]) -> "RawSplit":

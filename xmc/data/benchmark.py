@@ -86,13 +86,13 @@ class BenchmarkData(FolderData):
 
     def load(self) -> "Corpus":
         if (known := self.benchmark) is None:
-            return self.read()
+            return super().load()
         if missing := self.layout.missing(home_expanded(self.root)):
             names = ", ".join(group[0] for group in missing)
             raise XMCError(f"{self.root} lacks {names} of {known.name}; get them with `xmc prepare data=...`")
         corpus = self.read()
         known.check(corpus, self.root)
-        return corpus
+        return self._with_parents(corpus)
 
     def elsewhere(self, root: str) -> Self | None:
         return self.model_copy(update={"root": root, "benchmark": None})

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, overload
@@ -114,7 +114,8 @@ class Corpus:
     """Splits (always train; dev and test where there are any) over one vocabulary of L labels.
 
     num_features: the texts are rows `feature:value ...` of so many sparse features; None: they are texts.
-    dev_was_cut: dev are documents that `cut_dev` has taken out of train.
+    dev_was_cut: dev are documents that `cut_dev` has taken out of train. parents: of labels those directly above them,
+    which documents with the label have too; ids, which need not be among the labels.
     """
 
     name: str
@@ -123,6 +124,7 @@ class Corpus:
     label_names: Sequence[str]
     num_features: int | None = None
     dev_was_cut: bool = False
+    parents: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -135,6 +137,8 @@ class Corpus:
             digest.update(b"]")
         for name in sorted(self.splits):
             digest.update(f"{name}:{self.splits[name].fingerprint}".encode())
+        if self.parents:
+            digest.update(repr(sorted((label, sorted(above)) for label, above in self.parents.items())).encode())
         if self.num_features is not None:
             digest.update(f"features:{self.num_features}".encode())
         return digest.hexdigest()

@@ -4,33 +4,62 @@ import csv
 import re
 from codecs import BOM_UTF8
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any
 
-from xmc.data.files import listing, numbered_lines, utf8
+from xmc.data.encodings import decoded
+from xmc.data.files import listing, numbered_lines
 from xmc.errors import XMCError
 
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"(?=\t|\Z)')
 _QUOTES = "write a quote inside a quoted field twice, and quote a field that has commas, quotes or line breaks"
+_DELIMITERS = ",;\t|"
+_SAMPLE = 100  # lines
+_LONGEST_NAME = 200  # characters of a column's
 _Row = tuple[int, list[str]]
+_Lines = Iterator[tuple[int, str]]
 
 
-def delimited(stream: Iterable[bytes], name: str, *, tabs: bool) -> Iterator[tuple[int, dict[str, str] | XMCError]]:
+@dataclass(frozen=True)
+class Dialect:
+    """How a table of text is written; None: as its first lines tell.
+
+    encoding: of one that is not in UTF-8. quote: the character around fields, or "none" where quotes are text.
+    """
+
+    encoding: str | None = None
+    delimiter: str | None = None
+    quote: str | None = None
+
+
+AS_FOUND = Dialect()
+
+
+def delimited(
+    stream: Iterable[bytes], name: str, *, tabs: bool, dialect: Dialect = AS_FOUND
+) -> Iterator[tuple[int, dict[str, str] | XMCError]]:
     """The line in which each row begins, and its fields by the names in the header or what is wrong with it.
+
+    tabs: a field is likely to end at a tab, and quotes are likely to be text, as in TSV.
 
     Raises XMCError for a header that names a column twice, and for what makes the rest of the file unreadable.
     """
-    decoded = _decoded(stream, name)
-    rows = _tsv_rows(decoded) if tabs else _csv_rows(decoded, name)
+    rows = _rows(_decoded(stream, name, dialect.encoding), name, tabs, dialect)
     header: list[str] = []
     for number, row in rows:
         where = f"{name}:{number}"
         if not header:
             header = [name.strip() for name in row]
-            _check_header(header, where, tabs)
+            check_columns(header, where)
+            if long := next((name for name in header if len(name) > _LONGEST_NAME), None):
+                raise XMCError(f"{where}: {long!r:.40} names no column; write a header there, such as id,text,labels")
         elif len(row) != len(header):
             yield number, XMCError(f"{where}: {_miscounted(row, header, tabs)}")
         elif any("\0" in field for field in row):
-            yield number, XMCError(f"{where}: a NUL byte; is the file damaged, or in UTF-16? Expected UTF-8")
+            yield number, XMCError(f"{where}: a NUL byte; is the file damaged?")
         else:
             yield number, dict(zip(header, row, strict=True))
 
@@ -41,24 +70,80 @@ def check_columns(names: Sequence[str], where: str) -> None:
         raise XMCError(f"{where}: the column {twice[0]!r} stands twice among {listing(names)}; rename or remove one")
 
 
-def _decoded(stream: Iterable[bytes], name: str) -> Iterator[tuple[int, str]]:
-    for number, raw in numbered_lines(stream, name):
-        yield number, utf8(raw.removeprefix(BOM_UTF8) if number == 1 else raw, f"{name}:{number}")
+def _decoded(stream: Iterable[bytes], name: str, encoding: str | None) -> _Lines:
+    lines = ((n, raw.removeprefix(BOM_UTF8) if n == 1 else raw) for n, raw in numbered_lines(stream, name))
+    return ((n, text.removeprefix("\ufeff") if n == 1 else text) for n, text in decoded(lines, name, encoding))
 
 
-def _csv_rows(lines: Iterator[tuple[int, str]], name: str) -> Iterator[_Row]:
+def _rows(lines: _Lines, name: str, tabs: bool, given: Dialect) -> Iterator[_Row]:
+    """The header's row first."""
+    sample = list(islice(lines, _SAMPLE))
+    while sample and not sample[0][1].strip():
+        del sample[0]
+    if not sample:
+        return
+    delimiter = given.delimiter
+    if told := re.fullmatch(r"sep=(.)\s*", sample[0][1]):  # as Excel has it
+        delimiter = delimiter or told[1]
+        del sample[0]
+    delimiter = delimiter or _likely(sample[0][1] if sample else "", "\t" if tabs else ",")
+    lines = chain(sample, lines)
+    if tabs and delimiter == "\t" and given.quote is None:
+        return (yield from _tsv_rows(lines))
+    yield from _csv_rows(lines, name, delimiter, _quoting([line for _, line in sample], delimiter, given.quote))
+
+
+def _likely(header: str, default: str) -> str:
+    """The delimiter that makes the most columns of a header."""
+
+    def columns(delimiter: str) -> int:
+        return len(next(csv.reader([header], delimiter=delimiter), []))
+
+    return max([default, *_DELIMITERS], key=columns)
+
+
+def _quoting(sample: Sequence[str], delimiter: str, quote: str | None) -> dict[str, Any]:
+    """As csv takes it: quotes are those of the header; inside of them they stand twice or, if that fails, escaped."""
+    if quote == "none":
+        return {"quoting": csv.QUOTE_NONE}
+    fields = sample[0].strip().split(delimiter)
+    single = all(re.fullmatch("'[^']*'", field) for field in fields)
+    doubled = {"quotechar": quote or ("'" if single else '"')}
+    escaped = doubled | {"doublequote": False, "escapechar": "\\"}
+    if any(f"\\{doubled['quotechar']}" in line for line in sample):
+        return max((doubled, escaped), key=lambda how: _regular(sample, delimiter, how))
+    return doubled
+
+
+def _regular(sample: Sequence[str], delimiter: str, quoting: Mapping[str, Any]) -> int:
+    """How many rows of a sample have as many fields as the first."""
+    rows: list[list[str]] = []
+    with suppress(csv.Error):
+        for row in csv.reader(sample, delimiter=delimiter, strict=True, **quoting):
+            rows.append(row)
+    return sum(len(row) == len(rows[0]) for row in rows)
+
+
+def _csv_rows(lines: _Lines, name: str, delimiter: str, quoting: Mapping[str, Any]) -> Iterator[_Row]:
     csv.field_size_limit(2**31 - 1)  # the default refuses texts beyond 128 KiB
-    reader = csv.reader((line for _, line in lines), strict=True)
+    numbers: list[int] = []
+
+    def texts() -> Iterator[str]:
+        for number, line in lines:
+            numbers.append(number)
+            yield line
+
+    reader = csv.reader(texts(), delimiter=delimiter, strict=True, **quoting)
     while True:
-        number = reader.line_num + 1
+        numbers.clear()
         try:
             row = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            raise XMCError(f"{name}:{number}: malformed CSV ({_plainly(error)}); {_QUOTES}") from None
+            raise XMCError(f"{name}:{numbers[0]}: malformed CSV ({_plainly(error)}); {_QUOTES}") from None
         if row:
-            yield number, row
+            yield numbers[0], row
 
 
 def _plainly(error: csv.Error) -> str:
@@ -98,16 +183,6 @@ def _tsv_row(line: str, columns: int | None) -> list[str]:
 def _unquoted(field: str) -> str:
     quoted = _QUOTED.fullmatch(field)
     return quoted[1].replace('""', '"') if quoted else field
-
-
-def _check_header(header: list[str], where: str, tabs: bool) -> None:
-    check_columns(header, where)
-    expected, others = ("tabs", ",;|") if tabs else ("commas", ";\t|")
-    if len(header) == 1 and (other := next((mark for mark in others if mark in header[0]), None)):
-        raise XMCError(
-            f"{where}: the header has a single column, {header[0]!r:.80}; expected columns separated by {expected}, "
-            f"not {other!r}: save the file so"
-        )
 
 
 def _miscounted(row: list[str], header: list[str], tabs: bool) -> str:

@@ -1,13 +1,14 @@
 """Documents to predict labels for, and examples of labels, read one at a time."""
 
 import logging
-from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from xmc.data.delimited import AS_FOUND, Dialect
+from xmc.data.encodings import decoded
 from xmc.data.fields import advise_on_labels, id_of, labels_of, text_of
-from xmc.data.files import attempt, json_lines, near_misses, numbered_lines, open_bytes, utf8
+from xmc.data.files import attempt, json_lines, near_misses, numbered_lines, open_bytes
 from xmc.data.formats import OnError
 from xmc.data.records import Record, format_of, records, usable
 from xmc.data.sources import TEXT, Source, Sources
@@ -26,8 +27,9 @@ def read_documents(
     id_field: str | None = "id",
     text_separator: str = "\n",
     on_error: OnError = "error",
+    dialect: Dialect = AS_FOUND,
 ) -> Iterator[tuple[str, str] | XMCError]:
-    """Id and text of each document of files, or of a stream of JSON lines such as `sys.stdin.buffer`.
+    """Id and text of each document of files, or of a stream of JSON such as `sys.stdin.buffer`.
 
     A document without the id field is named by its line (in Parquet its row), of several files behind the file's name;
     a text file is a document that is named by the file. Nothing but the current document is held. on_error: see
@@ -42,9 +44,9 @@ def read_documents(
             return
         for one in source:
             if format_of(one.path, (TEXT,)):
-                yield attempt(_text_file, one)
+                yield attempt(_text_file, one, dialect.encoding)
             else:
-                found = records(one.path)
+                found = records(one.path, dialect)
                 yield from _documents(found, str(one.path), one.prefix, text_fields, id_field, text_separator)
 
     return settled(documents(), str(source) if isinstance(source, Sources) else _STREAM, on_error)
@@ -70,13 +72,21 @@ def _documents(
         yield attempt(document, *record)
 
 
-def _text_file(source: Source) -> tuple[str, str]:
-    with open_bytes(source.path) as stream:
-        raw = b"".join(line for _, line in numbered_lines(stream, str(source.path)))
-    text = utf8(raw.removeprefix(BOM_UTF8), f"{source.path}:1")
+def _text_file(source: Source, encoding: str | None) -> tuple[str, str]:
+    return source.name or source.path.name, text_of_file(source.path, encoding)
+
+
+def text_of_file(path: Path, encoding: str | None) -> str:
+    """The text of a file that is one document. encoding: where it is not in UTF-8; None: guessed.
+
+    Raises XMCError where it is empty, or no text.
+    """
+    with open_bytes(path) as stream:
+        lines = decoded(numbered_lines(stream, str(path)), str(path), encoding)
+        text = "".join(line for _, line in lines).removeprefix("\ufeff")
     if not text.strip():
-        raise XMCError(f"{source.path}: empty text; give it a text or remove it")
-    return source.name or source.path.name, text
+        raise XMCError(f"{path}: empty text; give it a text or remove it")
+    return text
 
 
 def read_examples(
@@ -87,6 +97,7 @@ def read_examples(
     label_separator: str = " ",
     text_separator: str = "\n",
     on_error: OnError = "error",
+    dialect: Dialect = AS_FOUND,
 ) -> Iterator[tuple[str, list[str]]]:
     """Text and label ids of each document of a file, in any format of a table. on_error: see `settled`.
 
@@ -98,11 +109,11 @@ def read_examples(
         text = text_of(record, text_fields, text_separator, where, "")
         return text, labels_of(record, label_field, label_separator, where, "")
 
-    examples = (attempt(example, *record) for record in records(Path(path)))
+    examples = (attempt(example, *record) for record in records(Path(path), dialect))
     for given in settled(examples, str(path), on_error):
         if not isinstance(given, XMCError):
             yield given
-    advise_on_labels(Path(path), label_field, label_separator, "label_separator")
+    advise_on_labels(Path(path), label_field, label_separator, "label_separator", dialect)
 
 
 def settled(documents: Iterable[T | XMCError], name: str, on_error: OnError) -> Iterator[T | XMCError]:

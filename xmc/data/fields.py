@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from xmc.data.delimited import AS_FOUND, Dialect
 from xmc.data.files import listing, near_misses
 from xmc.data.label_cells import advice, cell_labels
 from xmc.data.records import Record, records
@@ -50,26 +51,25 @@ def id_of(record: Record, field: str, where: str, section: str = "data.") -> str
 
 
 def labels_of(record: Record, field: str, separator: str, where: str, section: str = "data.") -> list[str]:
-    """The label ids: a list, or a text (see `cell_labels`). An empty one means no labels."""
+    """The label ids: a list, one whole number, or a text (see `cell_labels`). Nothing and null mean no labels."""
     value = _value(record, field, where, f"{section}label_field=<field>")
     if isinstance(value, str):
         return cell_labels(value, separator, f"{where}: field {field!r}")
-    if not isinstance(value, list):
-        raise XMCError(
-            f"{where}: field {field!r} is {_kind(value)}; expected a list of label ids or a text, [] for no labels"
-        )
-    for label in value:
+    given = value if isinstance(value, list) else [value]
+    labels = [label for label in given if label is not None]
+    for label in labels:
         if isinstance(label, bool) or not isinstance(label, str | int) or label == "":
-            raise XMCError(f"{where}: {label!r} in field {field!r} is no label id; expected texts or whole numbers")
-    return [str(label) for label in value]
+            raise XMCError(f"{where}: {label!r:.40} in field {field!r} is no label id; expected texts or whole numbers")
+    return [str(label) for label in labels]
 
 
-def advise_on_labels(path: Path, field: str, separator: str, option: str) -> None:
+def advise_on_labels(path: Path, field: str, separator: str, option: str, dialect: Dialect = AS_FOUND) -> None:
     """Log what to do where the label texts of a file, judged by its first records, are hardly divided as they should.
 
     option: that of the separator, for the message.
     """
-    sample = (record.get(field) for _, record in islice(records(path), _SAMPLE) if not isinstance(record, XMCError))
+    first = islice(records(path, dialect), _SAMPLE)
+    sample = (record.get(field) for _, record in first if not isinstance(record, XMCError))
     if told := advice([value for value in sample if isinstance(value, str)], separator, option):
         log.warning("%s: field %r: %s", path, field, told)
 

@@ -8,14 +8,16 @@ import json
 import lzma
 import os
 import zlib
-from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32_LE
+from codecs import BOM_UTF8
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
 from shlex import quote
 from typing import Any, BinaryIO, ParamSpec, TypeVar, cast
 
+from xmc.data.encodings import guessed, marked, recoded
+from xmc.data.json_array import array_items
 from xmc.errors import XMCError
 from xmc.spelling import did_you_mean
 from xmc.storage import home_expanded, parse_json
@@ -26,6 +28,7 @@ P = ParamSpec("P")
 
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 _LONGEST = 2**28  # bytes of a line
+_LONG_NAME = 100  # characters
 
 DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError)
 """What reading a file that is cut short or otherwise damaged raises."""
@@ -37,8 +40,8 @@ def near_misses(given: str, known: Collection[str]) -> str:
 
 
 def listing(names: Iterable[str], limit: int = 12) -> str:
-    """A few sorted names for a message."""
-    ordered = sorted(names)
+    """A few sorted names for a message, none in full that is very long."""
+    ordered = [name if len(name) <= _LONG_NAME else f"{name[:_LONG_NAME]}..." for name in sorted(names)]
     return ", ".join(ordered[:limit]) + (f", ... ({len(ordered)} in all)" if len(ordered) > limit else "") or "nothing"
 
 
@@ -71,6 +74,12 @@ def file(path: str | Path) -> Path:
         raise XMCError(f"no file {given}: there is no folder {beside}")
     present = _names(beside)
     raise XMCError(f"no file {given}{near_misses(given.name, present)}; {beside} has: {listing(present)}")
+
+
+def within(root: Path, name: str) -> Path:
+    """What a name of the user's means: a path from the folder, else from here, as a shell completes it."""
+    path, here = root / name, home_expanded(name)
+    return here if not _exists(path) and _exists(here) else path
 
 
 def changed(path: Path) -> XMCError:
@@ -111,7 +120,7 @@ def utf8(raw: bytes, where: str) -> str:
         name = where.rpartition(":")[0]
         named = f" {quote(name)}" if Path(name).is_file() and Path(name).suffix.lower() not in _COMPRESSED else ""
         raise XMCError(
-            f"{where}: not UTF-8 ({error}); convert the file, e.g. with `iconv -f {_encoding(raw)} -t utf-8{named}`"
+            f"{where}: not UTF-8 ({error}); convert the file, e.g. with `iconv -f {guessed(raw)} -t utf-8{named}`"
         ) from None
 
 
@@ -129,13 +138,26 @@ def attempt(make: Callable[P, A], *args: P.args, **kwargs: P.kwargs) -> A | XMCE
 
 
 def json_lines(stream: Iterable[bytes], name: str) -> Iterator[tuple[int, dict[str, Any] | XMCError]]:
-    """Line number of each line that is not blank, and its object or what is wrong with it; `name` is the file's."""
+    """Line of each object, and the object or what is wrong with it; `name` is the file's.
+
+    An object a line or, where the first that is not blank begins with a bracket, those of an array.
+    """
 
     def record(raw: bytes, where: str) -> dict[str, Any]:
         return json_object(text_line(raw, where), where)
 
-    for number, raw in numbered_lines(stream, name):
-        if raw.removeprefix(BOM_UTF8).strip():
+    lines = numbered_lines(stream, name)
+    first = next(((number, raw) for number, raw in lines if raw.removeprefix(BOM_UTF8).strip()), None)
+    if first is None:
+        return
+    lines = chain([first], lines)
+    if first[1].removeprefix(BOM_UTF8).lstrip().startswith(b"["):
+        texts = ((number, text_line(raw, f"{name}:{number}")) for number, raw in lines)
+        for number, text in array_items(texts, name):
+            yield number, attempt(json_object, text, f"{name}:{number}")
+        return
+    for number, raw in lines:
+        if raw.strip():
             yield number, attempt(record, raw, f"{name}:{number}")
 
 
@@ -168,23 +190,37 @@ def side_by_side(left: Iterable[A], right: Iterable[B], names: tuple[object, obj
 
 
 def numbered_lines(stream: Iterable[bytes], name: str) -> Iterator[tuple[int, bytes]]:
-    """Line number, from 1, and bytes of each line of a file that may turn out to be damaged, or to have no lines."""
+    """Line number, from 1, and bytes of each line of a file that may turn out to be damaged, or to have no lines.
+
+    What is in UTF-16 or UTF-32 becomes UTF-8.
+    """
     number = 0
     try:
         for number, line in enumerate(_lines(stream), 1):
             if len(line) > _LONGEST:
                 raise XMCError(f"{name}:{number}: a line of more than {_LONGEST:,} bytes; expected a document a line")
             yield number, line
-    except DAMAGED as error:
+    except (*DAMAGED, UnicodeDecodeError) as error:
         raise XMCError(f"{name}: cannot be read beyond line {number} ({_reason(error)}); is it complete?") from None
+
+
+def peekable(stream: BinaryIO) -> io.BufferedReader:
+    """A stream whose next bytes can be seen before they are read."""
+    return cast(io.BufferedReader, stream if hasattr(stream, "peek") else io.BufferedReader(cast(io.RawIOBase, stream)))
 
 
 def _lines(stream: Iterable[bytes]) -> Iterator[bytes]:
     """Of a file without a single line feed those that carriage returns end, as on old Macs."""
-    lines = iter(partial(stream.readline, _LONGEST + 1), b"") if isinstance(stream, io.IOBase) else iter(stream)
+    lines = _of_stream(cast(BinaryIO, stream)) if isinstance(stream, io.IOBase) else iter(stream)
     first = next(lines, b"")
     yield from [first] if first.endswith(b"\n") or len(first) > _LONGEST else first.splitlines(keepends=True)
     yield from lines
+
+
+def _of_stream(stream: BinaryIO) -> Iterator[bytes]:
+    stream = peekable(stream)
+    encoding = marked(stream.peek(4)[:4])
+    return recoded(stream, encoding, _LONGEST) if encoding else iter(partial(stream.readline, _LONGEST + 1), b"")
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -231,15 +267,6 @@ def _names(folder: Path) -> list[str]:
 
 def _reason(error: Exception) -> str:
     return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-
-
-def _encoding(raw: bytes) -> str:
-    """What text that is not UTF-8 is in, as a guess."""
-    if raw.startswith((BOM_UTF32_LE, BOM_UTF32_BE)):
-        return "utf-32"
-    if raw.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
-        return "utf-16"
-    return "windows-1252" if any(0x80 <= byte < 0xA0 for byte in raw) else "latin1"
 
 
 def _excerpt(line: str, position: int, width: int = 40) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from xmc.data import files as inputs
+from xmc.data.delimited import AS_FOUND, Dialect
 from xmc.section import Before, Section
 from xmc.storage import home_expanded
 from xmc.values import Share, Text, Threads
@@ -21,6 +22,9 @@ OnError = Literal["error", "skip"]
 Document = tuple[int, str, str, list[str] | list[int]]
 """Line (from 1), id, text and labels of a document: their ids, or their places in the vocabulary."""
 
+BROADER = "broader"
+"""Of `parents`: as the vocabulary tells, instead of what divides labels."""
+
 SAME_DOCUMENTS = object()
 """Stands in the type of a key that says where the data lies, or how its files name things: with another value a run
 goes on, as its documents stay the same."""
@@ -28,13 +32,14 @@ goes on, as its documents stay the same."""
 
 @dataclass(frozen=True)
 class Fields:
-    """Where a document of a table has its text, its id (empty: nowhere) and its labels."""
+    """Where a document of a table has its text, its id (empty: nowhere) and its labels, and how CSV is written."""
 
     text: tuple[str, ...] = ("text",)
     text_separator: str = "\n"
     id: str = "id"
     label: str = "labels"
     label_separator: str = " "
+    dialect: Dialect = AS_FOUND
 
     def but(self, **given: Any) -> "Fields":
         """With what is given instead; None, and no field at all, leave it as it is."""
@@ -50,6 +55,9 @@ class DataSection(Section):
     kind: str
     dev_fraction: Share = 0.1
     """cut from train where there is no dev split; 0: train on all, keep the last model"""
+    parents: Annotated[Text | None, Before(None)] = None
+    """labels imply those above them, in documents and predictions: what divides them, as " > " in `a > b > c`; broader:
+    as SKOS tells; null: none do"""
     cache_dir: Annotated[Text, SAME_DOCUMENTS] = "~/.cache/xmc"
     processes: Annotated[Threads, SAME_DOCUMENTS] = 1
     """more serve slow tokenizers; a fast one threads by itself"""
@@ -81,8 +89,15 @@ class DataSection(Section):
         raise NotImplementedError
 
     def load(self) -> "Corpus":
-        """As `read`, once a published set has proved to be in place and whole."""
-        return self.read()
+        """As `read`, once a published set has proved to be in place and whole, with what labels imply, if asked."""
+        return self._with_parents(self.read())
+
+    def _with_parents(self, corpus: "Corpus") -> "Corpus":
+        if self.parents is None:
+            return corpus
+        from xmc.data.hierarchy import with_parents
+
+        return with_parents(corpus, self.parents)
 
     def elsewhere(self, root: str) -> Self | None:
         """As the files of another folder; None where there are no files."""

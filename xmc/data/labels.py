@@ -21,10 +21,10 @@ def read_labels_tsv(path: Path) -> dict[str, str]:
             label, tab, name = line.partition("\t")
             if number == 1:
                 if (label, name) != ("id", "name"):
-                    raise XMCError(f"{path}:1: expected the header `id<TAB>name`, found {line!r}")
+                    raise XMCError(f"{path}:1: expected the header `id<TAB>name`, found {line!r:.60}")
             elif line:
                 if not label or not tab:
-                    raise XMCError(f"{path}:{number}: expected `id<TAB>name`, found {line!r}")
+                    raise XMCError(f"{path}:{number}: expected `id<TAB>name`, found {line!r:.60}")
                 yield number, label, name
 
     return named_labels(path, labels(), "the header `id<TAB>name` and a label a line")

@@ -26,5 +26,6 @@ def mixed(corpus: Corpus, old: Corpus, fraction: float, mark: str) -> Corpus:
         marked = split if len(chosen) == len(split) else split.select(chosen)
         marked = Split([f"{mark}{id_}" for id_ in marked.ids], marked.texts, marked.labels, marked.filter)
         splits[name] = splits[name].followed_by(marked) if name in splits else marked
+    parents = {**old.parents, **corpus.parents}
     cut = corpus.dev_was_cut and old.dev_was_cut
-    return Corpus(f"{corpus.name} and {old.name}", splits, ids, names, corpus.num_features, cut)
+    return Corpus(f"{corpus.name} and {old.name}", splits, ids, names, corpus.num_features, cut, parents)

@@ -1,17 +1,15 @@
-"""Records of JSON lines, CSV, TSV and Parquet files."""
+"""Records of JSON, CSV, TSV, Excel and Parquet files."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any
 
-from xmc.data.delimited import check_columns, delimited
-from xmc.data.files import DAMAGED, json_lines, open_bytes
-from xmc.errors import XMCError, said
+from xmc.data.columnar import parquet_rows, sheet_rows
+from xmc.data.delimited import AS_FOUND, Dialect, delimited
+from xmc.data.files import json_lines, open_bytes
+from xmc.errors import XMCError
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-FORMATS = ("jsonl", "ndjson", "json", "csv", "tsv", "parquet")
+FORMATS = ("jsonl", "ndjson", "json", "csv", "tsv", "xlsx", "parquet")
 COMPRESSIONS = ("gz", "bz2", "xz", "zst")
 
 Record = Mapping[str, Any]
@@ -26,8 +24,9 @@ def format_of(path: Path, known: Sequence[str] = FORMATS) -> str | None:
     return suffixes[-1] if suffixes and suffixes[-1] in known else None
 
 
-def records(path: Path) -> Iterator[tuple[int, Record | XMCError]]:
-    """Number of each record, the line it begins in, from 1 (in Parquet its row), and its fields or what is wrong.
+def records(path: Path, dialect: Dialect = AS_FOUND) -> Iterator[tuple[int, Record | XMCError]]:
+    """Number of each record, the line it begins in, from 1 (in Excel and Parquet its row), and its fields or what is
+    wrong. dialect: of CSV and TSV.
 
     Raises XMCError for what makes the rest of the file unreadable, and for a column that stands twice.
     """
@@ -38,9 +37,11 @@ def records(path: Path) -> Iterator[tuple[int, Record | XMCError]]:
         )
     with open_bytes(path) as stream:
         if kind == "parquet":
-            yield from _parquet(path, stream)
+            yield from parquet_rows(path, stream)
+        elif kind == "xlsx":
+            yield from sheet_rows(path, stream)
         elif kind in ("csv", "tsv"):
-            yield from delimited(stream, str(path), tabs=kind == "tsv")
+            yield from delimited(stream, str(path), tabs=kind == "tsv", dialect=dialect)
         else:
             yield from json_lines(stream, str(path))
 
@@ -50,34 +51,3 @@ def usable(record: Record | XMCError) -> Record:
     if isinstance(record, XMCError):
         raise record
     return record
-
-
-def _parquet(path: Path, stream: BinaryIO) -> Iterator[tuple[int, Record]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    number = 0
-    try:
-        file = pq.ParquetFile(stream)
-        check_columns(file.schema_arrow.names, str(path))
-        for batch in file.iter_batches(batch_size=1000):
-            for record in _rows(batch):
-                number += 1
-                yield number, record
-    except (pa.ArrowException, *DAMAGED) as error:
-        raise XMCError(f"{path}: cannot be read beyond row {number} ({said(error)}); is it complete?") from None
-
-
-def _rows(batch: "pa.RecordBatch") -> list[dict[str, Any]]:
-    try:
-        return batch.to_pylist()
-    except (ValueError, OverflowError):  # a text that is not UTF-8, a date out of range
-        names = batch.schema.names
-        return [{name: _value(batch.column(name)[row]) for name in names} for row in range(len(batch))]
-
-
-def _value(scalar: "pa.Scalar") -> Any:
-    try:
-        return scalar.as_py()
-    except (ValueError, OverflowError) as error:
-        return XMCError(f"cannot be read ({said(error)})")

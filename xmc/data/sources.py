@@ -107,7 +107,7 @@ class _Folder:
     formats: Sequence[str]
 
     def __iter__(self) -> Iterator[Source]:
-        for path in _below(self.path):
+        for path in files_below(self.path):
             if format_of(path, self.formats):
                 yield Source(path, path.relative_to(self.path).as_posix())
 
@@ -116,7 +116,7 @@ def _found(name: str) -> Path | list[Path] | _Folder:
     path = home_expanded(name)
     if path.is_dir():
         for formats in (FORMATS, (TEXT,)):
-            if any(format_of(below, formats) for below in _below(path)):
+            if any(format_of(below, formats) for below in files_below(path)):
                 return _Folder(path, formats)
         raise XMCError(f"{path} has no documents; expected files named .{', .'.join(FORMATS)}, or .{TEXT}")
     if glob.has_magic(name) and not path.exists():
@@ -127,7 +127,7 @@ def _found(name: str) -> Path | list[Path] | _Folder:
     return file(path)
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path) -> Iterator[Path]:
     """All files but hidden ones, sorted within each folder."""
     try:
         with os.scandir(folder) as found:
@@ -136,6 +136,6 @@ def _below(folder: Path) -> Iterator[Path]:
         raise XMCError(f"{folder} cannot be read ({error.strerror}); permit it, or give its files") from None
     for name, is_folder in entries:
         if is_folder:
-            yield from _below(folder / name)
+            yield from files_below(folder / name)
         elif (folder / name).is_file():
             yield folder / name

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from glob import glob
 from pathlib import Path
 
-from xmc.data.files import file, listing
+from xmc.data.files import file, listing, within
 from xmc.data.records import COMPRESSIONS, format_of
 from xmc.errors import XMCError
 
@@ -46,7 +46,8 @@ def split_files(
 
 def _given(folder: Path, split: str, name: str, is_split: Callable[[Path], bool]) -> tuple[Path, ...]:
     if not re.search(r"[*?[]", name) or (folder / name).exists():
-        return (folder / name if is_split(folder / name) else file(folder / name),)
+        path = within(folder, name)
+        return (path if is_split(path) else file(path),)
     matching = [folder / match for match in glob(name, root_dir=folder)]
     found = [path for path in matching if path.is_file() or is_split(path)]
     if not found:

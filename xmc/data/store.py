@@ -35,6 +35,7 @@ def stored(
     label_type: Literal["string", "int32"] = "string",
     on_error: OnError = "error",
     folder: Path | None = None,
+    name: str | None = None,
     **arguments: Any,
 ) -> RawSplit:
     """The documents of `read(files, **arguments)`, from the cache where contents, places and arguments are the same.
@@ -43,16 +44,17 @@ def stored(
     that is raised too or, where `on_error` is "skip", the document is left out; how many are is logged, whether read or
     taken from the cache. Empty texts stay, and the counts of published sets with them, and are logged likewise; nothing
     but empty texts is an error. Messages place a document in the first of the files; there are none where `read` makes
-    the documents up. folder: each document is a file of it, and its `line` the place of that file among `files`.
+    the documents up. folder: each document is a file of it, and its `line` the place of that file among `files`. name:
+    what messages call the files.
 
     Raises XMCError for files that change while they are read.
     """
-    source = str(folder or files[0]) if files else "generated"
+    source = name or (str(folder or files[0]) if files else "generated")
     contents = [digest(path) for path in files]
     skip = on_error == "skip"
     how = (read.__module__, read.__qualname__, sorted(arguments.items()), label_type, skip)
     recipe = (_FORMAT, how, [str(path.absolute()) for path in files], contents)
-    name = hashlib.blake2b(repr(recipe).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    hashed = hashlib.blake2b(repr(recipe).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
     def make(folder: Path) -> None:
         _write(folder / "documents.arrow", _rows(read(files, **arguments), skip, source), label_type)
@@ -60,7 +62,7 @@ def stored(
             if digest(path) != content:
                 raise changed(path)
 
-    dataset = cached(cache / f"documents-{name}", make, arrow_rows)
+    dataset = cached(cache / f"documents-{hashed}", make, arrow_rows)
     kept = _kept(dataset.data.column("error"), source)
     columns = [dataset.data.column(name) for name in _COLUMNS[:-1]]
     if not kept.all():

@@ -6,9 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from xmc.data.files import listing, open_bytes, text_lines
+from xmc.data.formats import BROADER
 from xmc.data.labels import URI, bare_uri, named_labels
 from xmc.data.records import COMPRESSIONS, format_of, records, usable
 from xmc.errors import XMCError, said
@@ -21,8 +22,9 @@ Concept = tuple[int, str, Mapping[str, str]]
 
 _RDF = {"ttl": "turtle", "turtle": "turtle", "nt": "nt", "n3": "n3", "rdf": "xml", "owl": "xml", "xml": "xml"}
 """What rdflib calls the form, by the suffix."""
+_RDF_BEGINS = re.compile(r"\s*(?:(@prefix|@base|prefix )|<\?xml|<rdf:)", re.IGNORECASE)
 _UNREAD = ("jsonld", "skos", "trig", "nq")
-_CACHED = 1  # raise when SKOS comes to be read differently
+_CACHED = 2  # raise when SKOS comes to be read differently
 
 
 def vocabulary_in(folder: Path) -> Path | None:
@@ -54,6 +56,20 @@ def read_vocabulary(path: Path, language: str | None, cache: Path) -> dict[str, 
     return named_labels(path, _tsv(path), "`<uri><TAB>label` a line")
 
 
+def read_broader(path: Path, known: Collection[str], cache: Path) -> dict[str, list[str]]:
+    """Of each concept of SKOS those directly above it, by URI, as skos:broader or skos:narrower tells; only known ones.
+
+    Raises XMCError for a vocabulary in another form, and for whatever is no such file.
+    """
+    if (kind := format_of(path, tuple(_RDF))) is None:
+        raise XMCError(
+            f"data.parents={BROADER}: {path} is no SKOS, which alone tells it; give a vocabulary in .ttl or .rdf"
+        )
+    found: dict[str, list[str]] = _skos_file(path, _RDF[kind], cache, "broader.json")
+    pairs = ((concept, [one for one in above if one in known]) for concept, above in found.items() if concept in known)
+    return {concept: above for concept, above in pairs if above}
+
+
 def advise_on_vocabulary(folder: Path, documents: Collection[Path]) -> None:
     """Log which file beside the documents may be the vocabulary."""
     beside = sorted(path for path in folder.iterdir() if path.is_file() and path not in documents)
@@ -67,10 +83,15 @@ def advise_on_vocabulary(folder: Path, documents: Collection[Path]) -> None:
 
 def _tsv(path: Path) -> Iterator[tuple[int, str, str]]:
     for number, line in text_lines(path):
+        if number == 1 and (form := _RDF_BEGINS.match(line)):
+            kind = "ttl" if form[1] else "rdf"
+            raise XMCError(
+                f"{path} begins as SKOS does, {line!r:.40}; rename it to {path.with_suffix('.' + kind).name}"
+            )
         uri, _, rest = line.partition("\t")
         if line.strip():
             if not (label := bare_uri(uri.strip())):
-                raise XMCError(f"{path}:{number}: expected `<uri><TAB>label`, found {line!r}")
+                raise XMCError(f"{path}:{number}: expected `<uri><TAB>label`, found {line!r:.60}")
             yield number, label, rest.partition("\t")[0].strip()
 
 
@@ -99,23 +120,29 @@ def _in_language(path: Path, concepts: Sequence[Concept], language: str | None) 
 
 
 def _skos_kept(path: Path, form: str, cache: Path) -> list[Concept]:
-    """The concepts, sorted; parsed once, as that takes a minute for a hundred thousand."""
+    """The concepts, sorted."""
+    return [(0, uri, names) for uri, names in _skos_file(path, form, cache, "concepts.json").items()]
+
+
+def _skos_file(path: Path, form: str, cache: Path, name: str) -> dict[str, Any]:
+    """What is kept of a vocabulary, parsed once, as that takes a minute for a hundred thousand."""
     from xmc.data.cache import cached
 
     def make(folder: Path) -> None:
         with open_bytes(path) as stream:
-            concepts = _skos(stream, form, path)
-        (folder / "concepts.json").write_text(json.dumps(concepts))
+            names, broader = _skos(stream, form, path)
+        (folder / "concepts.json").write_text(json.dumps(names))
+        (folder / "broader.json").write_text(json.dumps(broader))
 
-    def load(folder: Path) -> list[Concept]:
-        found: dict[str, dict[str, str]] = read_json(folder / "concepts.json")
-        return [(0, uri, names) for uri, names in found.items()]
+    def load(folder: Path) -> dict[str, Any]:
+        found: dict[str, Any] = read_json(folder / name)
+        return found
 
     return cached(cache / f"vocabulary-{_CACHED}-{form}-{digest(path)}", make, load)
 
 
-def _skos(stream: BinaryIO, form: str, path: Path) -> dict[str, dict[str, str]]:
-    """Names by language, by URI, of every skos:Concept that is not owl:deprecated.
+def _skos(stream: BinaryIO, form: str, path: Path) -> tuple[dict[str, dict[str, str]], dict[str, list[str]]]:
+    """Names by language, by URI, of every skos:Concept that is not owl:deprecated, and what is directly above which.
 
     A name is the skos:prefLabel, else the rdfs:label.
     """
@@ -142,7 +169,12 @@ def _skos(stream: BinaryIO, form: str, path: Path) -> dict[str, dict[str, str]]:
                 if isinstance(name, Literal) and str(name).strip():
                     told.setdefault((name.language or "").lower(), " ".join(str(name).split()))
         names[str(concept)] = told or {"": str(concept)}
-    return names
+    pairs = {(str(lower), str(upper)) for lower, upper in graph.subject_objects(SKOS.broader)}
+    pairs |= {(str(lower), str(upper)) for upper, lower in graph.subject_objects(SKOS.narrower)}
+    broader: dict[str, list[str]] = {}
+    for lower, upper in sorted(pairs):
+        broader.setdefault(lower, []).append(upper)
+    return names, broader
 
 
 def _is_vocabulary(path: Path) -> bool:

@@ -48,8 +48,9 @@ def model_folder(folder: str | Path) -> Path:
     if found:
         return found[0]
     if c.run_config_path(folder).is_file():
-        finish = shell_command("train", run=str(folder), resume=True)
-        raise XMCError(f"{folder} has no finished model; finish it with: {finish}")
+        go_on = shell_command("train", run=str(folder), resume=True)
+        end = shell_command("train", run=str(folder), finish="now")
+        raise XMCError(f"{folder} has no finished model; go on with: {go_on}, or take its best so far with: {end}")
     raise XMCError(
         f"{folder} holds no model ({CARD} is missing); give the folder of a finished run or of a saved model"
     )
@@ -212,4 +213,5 @@ def with_kept_labels(model: XMCModel, source: XMCModel) -> XMCModel:
         loss=model.loss,
         logit_adjustment=model.logit_adjustment,
         lexical=model.lexical,
+        above=model.above,
     )

@@ -13,6 +13,7 @@ from scipy.sparse import csr_matrix
 from xmc import config as c
 from xmc.data.batches import Batches
 from xmc.data.corpus import Corpus
+from xmc.data.hierarchy import above as labels_above
 from xmc.distributed import ALONE, Processes
 from xmc.errors import XMCError
 from xmc.factory.data import build_batches
@@ -50,7 +51,18 @@ class Training:
 def run_fingerprint(config: c.TrainConfig, corpus: Corpus) -> str:
     """Hash of all that decides a run's result: the configuration but for paths and tracking, the data itself and
     the model it starts from. A key that the run's configuration is too old to have does not count."""
-    apart = {"run", "resume", "tracking", "data", "source", "replay", "replay_fraction", "old_data", "caution"}
+    apart = {
+        "run",
+        "resume",
+        "tracking",
+        "data",
+        "source",
+        "replay",
+        "replay_fraction",
+        "old_data",
+        "caution",
+        "finish",
+    }
     settings = config.model_dump(mode="json", exclude=apart, exclude_unset=True)
     text = json.dumps(settings, sort_keys=True) + corpus.fingerprint
     if isinstance(config, c.FinetuneConfig):
@@ -106,6 +118,7 @@ def build_training(
     if source is not None:
         classifier, learned = with_learned_rows(classifier, source, corpus.label_ids)
     classifier.adjust_logits(counts, len(corpus.split("train")), config.trainer.logit_adjustment)
+    above = torch.from_numpy(labels_above(corpus.label_ids, corpus.parents)) if corpus.parents else None
     model = XMCModel(
         encoder,
         intermediate,
@@ -115,6 +128,7 @@ def build_training(
         loss=config.loss,
         logit_adjustment=config.trainer.logit_adjustment,
         precision=config.trainer.precision,
+        above=above,
     ).to(device)
     if isinstance(config, c.FinetuneConfig) and not resumed:
         learn_new_rows_(model, learned, batches, config.new_labels, config.seed)

@@ -94,7 +94,8 @@ def candidates(words: Sequence[str]) -> list[str]:
 
 def _keys(schema: type[Section], before: Iterable[str], last: str) -> Iterator[str]:
     """Keys, as far as their next dot: `run=`, `trainer.`; those of the parts that are chosen, or of the defaults."""
-    given = dict(match.group("key", "value") for word in before if (match := ARGUMENT.fullmatch(word)))
+    matches = (match for word in before if (match := ARGUMENT.fullmatch(word)))
+    given = {str(match["key"]): str(match["value"]) for match in matches}
     parts = {registry.group: registry.names() for registry in registries()}
     chosen = {group: name for group, name in given.items() if group in groups()}
     plain = all(name in parts.get(group, ()) for group, name in chosen.items())  # presets choose parts by themselves

@@ -96,7 +96,7 @@ def _checked(command: Command[Any], cfg: DictConfig, given: Sequence[str]) -> Se
         cfg.run = HydraConfig.get().runtime.output_dir
     if command.begins_run and not cfg.resume and place().restarts and run_config_path(cfg.run).is_file():
         return parse_run(resumed_values(values_of(cfg), []))
-    if not (command.begins_run and cfg.resume):
+    if not (command.begins_run and (cfg.resume or cfg.finish)):
         return parse(command.schema, container(cfg))
     return parse_run(resumed_values(values_of(cfg), [key.replace("/", ".") for key in given]))
 

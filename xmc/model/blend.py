@@ -103,6 +103,10 @@ class Blend:
         self.check_new_texts()
         return self.models[0].encoder
 
+    def names_above(self, label: int) -> list[str]:
+        """As of the models that are blended."""
+        return self.models[0].names_above(label) if self.models else []
+
     def check_new_texts(self) -> None:
         """Raise XMCError where a ranking is known of some documents alone."""
         if names := [member.name for member in self.members if isinstance(member.ranker, ScoreFiles)]:

@@ -12,8 +12,11 @@ from xmc.errors import XMCError
 from xmc.model import hub
 from xmc.model.calibration import Calibration
 from xmc.model.classifier import Classifier
+from xmc.model.connections import Connections, connections_of
 from xmc.model.encoder import Encoder
 from xmc.model.explanation import Explanation, explain
+from xmc.model.explanation.explain import numbers_of
+from xmc.model.hierarchy import implied, path_above
 from xmc.model.intermediate import Identity, Linear
 from xmc.model.lexical import CANDIDATES, LexicalHalf
 from xmc.model.logistic import sigmoid
@@ -35,8 +38,11 @@ class XMCModel(nn.Module):
     where labels have their own).
 
     logit_adjustment: tau of `Classifier.adjust_logits`, which labels that come later are adjusted by too. precision: of
-    products, in training, evaluation and prediction alike.
+    products, in training, evaluation and prediction alike. above: int64 [P, 2], sorted, all pairs of a label and one
+    above it, which is ranked at least as high.
     """
+
+    above: Tensor | None
 
     def __init__(
         self,
@@ -51,6 +57,7 @@ class XMCModel(nn.Module):
         logit_adjustment: float = 0.0,
         lexical: LexicalHalf | None = None,
         precision: Precision = "auto",
+        above: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -63,6 +70,7 @@ class XMCModel(nn.Module):
         self.logit_adjustment = logit_adjustment
         self.lexical = lexical
         self.precision: Precision = precision
+        self.register_buffer("above", above)
 
     @property
     def device(self) -> torch.device:
@@ -89,6 +97,10 @@ class XMCModel(nn.Module):
 
         Raises XMCError where the best score is not finite.
         """
+        top = self._topk(input_ids_BT, attention_mask_BT, k, values_BT)
+        return top if self.above is None else implied(top, self.above, k)
+
+    def _topk(self, input_ids_BT: Tensor, attention_mask_BT: Tensor, k: int, values_BT: Tensor | None) -> TopK:
         features_BD = self.features(input_ids_BT, attention_mask_BT, values_BT)
         if self.lexical is None:
             return self._by_network(features_BD, k)
@@ -155,12 +167,19 @@ class XMCModel(nn.Module):
         """
         return explain(self, text, labels)
 
+    def names_above(self, label: int) -> list[str]:
+        """The names of those above a label, told by its place, the topmost first."""
+        return [] if self.above is None else [self.label_names[one] for one in path_above(label, self.above)]
+
+    def connections(self, label: str) -> Connections:
+        """Which features of the network a label, told by its id, is connected to, and by what weights."""
+        return connections_of(self.classifier, int(numbers_of([label], self.label_ids)[0]))
+
     @torch.no_grad()
     def ranking(self, texts: Sequence[str], k: int, batch_size: int = 64) -> TopK:
         """The k best labels of each text, which may be empty, with their probabilities, [N, k], on the CPU.
 
-        Raises:
-            XMCError: the best score of a text is not finite.
+        Raises XMCError where the best score of a text is not finite.
         """
         with self.evaluating():
             parts = [self.topk(ids, mask, k, values) for ids, mask, values in self._inputs(texts, batch_size)]

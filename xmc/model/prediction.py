@@ -19,7 +19,7 @@ class Prediction:
     """One suggested label. score: its probability. logit: what it is ranked by, where probabilities are 0 or 1 too.
 
     Of a calibrated model the logit is the log-odds of the score. words: those that add most to the logit, and how much;
-    None where nobody asked.
+    None where nobody asked. above: names of the labels above it, the topmost first.
     """
 
     label: str
@@ -27,6 +27,7 @@ class Prediction:
     score: float
     logit: float
     words: Sequence[tuple[str, float]] | None = None
+    above: Sequence[str] = ()
 
 
 class Named(Protocol):
@@ -35,6 +36,8 @@ class Named(Protocol):
     label_ids: Sequence[str]
     label_names: Sequence[str]
 
+    def names_above(self, label: int) -> list[str]: ...
+
 
 def predictions(
     model: Named, labels: Tensor, probabilities: Tensor, logits: Tensor, suggested: Tensor
@@ -42,7 +45,7 @@ def predictions(
     """The suggested ones of each document's ranked labels, all [B, k]."""
     for row in zip(*(part.tolist() for part in (labels, probabilities, logits, suggested)), strict=True):
         yield [
-            Prediction(model.label_ids[label], model.label_names[label], score, logit)
+            Prediction(model.label_ids[label], model.label_names[label], score, logit, above=model.names_above(label))
             for label, score, logit, suggest in zip(*row, strict=True)
             if suggest
         ]

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import torch
 from pyarrow.json import ParseOptions, ReadOptions, read_json
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from xmc import storage
 from xmc.errors import XMCError, said
@@ -21,6 +21,7 @@ from xmc.model.card import BlendCard, Card, ClassifierCard, IdentityCard, Linear
 from xmc.model.classifier import Classifier, Dense, FixedFanIn, LinearClassifier
 from xmc.model.encoder import Encoder
 from xmc.model.head_and_tail import HeadAndTail
+from xmc.model.hierarchy import check_above
 from xmc.model.intermediate import Identity, Linear, intermediate_config
 from xmc.model.lexical import LexicalHalf
 from xmc.model.seal import sealed
@@ -35,8 +36,9 @@ if TYPE_CHECKING:
     from xmc.model.model import XMCModel
 
 # 2: `calibration` in the card; 3: `logit_adjustment`; 4: the card names the file of the thresholds; 5: tables of int8,
-# and the lexical half; 6: blends; 7: neighbours in the lexical half, and in a blend's directions
-FORMAT_VERSION = 7
+# and the lexical half; 6: blends; 7: neighbours in the lexical half, directions in those of a blend; 8: labels above
+# others
+FORMAT_VERSION = 8
 CARD = "xmc.json"
 HEAD = "head.safetensors"
 LEXICAL = "lexical.safetensors"
@@ -141,6 +143,7 @@ def parts_of(folder: Path, card: Card, head: TensorFile, device: str, backend: s
         lexical = LexicalHalf.load(
             folder / LEXICAL, card.lexical, size, classifier.num_labels, card.classifier.in_features
         )
+    above = torch.empty_like(_pairs(head)) if "above" in head else None
     return {
         "encoder": encoder,
         "intermediate": intermediate,
@@ -151,6 +154,7 @@ def parts_of(folder: Path, card: Card, head: TensorFile, device: str, backend: s
         "calibration": calibration,
         "logit_adjustment": card.logit_adjustment,
         "lexical": lexical,
+        "above": above,
     }
 
 
@@ -245,6 +249,13 @@ def _classifier_of_kind(card: ClassifierCard, head: TensorFile, backend: str, de
     return HeadAndTail(dense, sparse, _permutation(head, "classifier.order", dense.num_labels + sparse.num_labels))
 
 
+def _pairs(head: TensorFile) -> Tensor:
+    pairs = head.required("above")
+    if pairs.dim() != 2 or pairs.shape[1] != 2 or pairs.dtype != torch.int64:
+        raise XMCError(f"{head.path}: above is {form(pairs)}, expected int64 [any, 2]; {ANEW}")
+    return pairs
+
+
 def _matrix(head: TensorFile, name: str, columns: int | None = None) -> Tensor:
     """A tensor that is there and has rows, of so many columns where that is known."""
     tensor = head.required(name)
@@ -261,8 +272,11 @@ def _permutation(head: TensorFile, name: str, size: int) -> Tensor:
     return order.clone()
 
 
-def check_connections(model: nn.Module) -> None:
-    """Raise XMCError where a sparse layer of a saved model has a column that there is not, or one twice in a row."""
+def check_connections(model: "XMCModel") -> None:
+    """Raise XMCError where a sparse layer of a saved model has a column that there is not, or one twice in a row, or
+    what is above a label is none."""
+    if model.above is not None:
+        check_above(model.above, len(model.label_ids))
     for name, layer in model.named_modules():
         if isinstance(layer, FixedFanIn | SparseLinear):
             try:

@@ -63,7 +63,8 @@ class Example:
 class Measured:
     """A model on one split. documents: hash of the split; equal hashes can be compared document by document.
 
-    reliability: of a calibrated model, how its probabilities agree with what is true.
+    reliability: of a calibrated model, how its probabilities agree with what is true. above: how many of its labels
+    others imply.
     """
 
     split: str
@@ -76,6 +77,7 @@ class Measured:
     worst: list[Example]
     label_names: Mapping[int, str]
     reliability: list[ReliabilityBin] | None
+    above: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,7 @@ def measure_split(
         worst=shown[len(best) :],
         reliability=reliability_of(labels, probabilities.numpy(), truth) if calibrated else None,
         label_names={label: corpus.label_names[label] for pair in pairs for label in (pair.true, pair.predicted)},
+        above=len(set().union(*corpus.parents.values()).intersection(corpus.label_ids)) if corpus.parents else 0,
     )
 
 

@@ -72,7 +72,8 @@ def _glance(run: RunFacts) -> list[tuple[str, str, str]]:
         for name in (f"P@{measured.report.ks[0]}", f"nDCG@{measured.report.ks[-1]}"):
             spread = quality.interval(measured.bootstrap.interval(name))
             entries.append((f"{name} on {measured.split}", f"{100 * measured.report[name]:.2f}", spread))
-        entries.append(("labels", f"{measured.report.labels:,}", f"{measured.report.documents:,} documents"))
+        above = f"{measured.above:,} of them above others, " if measured.above else ""
+        entries.append(("labels", f"{measured.report.labels:,}", f"{above}{measured.report.documents:,} documents"))
     if isinstance(topology := run.connections, Connections):
         entries.append(("connections a label", f"{topology.fan_in:,}", f"of {topology.features:,} features"))
     if run.history.steps:

@@ -42,9 +42,12 @@ class PredictRequest(Body):
 
 
 class Label(BaseModel):
+    """above: names of the labels above it, the topmost first."""
+
     label: str
     name: str
     score: float
+    above: list[str] = []
 
 
 class Result(BaseModel):
@@ -103,7 +106,8 @@ class ModelList(BaseModel):
 
 
 def _label(prediction: Prediction) -> dict[str, Any]:
-    return {"label": prediction.label, "name": prediction.name, "score": prediction.score}
+    told: dict[str, Any] = {"label": prediction.label, "name": prediction.name, "score": prediction.score}
+    return told | {"above": prediction.above} if prediction.above else told
 
 
 def routes(service: Service, route: type[APIRoute]) -> APIRouter:

@@ -60,6 +60,7 @@ def with_new_labels(
         calibration=model.calibration and model.calibration.with_more(len(new)),
         logit_adjustment=model.logit_adjustment,
         lexical=model.lexical,
+        above=model.above,
     )
 
 

@@ -150,6 +150,10 @@ def _train(
         local = LocalLog(run / "log.jsonl", resume_step=setup.state.progress.step)
         constants = {"processes": processes.size, "labels_a_process": labels}
         tracker = Trackers(*([local] if remote is None else [local, remote]), constants=constants)
+    if config.finish == "now":
+        if saved is None:
+            raise XMCError(f"{run} has no checkpoint to finish with; train on with resume=true")
+        setup.state.progress.finished = True
     try:
         train(
             setup.state,

@@ -153,6 +153,7 @@ function entry(label) {
   bar.style.width = percent(label.score).replace(" ", "");
   const score = made("span", { className: "score", textContent: percent(label.score) });
   const parts = [bar, made("span", { className: "name", textContent: label.name }), score];
+  if (label.above?.length) parts.push(made("span", { className: "id", textContent: label.above.join(" › ") }));
   if (label.name !== label.label) parts.push(made("span", { className: "id", textContent: label.label }));
   const button = made("button", { type: "button" }, ...parts);
   if (chosen().explains) {

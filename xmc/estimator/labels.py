@@ -1,21 +1,22 @@
 """Labels as a caller in Python has them: strings or integers, in lists, sets or a matrix."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
 from xmc.errors import XMCError
+from xmc.estimator.texts import is_missing
 
 Label = str | int
-Labels = Sequence[Collection[Label]] | sp.csr_matrix | sp.csr_array | NDArray[Any]
-"""Labels of N documents: a list or set of labels each, or a matrix [N, L], sparse or not, of what is not 0."""
+Labels = Any
+"""Labels of N documents: a list or set of labels each, or a matrix [N, L] of what is not 0: sparse, an array, or a
+DataFrame, whose columns are the labels."""
 
 
 def count(labels: Labels) -> int:
-    return labels.shape[0] if sp.issparse(labels) else len(labels)
+    return int(labels.shape[0]) if hasattr(labels, "shape") else len(labels)
 
 
 def plain(labels: Iterable[Any]) -> list[Any]:
@@ -23,18 +24,24 @@ def plain(labels: Iterable[Any]) -> list[Any]:
     return [label.item() if isinstance(label, np.generic) else label for label in labels]
 
 
+def columns_of(labels: Labels) -> list[Any] | None:
+    """The labels that the columns of a matrix tell; None where they tell none."""
+    return plain(labels.columns) if hasattr(labels, "columns") else None
+
+
 def as_matrix(labels: Labels) -> sp.csr_matrix | None:
     """Labels as CSR [N, L], which may share its memory with them; None where they are a collection a document.
 
     Raises XMCError for an array that says something else than which labels apply.
     """
-    if sp.issparse(labels):
+    if bool(sp.issparse(labels)):
         return sp.csr_matrix(labels)
-    if not isinstance(labels, np.ndarray) or labels.ndim != 2:
+    values = labels.to_numpy() if hasattr(labels, "columns") else labels
+    if not isinstance(values, np.ndarray) or values.ndim != 2:
         return None
-    if labels.dtype == object or not np.isin(labels, (0, 1)).all():
+    if values.dtype == object or not np.isin(values, (0, 1)).all():
         raise XMCError("labels is an array of other than 0 and 1; give a list of labels for each text: labels.tolist()")
-    return sp.csr_matrix(labels)
+    return sp.csr_matrix(values)
 
 
 def label_lists(labels: Labels, classes: Iterable[Label] | None) -> Iterator[list[Label]]:
@@ -54,5 +61,14 @@ def label_lists(labels: Labels, classes: Iterable[Label] | None) -> Iterator[lis
     for row, of_one in enumerate(labels):
         one = None if isinstance(of_one, str) or not isinstance(of_one, Iterable) else plain(of_one)
         if one is None or not all(isinstance(label, str | int) and not isinstance(label, bool) for label in one):
-            raise XMCError(f"labels[{row}] is {of_one!r}; expected a list or set of labels, such as ['a', 'b']")
+            raise XMCError(
+                f"labels[{row}] is {of_one!r}; expected a list or set of labels, such as ['a', 'b']{_how(of_one)}"
+            )
         yield list(dict.fromkeys(one))
+
+
+def _how(given: Any) -> str:
+    """What makes lists of labels of what is none."""
+    if isinstance(given, str):
+        return ": of a Series of texts, labels.str.split(';')"
+    return ", or [] for none" if is_missing(given) else ""
