@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -312,5 +313,21 @@ def _patch_triton(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(fused_gpu.triton.testing, "do_bench", measured)
     patch.setattr(fused_gpu, "_TUNER", Tuner(None))
-    for kernel in ("stream", "probe"):
+    multiply_numbers(patch)
+    for kernel in ("stream", "carry", "probe"):
         patch.setattr(triton_kernels, kernel, _Launcher(getattr(triton_kernels, kernel)))
+
+
+def multiply_numbers(patch: pytest.MonkeyPatch) -> None:
+    """Triton's interpreter multiplies the bits of bfloat16 as if they were integers; meanwhile it does not."""
+    from triton.runtime.interpreter import TensorHandle, interpreter_builder
+    from triton.runtime.interpreter import tl as language
+
+    dot = interpreter_builder.create_dot
+
+    def widened(operand: Any) -> Any:
+        if operand.dtype.scalar != language.bfloat16:
+            return operand
+        return TensorHandle((operand.data.astype(np.uint32) << 16).view(np.float32), language.float32)
+
+    patch.setattr(interpreter_builder, "create_dot", lambda a, b, *rest: dot(widened(a), widened(b), *rest))

@@ -18,11 +18,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """How a kernel is launched: labels a tile, and warps a program."""
+    """How a kernel is launched: labels a tile, and warps a program.
+
+    spread: labels and columns whose weights are made dense at once to sum the gradient of the features; None: it is
+    summed by atomic adds.
+    """
 
     name: str
     labels: int
     warps: int
+    spread: tuple[int, int] | None = None
 
 
 class DoesNotFit(ValueError):
