@@ -304,15 +304,14 @@ def _patch_torch(patch: pytest.MonkeyPatch) -> None:
 
 
 def _patch_triton(patch: pytest.MonkeyPatch) -> None:
-    from xmc.ops.fan_in.impl import fused_gpu, triton_kernels
-    from xmc.ops.fan_in.impl.tuning import Tuner
+    from xmc.ops.fan_in.impl import fused_gpu, triton_kernels, tuning
 
     def measured(call: Any, **_: Any) -> float:
         call()
         return 1.0
 
     patch.setattr(fused_gpu.triton.testing, "do_bench", measured)
-    patch.setattr(fused_gpu, "_TUNER", Tuner(None))
+    patch.setattr(tuning, "TUNER", tuning.Tuner(None))
     multiply_numbers(patch)
     for kernel in ("stream", "carry", "probe"):
         patch.setattr(triton_kernels, kernel, _Launcher(getattr(triton_kernels, kernel)))

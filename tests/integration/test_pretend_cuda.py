@@ -1,14 +1,15 @@
 """Every training variant and every command on a pretend GPU. With TRITON_INTERPRET=1 the back end is `triton`, too."""
 
+import itertools
 import json
 import logging
 import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -21,7 +22,9 @@ from xmc.config import TrainConfig, parse, to_yaml
 from xmc.config.compose import compose
 from xmc.model.classifier import FixedFanIn
 from xmc.model.precision import Precision
+from xmc.ops.fan_in.impl import tuning
 from xmc.train import loop
+from xmc.train.state import Progress
 from xmc.types import TopK
 from xmc.workflow.training import train_run
 
@@ -246,6 +249,56 @@ def test_a_step_waits_for_nothing(
     assert waits[1:-1] == [Counter() if INTERPRETED else Counter(tolist=1)] * 2
 
 
+class Pause:
+    """After the second step."""
+
+    ended = False
+
+    def __call__(self, progress: Progress, plan: loop.Plan) -> Literal["go on", "pause"]:
+        return "pause" if progress.step == 2 else "go on"
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="without triton there is nothing to choose")
+def test_the_fastest_is_measured_before_training_and_kept(
+    bert: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A process that goes on keeps what the checkpoint says, though all else is faster now."""
+    caplog.set_level(logging.INFO)
+    clock, step, at_steps = itertools.count(999, -1), loop._train_step, []
+
+    def milliseconds(call: Callable[[], object], **_: Any) -> int:
+        call()
+        return next(clock)
+
+    def watched(*given: Any) -> None:
+        at_steps.append(len(tuned()))
+        step(*given)
+
+    def tuned() -> list[str]:
+        return [message for message in caplog.messages if message.startswith("tuned ")]
+
+    def choices(step: int) -> dict[str, str]:
+        state = json.loads((tmp_path / f"run/checkpoints/step-{step:08d}/state.json").read_text())
+        return {call: choice for call, choice in state["tuned"].items() if "in place" in call}
+
+    monkeypatch.setattr("triton.testing.do_bench", milliseconds)
+    monkeypatch.setattr(loop, "_train_step", watched)
+    given = overrides(bert, cache, tmp_path / "run", IN_PLACE, "sparsity=static", "trainer.max_steps=4")
+    config = parse(TrainConfig, compose([*given, "trainer.eval_every=10"]))
+    train_run(config, to_yaml(config), attend=Pause())
+    of_triton, of_all = tuned()
+    assert all(f"{form} 9" in of_triton for form in ("plain", "densified, 128 columns", "densified, 64 columns"))
+    assert "tuned bce in place, 4 of 16 columns" in of_all and "torch (triton 9" in of_all
+    assert at_steps == [2, 2], "before the first step all is chosen"
+    before = choices(2)
+    assert sorted(before.values()) == ["densified, 64 columns", "torch"]
+
+    monkeypatch.setattr(tuning, "TUNER", tuning.Tuner(None))
+    clock = itertools.count()
+    train_run(config.model_copy(update={"resume": True}), to_yaml(config))
+    assert choices(4) == {call: choice for call, choice in before.items() if choice == "torch"}
+
+
 @pytest.mark.slow
 def test_coordinates(bert: Path, cache: Path, tmp_path: Path, xmc: Run) -> None:
     check = ("check.fan_ins=[2,4]", "check.seeds=[0]", "check.steps=2", f"check.output={tmp_path / 'check'}")
@@ -337,7 +390,7 @@ def test_what_a_gpu_refuses_is_refused(gpus: Gpus) -> None:
 @pytest.mark.parametrize(
     "chosen",
     [
-        "waits and sgd and not micro",
+        "fastest or (waits and sgd and not micro)",
         pytest.param("trains or waits or moved or labels_join or resumes or another_gpu", marks=pytest.mark.slow),
     ],
 )

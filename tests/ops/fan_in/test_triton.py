@@ -63,14 +63,14 @@ def test_a_rehearsal_changes_nothing_of_the_work() -> None:
     from xmc.ops.fan_in.impl import fused_gpu
     from xmc.sparsity.topology import init_index
 
-    n_labels, fan_in, width, batch = fused_gpu._REHEARSED + 70, 3, 20, 4
+    n_labels, fan_in, width, batch = fused_gpu.REHEARSED + 70, 3, 20, 4
     features, weight = torch.randn(batch, width), torch.randn(n_labels, fan_in)
     index, bias = init_index(-(-n_labels // 32), fan_in, width, 0), torch.zeros(n_labels)
     layer = FanIn(weight, index, bias)
     sums = fused_gpu._FeatureSums(features, layer, torch.ones(()))
     grads = torch.zeros(n_labels, fan_in), torch.zeros(n_labels)
     trial = fused_gpu._Work(features, layer, sums=sums, grads=grads).rehearsal()
-    assert len(trial.layer) == fused_gpu._REHEARSED == 32 * len(trial.layer.index)
+    assert len(trial.layer) == fused_gpu.REHEARSED == 32 * len(trial.layer.index)
     assert trial.sums is not None and trial.grads is not None
     for written in (trial.layer.weight, trial.layer.bias, trial.sums.integers, *trial.grads):
         written.fill_(7)

@@ -97,7 +97,8 @@ class FixedFanInClassifier(ClassifierSection):
         backend, passed_over = resolve_backend(site.device, requested=self.backend, weight_dtype=dtype)
         reasons = "".join(f"; not {name}: {reason}" for name, reason in passed_over.items())
         threads = f"; threads: {torch.get_num_threads()}" if site.device.type == "cpu" else ""
-        logger.info("classifier back end: %s%s%s", backend, threads, reasons)
+        measured = ", or torch where it is faster" if (self.backend, backend) == ("auto", "triton") else ""
+        logger.info("classifier back end: %s%s%s%s", backend, measured, threads, reasons)
         if site.sparsity.learns_beyond_output and self.groups_labels:
             raise XMCError(
                 f"sparsity={site.sparsity.kind} chooses by label; set classifier.group_size=1, or take another strategy"

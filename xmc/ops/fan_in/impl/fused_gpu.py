@@ -31,12 +31,11 @@ from xmc.errors import said
 from xmc.ops.blocks import label_slices
 from xmc.ops.counter_rng import rounded, stream_key
 from xmc.ops.fan_in.backend import Backend, update_
-from xmc.ops.fan_in.impl import triton_kernels
-from xmc.ops.fan_in.impl.tuning import Configuration, DoesNotFit, Tuner
+from xmc.ops.fan_in.impl import triton_kernels, tuning
+from xmc.ops.fan_in.impl.tuning import REHEARSED, Configuration, DoesNotFit
 from xmc.ops.fan_in.layer import FanIn
 from xmc.ops.losses import wide
 from xmc.ops.topk import StreamingTopK
-from xmc.storage import user_cache
 from xmc.types import InPlaceUpdate, Positives, StepOutput, TopK
 from xmc.values import LossName
 
@@ -52,8 +51,6 @@ _SHARED_MEMORY = 99 << 10  # bytes a program, where no GPU is asked: what sm_89 
 _BLOCK = 1 << 17  # labels whose gradients exist at once where a step in place takes several tiles, or is densified
 _BLOCK_BYTES = 32 << 20  # of the gradients of logits that are densified at once
 SPREAD_DOCUMENTS, SPREAD_WARPS, _PROGRAMS = 128, 8, 256  # of a program that carries gradients, and of such programs
-_REHEARSED = 1 << 16  # labels on which configurations are timed
-_TUNER = Tuner((cache := user_cache()) and cache / "xmc" / f"triton-{triton.__version__}.json")
 _LARGEST_EXPONENT = 126  # of a scale that float32 holds, where weights are zero or nearly so
 _TYPES = (torch.float32, torch.bfloat16)
 
@@ -140,7 +137,7 @@ class TritonBackend(Backend):
 def _fault(device: torch.device) -> str | None:
     """Why a kernel of one number cannot be built and launched on this GPU, or None."""
     try:
-        with _current(device):
+        with current(device):
             triton_kernels.probe[(1,)](torch.zeros(1, device=device))
     except Exception as error:  # of the compiler, the linker or the driver, each with exceptions of its own
         return (
@@ -320,11 +317,10 @@ class _Work:
 
     def rehearsal(self) -> "_Work":
         """The first labels, on copies of all that is written."""
-        part = self.block(slice(0, max(1, _REHEARSED // self.layer.group_size)))
-        layer = part.layer
+        part = self.block(slice(0, max(1, REHEARSED // self.layer.group_size)))
         return replace(
             part,
-            layer=replace(layer, weight=layer.weight.clone(), bias=layer.bias.clone()),
+            layer=tuning.rehearsal(self.layer),
             logits=None if part.logits is None else part.logits.clone(),
             sums=self.sums and self.sums.copy(),
             grads=part.grads and (part.grads[0].clone(), part.grads[1].clone()),
@@ -333,11 +329,11 @@ class _Work:
 
 def _launch(mode: str, features: Tensor, layer: FanIn, **rest: Any) -> Tensor:
     """Run the kernel over all labels; returns the loss summed over labels and documents, float64. rest: of `_Work`."""
-    with _current(features.device):
+    with current(features.device):
         return _launch_here(mode, features, layer, **rest)
 
 
-def _current(device: torch.device) -> contextlib.AbstractContextManager[None]:
+def current(device: torch.device) -> contextlib.AbstractContextManager[None]:
     """Meanwhile the device is that on which Triton launches and measures; without it, another GPU's memory is read."""
     return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
 
@@ -348,9 +344,7 @@ def _launch_here(mode: str, features: Tensor, layer: FanIn, **rest: Any) -> Tens
     if not features.is_cuda:
         return _run(mode, work, options[0])
     how = "in place" if work.update else "with gradients" if work.grads else "forward"
-    types = f"{features.dtype} features, {layer.weight.dtype} weights".replace("torch.", "")
-    gpu = torch.cuda.get_device_name(features.device)
-    call = f"{mode} {how}, groups of {size}, {work.documents} documents, {types}, {gpu}"
+    call = f"triton {triton.__version__}, {mode} {how}, {described(features, layer)}"
 
     def milliseconds(option: Configuration) -> float:
         trial = work.rehearsal()
@@ -359,7 +353,18 @@ def _launch_here(mode: str, features: Tensor, layer: FanIn, **rest: Any) -> Tens
         except triton.runtime.OutOfResources as error:
             raise DoesNotFit(said(error)) from None
 
-    return _run(mode, work, _TUNER.choose(call, options, milliseconds))
+    return _run(mode, work, tuning.TUNER.choose(call, options, milliseconds))
+
+
+def described(features: Tensor, layer: FanIn) -> str:
+    """What the time of a call depends on, numbers that vary rounded up; a call of one kind has one description."""
+    documents, labels = (triton.next_power_of_2(n) for n in (len(features), min(len(layer), REHEARSED)))
+    types = f"{features.dtype} features, {layer.weight.dtype} weights".replace("torch.", "")
+    gpu = torch.cuda.get_device_name(features.device)
+    return (
+        f"{layer.fan_in} of {features.shape[1]} columns, groups of {layer.group_size}, {documents} documents, "
+        f"{labels} labels, {types}, {gpu}"
+    )
 
 
 def _run(mode: str, work: _Work, configuration: Configuration) -> Tensor:

@@ -184,8 +184,9 @@ def stream(
                 at = column[:, None] * batch + document[None, :]
                 gradient = tl.sum(g * tl.load(table + at, mask=inside, other=0.0), axis=1)
                 if ADDS:
-                    carries = inside & (k < active)
-                    tl.atomic_add(sums + at, tl.floor(w[:, None] * g * fixed + 0.5).to(tl.int64), mask=carries)
+                    carried = tl.floor(w[:, None] * g * fixed + 0.5).to(tl.int64)
+                    if k < active:
+                        tl.atomic_add(sums + at, carried, mask=inside)
                 if IN_PLACE:
                     stepped = _rounded(
                         w * decay - lr * gradient, key, label + label_offset, k + label * 0, weight.dtype.element_ty
