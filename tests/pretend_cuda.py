@@ -3,7 +3,7 @@
 Tensors of two devices in one operator raise, and so do `.numpy()` of a tensor on the GPU and a kernel that is launched
 while another GPU is the current one. As on a GPU, scalars and index tensors may come from the host. What the host would
 wait for is counted. Triton's kernels run through its interpreter, behind the launch code itself, where the process was
-started with TRITON_INTERPRET=1.
+started with TRITON_INTERPRET=1. With `-m gpu`, tests that take `KINDS` run on a real one instead.
 """
 
 import contextlib
@@ -47,11 +47,19 @@ class DeviceMismatch(RuntimeError):
 
 @dataclass
 class Gpus:
-    """What a test may ask. current: number of the device that kernels are launched on. waits: by operator."""
+    """What a test may ask. current: number of the device that kernels are launched on. waits: by operator.
+
+    real: of GPUs that are there, nothing is counted.
+    """
 
     current: int = 0
     launches: int = 0
     waits: Counter[str] = field(default_factory=Counter)
+    real: bool = False
+
+    def launched(self, expected: bool) -> bool:
+        """Whether kernels of Triton were launched or not, as expected."""
+        return self.real or (self.launches > 0) == expected
 
 
 _GPUS = Gpus()
@@ -245,6 +253,18 @@ class _Autocast(torch.amp.autocast_mode.autocast):
 
     def __init__(self, device_type: str, *args: Any, **options: Any) -> None:
         super().__init__("cpu" if device_type == "cuda" else device_type, *args, **options)
+
+
+def gpus_of(kind: str) -> contextlib.AbstractContextManager[Gpus]:
+    """Those of a fixture with the parameters `KINDS`."""
+    if kind == "pretend":
+        return pretend_cuda()
+    if not torch.cuda.is_available():
+        pytest.skip("there is no GPU")
+    return contextlib.nullcontext(Gpus(real=True))
+
+
+KINDS = ["pretend", pytest.param("real", marks=pytest.mark.gpu)]
 
 
 @contextlib.contextmanager

@@ -22,8 +22,10 @@ def run(*command: str, **environment: str) -> str:
 
 
 def test_numerics_through_the_interpreter() -> None:
-    """Every test of the op's contract, on CPU tensors."""
-    told = run("-m", "pytest", "-q", "-k", "triton", "tests/ops/fan_in/test_api.py", TRITON_INTERPRET="1")
+    """Every test of the op's contract, on CPU tensors; then launched as on a GPU."""
+    files = ("tests/ops/fan_in/test_api.py", "tests/ops/fan_in/test_devices.py")
+    chosen = "(triton or densified) and not (densified and (topk or nan or broken))"
+    told = run("-m", "pytest", "-q", "-k", chosen, *files, TRITON_INTERPRET="1")
     assert "passed" in told
 
 
