@@ -40,10 +40,11 @@ def test_kernels_build_and_do_not_spill(capability: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("part", range(16))
 @pytest.mark.parametrize("capability", [80, 89, 90, 120])
-def test_whatever_the_tuner_may_choose_fits(capability: int) -> None:
+def test_whatever_the_tuner_may_choose_fits(capability: int, part: int) -> None:
     """Tiles of many documents, too, which groups of 64 once asked for more shared memory with than there is."""
-    run("scripts/compile_kernels.py", *f"--capability {capability} --group 1 16 32 64 --batch 128 1024".split())
+    run("scripts/compile_kernels.py", *f"--capability {capability} --batch 128 1024 --part {part}/16".split())
 
 
 @pytest.mark.parametrize("shared", [64 << 10, 99 << 10, 227 << 10])
