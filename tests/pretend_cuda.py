@@ -3,7 +3,7 @@
 Tensors of two devices in one operator raise, and so do `.numpy()` of a tensor on the GPU and a kernel that is launched
 while another GPU is the current one. As on a GPU, scalars and index tensors may come from the host. What the host would
 wait for is counted. Triton's kernels run through its interpreter, behind the launch code itself, where the process was
-started with TRITON_INTERPRET=1.
+started with TRITON_INTERPRET=1. With `-m gpu`, tests that take `KINDS` run on a real one instead.
 """
 
 import contextlib
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -46,11 +47,19 @@ class DeviceMismatch(RuntimeError):
 
 @dataclass
 class Gpus:
-    """What a test may ask. current: number of the device that kernels are launched on. waits: by operator."""
+    """What a test may ask. current: number of the device that kernels are launched on. waits: by operator.
+
+    real: of GPUs that are there, nothing is counted.
+    """
 
     current: int = 0
     launches: int = 0
     waits: Counter[str] = field(default_factory=Counter)
+    real: bool = False
+
+    def launched(self, expected: bool) -> bool:
+        """Whether kernels of Triton were launched or not, as expected."""
+        return self.real or (self.launches > 0) == expected
 
 
 _GPUS = Gpus()
@@ -246,6 +255,18 @@ class _Autocast(torch.amp.autocast_mode.autocast):
         super().__init__("cpu" if device_type == "cuda" else device_type, *args, **options)
 
 
+def gpus_of(kind: str) -> contextlib.AbstractContextManager[Gpus]:
+    """Those of a fixture with the parameters `KINDS`."""
+    if kind == "pretend":
+        return pretend_cuda()
+    if not torch.cuda.is_available():
+        pytest.skip("there is no GPU")
+    return contextlib.nullcontext(Gpus(real=True))
+
+
+KINDS = ["pretend", pytest.param("real", marks=pytest.mark.gpu)]
+
+
 @contextlib.contextmanager
 def pretend_cuda() -> Iterator[Gpus]:
     """Meanwhile there are two GPUs."""
@@ -303,14 +324,29 @@ def _patch_torch(patch: pytest.MonkeyPatch) -> None:
 
 
 def _patch_triton(patch: pytest.MonkeyPatch) -> None:
-    from xmc.ops.fan_in.impl import fused_gpu, triton_kernels
-    from xmc.ops.fan_in.impl.tuning import Tuner
+    from xmc.ops.fan_in.impl import fused_gpu, triton_kernels, tuning
 
     def measured(call: Any, **_: Any) -> float:
         call()
         return 1.0
 
     patch.setattr(fused_gpu.triton.testing, "do_bench", measured)
-    patch.setattr(fused_gpu, "_TUNER", Tuner(None))
-    for kernel in ("stream", "probe"):
+    patch.setattr(tuning, "TUNER", tuning.Tuner(None))
+    multiply_numbers(patch)
+    for kernel in ("stream", "carry", "probe"):
         patch.setattr(triton_kernels, kernel, _Launcher(getattr(triton_kernels, kernel)))
+
+
+def multiply_numbers(patch: pytest.MonkeyPatch) -> None:
+    """Triton's interpreter multiplies the bits of bfloat16 as if they were integers; meanwhile it does not."""
+    from triton.runtime.interpreter import TensorHandle, interpreter_builder
+    from triton.runtime.interpreter import tl as language
+
+    dot = interpreter_builder.create_dot
+
+    def widened(operand: Any) -> Any:
+        if operand.dtype.scalar != language.bfloat16:
+            return operand
+        return TensorHandle((operand.data.astype(np.uint32) << 16).view(np.float32), language.float32)
+
+    patch.setattr(interpreter_builder, "create_dot", lambda a, b, *rest: dot(widened(a), widened(b), *rest))

@@ -1,19 +1,23 @@
-"""Every training variant and every command on a pretend GPU. With TRITON_INTERPRET=1 the back end is `triton`, too."""
+"""Every training variant and every command on a pretend GPU, with `-m gpu` on a real one.
 
+With TRITON_INTERPRET=1 the pretend one's back end is `triton`, too.
+"""
+
+import itertools
 import json
 import logging
 import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
 from harness import Run
-from pretend_cuda import INTERPRETED, DeviceMismatch, Gpus, pretend_cuda
+from pretend_cuda import INTERPRETED, KINDS, DeviceMismatch, Gpus, gpus_of
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 from xmc import XMCClassifier, XMCModel
@@ -21,7 +25,10 @@ from xmc.config import TrainConfig, parse, to_yaml
 from xmc.config.compose import compose
 from xmc.model.classifier import FixedFanIn
 from xmc.model.precision import Precision
+from xmc.ops.fan_in.impl import tuning
+from xmc.serve.models import Explain, Models, Suggest
 from xmc.train import loop
+from xmc.train.state import Progress
 from xmc.types import TopK
 from xmc.workflow.training import train_run
 
@@ -67,10 +74,24 @@ SLOW = (
 )
 
 
+@pytest.fixture(scope="session", autouse=True, params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    chosen: str = request.param
+    return chosen
+
+
 @pytest.fixture(autouse=True)
-def gpus() -> Iterator[Gpus]:
-    with pretend_cuda() as found:
+def gpus(kind: str) -> Iterator[Gpus]:
+    with gpus_of(kind) as found:
         yield found
+
+
+@pytest.fixture
+def counting(gpus: Gpus) -> Gpus:
+    """GPUs that count, which no real one does."""
+    if gpus.real:
+        pytest.skip("only a pretend GPU tells")
+    return gpus
 
 
 @pytest.fixture(scope="session")
@@ -109,9 +130,9 @@ def train(given: list[str]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def run(bert: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(kind: str, bert: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run."""
-    with pretend_cuda():
+    with gpus_of(kind):
         return train(overrides(bert, cache, tmp_path_factory.mktemp("runs") / "run", SET))
 
 
@@ -136,8 +157,9 @@ def test_trains(
 ) -> None:
     caplog.set_level(logging.INFO)
     run = train(overrides(bert, cache, tmp_path / "run", *VARIANTS[variant]))
-    assert variant == "dense" or f"classifier back end: {BACKEND}" in caplog.text
-    assert (gpus.launches > 0) == INTERPRETED
+    backend = "triton" if gpus.real else BACKEND
+    assert variant == "dense" or f"classifier back end: {backend}" in caplog.text
+    assert gpus.launched(INTERPRETED)
     assert (run / "model/xmc.json").is_file()
 
 
@@ -147,7 +169,7 @@ def test_trains_by_a_back_end_asked_for_by_name(
 ) -> None:
     caplog.set_level(logging.INFO)
     train(overrides(bert, cache, tmp_path / "run", IN_PLACE, SET, f"classifier.backend={backend}"))
-    assert f"classifier back end: {backend}\n" in caplog.text and gpus.launches == 0
+    assert f"classifier back end: {backend}\n" in caplog.text and gpus.launched(False)
 
 
 def test_the_cpus_back_end_asked_for_by_name_is_refused(bert: Path, cache: Path, tmp_path: Path) -> None:
@@ -222,7 +244,7 @@ def test_a_step_waits_for_nothing(
     bert: Path,
     cache: Path,
     tmp_path: Path,
-    gpus: Gpus,
+    counting: Gpus,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """But for the log. Transformers asks in each forward pass whether anything is masked, and the stock operators ask
@@ -231,19 +253,74 @@ def test_a_step_waits_for_nothing(
     step, encode = loop._train_step, XMCModel.features
 
     def encoded(*given: Any) -> torch.Tensor:
-        gpus.waits["_local_scalar_dense"] -= 1
+        counting.waits["_local_scalar_dense"] -= 1
         return encode(*given)
 
     def counted(*given: Any) -> None:
-        before = gpus.waits.copy()
+        before = counting.waits.copy()
         step(*given)
-        waits.append(gpus.waits - before)
+        waits.append(counting.waits - before)
 
     monkeypatch.setattr(loop, "_train_step", counted)
     monkeypatch.setattr(XMCModel, "features", encoded)
     rare = ("trainer.max_steps=4", "trainer.eval_every=100", "trainer.log_every=100")
     train(overrides(bert, cache, tmp_path / "run", "sparsity=static", *rare, *variant))
     assert waits[1:-1] == [Counter() if INTERPRETED else Counter(tolist=1)] * 2
+
+
+class Pause:
+    """After the second step."""
+
+    ended = False
+
+    def __call__(self, progress: Progress, plan: loop.Plan) -> Literal["go on", "pause"]:
+        return "pause" if progress.step == 2 else "go on"
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="without triton there is nothing to choose")
+def test_the_fastest_is_measured_before_training_and_kept(
+    bert: Path,
+    cache: Path,
+    tmp_path: Path,
+    counting: Gpus,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A process that goes on keeps what the checkpoint says, though all else is faster now."""
+    caplog.set_level(logging.INFO)
+    clock, step, at_steps = itertools.count(999, -1), loop._train_step, []
+
+    def milliseconds(call: Callable[[], object], **_: Any) -> int:
+        call()
+        return next(clock)
+
+    def watched(*given: Any) -> None:
+        at_steps.append(len(tuned()))
+        step(*given)
+
+    def tuned() -> list[str]:
+        return [message for message in caplog.messages if message.startswith("tuned ")]
+
+    def choices(step: int) -> dict[str, str]:
+        state = json.loads((tmp_path / f"run/checkpoints/step-{step:08d}/state.json").read_text())
+        return {call: choice for call, choice in state["tuned"].items() if "in place" in call}
+
+    monkeypatch.setattr("triton.testing.do_bench", milliseconds)
+    monkeypatch.setattr(loop, "_train_step", watched)
+    given = overrides(bert, cache, tmp_path / "run", IN_PLACE, "sparsity=static", "trainer.max_steps=4")
+    config = parse(TrainConfig, compose([*given, "trainer.eval_every=10"]))
+    train_run(config, to_yaml(config), attend=Pause())
+    of_triton, of_all = tuned()
+    assert all(f"{form} 9" in of_triton for form in ("plain", "densified, 128 columns", "densified, 64 columns"))
+    assert "tuned bce in place, 4 of 16 columns" in of_all and "torch (triton 9" in of_all
+    assert at_steps == [2, 2], "before the first step all is chosen"
+    before = choices(2)
+    assert sorted(before.values()) == ["densified, 64 columns", "torch"]
+
+    monkeypatch.setattr(tuning, "TUNER", tuning.Tuner(None))
+    clock = itertools.count()
+    train_run(config.model_copy(update={"resume": True}), to_yaml(config))
+    assert choices(4) == {call: choice for call, choice in before.items() if choice == "torch"}
 
 
 @pytest.mark.slow
@@ -264,7 +341,7 @@ def test_a_saved_model_is_moved(run: Path, gpus: Gpus) -> None:
     here = model.predict(["bafo gube nipa"])
     there = model.to("cuda").predict(["bafo gube nipa"])
     assert [p.label for p in there[0]] == [p.label for p in here[0]]
-    assert (gpus.launches > 0) == INTERPRETED
+    assert gpus.launched(INTERPRETED)
     again = model.to("cpu").predict(["bafo gube nipa"])
     assert again == here
 
@@ -277,9 +354,22 @@ def test_a_saved_model_is_loaded_there(run: Path) -> None:
 
 def test_another_gpu_than_the_first(bert: Path, cache: Path, tmp_path: Path, gpus: Gpus) -> None:
     """Kernels are launched on the current device, which stays the first."""
+    if gpus.real and torch.cuda.device_count() < 2:
+        pytest.skip("there is one GPU")
     given = overrides(bert, cache, tmp_path / "run", IN_PLACE, "classifier.group_size=4", SET)
     train([*(one for one in given if one != "trainer.device=cuda"), "trainer.device=cuda:1"])
-    assert (gpus.launches > 0) == INTERPRETED and gpus.current == 0
+    assert gpus.launched(INTERPRETED) and gpus.current == 0
+
+
+def test_a_saved_model_is_served_there(run: Path) -> None:
+    """By the work that a server's thread does; a pretend GPU is there in the test's own thread alone."""
+    models = Models(run, "cuda")
+    models.load()
+    (served,) = models
+    alone = Suggest(served, 3, None)
+    assert alone(["bafo gube", "nipa"]) == [*alone(["bafo gube"]), *alone(["nipa"])]
+    label = alone(["bafo gube"])[0][0].label
+    assert len(Explain(served, (label,))(["bafo gube"])) == 1
 
 
 def test_the_estimator(bert: Path) -> None:
@@ -318,7 +408,7 @@ def test_products_of_float32_are_as_coarse_as_is_asked_for(
 
 
 @pytest.mark.skipif(INTERPRETED, reason="once is enough")
-def test_what_a_gpu_refuses_is_refused(gpus: Gpus) -> None:
+def test_what_a_gpu_refuses_is_refused(counting: Gpus) -> None:
     there, elsewhere, here = torch.ones(3).to("cuda"), torch.ones(3, device="cuda:1"), torch.ones(3)
     assert (there + 1).device == torch.device("cuda:0") and elsewhere.device == torch.device("cuda:1")
     for other in (here, elsewhere):
@@ -326,22 +416,22 @@ def test_what_a_gpu_refuses_is_refused(gpus: Gpus) -> None:
             there + other
     with pytest.raises(TypeError, match="to numpy"):
         there.numpy()
-    before = gpus.waits.total()
+    before = counting.waits.total()
     there.sum().item()
     there.cpu()
     torch.arange(3).pin_memory().to("cuda", non_blocking=True)
-    assert gpus.waits.total() == before + 2
+    assert counting.waits.total() == before + 2
 
 
 @pytest.mark.skipif(INTERPRETED, reason="it starts itself")
 @pytest.mark.parametrize(
     "chosen",
     [
-        "waits and sgd and not micro",
+        "fastest or (waits and sgd and not micro)",
         pytest.param("trains or waits or moved or labels_join or resumes or another_gpu", marks=pytest.mark.slow),
     ],
 )
-def test_with_triton_through_its_interpreter(chosen: str) -> None:
+def test_with_triton_through_its_interpreter(chosen: str, counting: Gpus) -> None:
     """The same, launched as on a GPU."""
     pytest.importorskip("triton", reason="triton is not installed")
     done = subprocess.run(

@@ -17,6 +17,7 @@ from xmc.model.classifier import Update
 from xmc.model.quantised import rounded, table_names
 from xmc.model.sharded import ShardedClassifier
 from xmc.model.tensor_file import fill
+from xmc.ops.fan_in import choices
 from xmc.sparsity.health import TopologyHealth
 from xmc.sparsity.strategy import SparseLayer, Strategy
 from xmc.train.checkpoint import Saved, Tensors
@@ -111,6 +112,7 @@ class TrainState:
             "threads": torch.get_num_threads(),
             "processes": self.processes.size,
             "backend": None if layer is None else layer.serving,
+            "tuned": choices(),
         }
 
     def rounded_model(self) -> dict[str, Tensor | Rows]:

@@ -23,11 +23,13 @@ from xmc.model.lexical import LexicalHalf
 from xmc.model.quantised import round_tables_
 from xmc.model.sharded import ShardedClassifier
 from xmc.model.tensor_file import fill
+from xmc.ops.fan_in import keep_choices
 from xmc.storage import is_locked, whole_file, whole_folder
 from xmc.train.checkpoint import Checkpoints
 from xmc.train.loop import Attend, Validate, train
 from xmc.train.state import TrainState
 from xmc.train.tracking import LocalLog, Trackers
+from xmc.train.warm_up import warm_up
 from xmc.workflow.forgetting import tell_change
 from xmc.workflow.measuring import measure
 from xmc.workflow.neighbours import with_neighbours
@@ -134,6 +136,8 @@ def _train(
             f"dev has {few} documents, so that chance chooses the best model; raise data.dev_fraction or give a larger "
             "dev file, or learn from all and keep the last model with data.dev_fraction=0"
         )
+    keep_choices({} if saved is None else saved[1].get("tuned", {}))
+    warm_up(setup.state, config.trainer.batch_size)
     if saved is not None:
         setup.state.load(*saved)
         logger.info("resuming after step %d", setup.state.progress.step)

@@ -1,7 +1,14 @@
+import importlib.util
 import itertools
 import os
+import sys
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,6 +23,7 @@ from ops.cases import (
     random_positives,
     tolerance_of,
 )
+from pretend_cuda import multiply_numbers
 
 from xmc.ops.counter_rng import rounded
 from xmc.ops.fan_in import FanIn, fan_in_linear, fan_in_loss, fan_in_sgd_step, fan_in_topk, resolve_backend
@@ -43,6 +51,26 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blockwise, "_GATHERED_BYTES", 1)
     monkeypatch.setattr(blockwise, "_DENSIFIED_BYTES", {"cpu": 1})
     monkeypatch.setattr(reference, "_BLOCK", 50)
+
+
+@pytest.fixture(autouse=True, params=["atomic", "densified"] if INTERPRETED else ["compiled"])
+def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways of the back end `triton` to sum the gradient of the features, the second in small blocks."""
+    chosen: str = request.param
+    if chosen != "densified":
+        return chosen
+    from xmc.ops.fan_in.impl import fused_gpu
+
+    configurations = fused_gpu.configurations
+
+    def densified(*args: Any, **options: Any) -> list[fused_gpu.Configuration]:
+        found = configurations(*args, **options)
+        return [one for one in found if one.spread is not None] or found
+
+    monkeypatch.setattr(fused_gpu, "configurations", densified)
+    monkeypatch.setattr(fused_gpu, "_BLOCK", 40)
+    monkeypatch.setattr(fused_gpu, "_PROGRAMS", 2)
+    return chosen
 
 
 @dataclass(frozen=True)
@@ -402,3 +430,56 @@ def test_triton_takes_a_batch_of_several_tiles(
     rounding = {"rtol": 1e-2, "atol": 1e-2} if weight_dtype == torch.bfloat16 else LOOSE
     for ours, expected in zip(*results, strict=True):
         torch.testing.assert_close(ours, expected, **rounding)
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="needs a GPU, or Triton's interpreter")
+def test_triton_densified_moves_what_is_counted_on_paper(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FLOPs exactly, and within 10 % the bytes, in the sectors of 32 that each load, store and atomic touches."""
+    from triton.runtime.interpreter import interpreter_builder as builder
+
+    from xmc.ops.fan_in.impl import fused_gpu
+
+    if form != "densified":
+        pytest.skip("the other form")
+    multiply_numbers(monkeypatch)
+    monkeypatch.setattr(fused_gpu, "_PROGRAMS", 1)  # so that what is added up at the end is little
+    counted: Counter[str] = Counter()
+
+    def watched(name: str, count: Callable[..., tuple[str, int]]) -> None:
+        call = getattr(builder, name)
+
+        def counting(*given: Any) -> Any:
+            what, number = count(*given)
+            counted[what] += number
+            return call(*given)
+
+        monkeypatch.setattr(builder, name, counting)
+
+    def sectors(pointers: Any, mask: Any) -> tuple[str, int]:
+        return "bytes", 32 * len(np.unique(pointers.data[mask.data] // 32))
+
+    def product(left: Any, right: Any, *_: Any) -> tuple[str, int]:
+        return "flops", 2 * left.data.shape[0] * left.data.shape[1] * right.data.shape[1]
+
+    watched("create_masked_load", lambda pointers, mask, *_: sectors(pointers, mask))
+    watched("create_masked_store", lambda pointers, _, mask, *rest: sectors(pointers, mask))
+    watched("create_atomic_rmw", lambda _, pointers, value, mask, *rest: sectors(pointers, mask))
+    watched("create_dot", product)
+
+    features, layer, _ = random_layer(128, 512, 256, 64, 0, dtype=torch.float32)
+    features, layer = features.bfloat16(), replace(layer, weight=layer.weight.bfloat16())
+    gradient = torch.randn(512, 128).bfloat16()
+    sums = fused_gpu._FeatureSums(features, layer, torch.ones(()))
+    (configuration, *_) = fused_gpu.configurations(1, 128, torch.bfloat16)
+    fused_gpu._carry(fused_gpu._Work(features, layer, sums=sums), gradient, configuration)
+
+    path = Path(__file__).parents[3] / "scripts" / "gpu_on_paper.py"
+    script = importlib.util.spec_from_file_location("gpu_on_paper", path)
+    assert script is not None and script.loader is not None
+    sys.modules["gpu_on_paper"] = module = importlib.util.module_from_spec(script)
+    script.loader.exec_module(module)
+    paper = module.carrying(labels=512, batch=128, fan_in=64, width=256)
+    assert counted["flops"] == paper.tensor
+    assert counted["bytes"] == pytest.approx(paper.l2, rel=0.1)
+    dense = torch.zeros(512, 256).scatter_add_(1, layer.index.long(), layer.weight.float())
+    torch.testing.assert_close(sums.floats, gradient.float().T @ dense, rtol=1e-3, atol=1e-3)

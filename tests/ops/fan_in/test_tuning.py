@@ -74,7 +74,17 @@ def test_what_does_not_fit_is_passed_over(caplog: pytest.LogCaptureFixture) -> N
     caplog.set_level(logging.INFO)
     assert Tuner(None).choose("step", OPTIONS, fits_where_narrow).name == "narrow"
     assert "narrow (narrow 3.00 ms; not wide: 131072 bytes of shared memory, there are 101376)" in caplog.text
-    with pytest.raises(
-        DoesNotFit, match=r"nothing for step that fits this GPU .narrow: too large; wide: too large.; take"
-    ):
+    with pytest.raises(DoesNotFit, match=r"nothing for step fits this GPU .narrow: too large; wide: too large.; take"):
         Tuner(None).choose("step", OPTIONS, never_fits)
+
+
+def test_what_a_run_began_with_is_kept_whatever_the_machine_remembers(tmp_path: Path) -> None:
+    tuner = Tuner(tmp_path / "t.json")
+    tuner.choose("step", OPTIONS, times)
+    assert tuner.used == {"step": "wide"}
+    elsewhere = Tuner(tmp_path / "t.json")
+    elsewhere.kept = {"step": "narrow", "topk": "gone"}
+    assert elsewhere.choose("step", OPTIONS, never).name == "narrow"
+    assert elsewhere.choose("topk", OPTIONS, times).name == "wide"
+    assert elsewhere.used == {"step": "narrow", "topk": "wide"}
+    assert json.loads((tmp_path / "t.json").read_text()) == {"step": "wide", "topk": "wide"}

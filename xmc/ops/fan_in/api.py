@@ -38,6 +38,8 @@ def resolve_backend(
 ) -> tuple[str, dict[str, str]]:
     """The back end that serves features of this device and type, and why the ones before it do not.
 
+    Where `auto` gives `triton`, a call takes `torch` instead if that is measured to be faster.
+
     weight_dtype: type of the weights, where it is another.
 
     Raises:
@@ -150,6 +152,10 @@ def _finite(*tensors: Tensor) -> Tensor:
 @functools.cache
 def _resolved(backend: str, device: torch.device, dtype: torch.dtype, weight_dtype: torch.dtype) -> Backend:
     name, _ = resolve_backend(device, dtype, backend, weight_dtype=weight_dtype)
+    if (backend, name) == ("auto", "triton"):
+        from xmc.ops.fan_in.impl.measured import MeasuredBackend
+
+        return MeasuredBackend({name: _named(name) for name in ("triton", "torch")})
     return _named(name)
 
 

@@ -97,7 +97,8 @@ class FixedFanInClassifier(ClassifierSection):
         backend, passed_over = resolve_backend(site.device, requested=self.backend, weight_dtype=dtype)
         reasons = "".join(f"; not {name}: {reason}" for name, reason in passed_over.items())
         threads = f"; threads: {torch.get_num_threads()}" if site.device.type == "cpu" else ""
-        logger.info("classifier back end: %s%s%s", backend, threads, reasons)
+        measured = ", or torch where it is faster" if (self.backend, backend) == ("auto", "triton") else ""
+        logger.info("classifier back end: %s%s%s%s", backend, measured, threads, reasons)
         if site.sparsity.learns_beyond_output and self.groups_labels:
             raise XMCError(
                 f"sparsity={site.sparsity.kind} chooses by label; set classifier.group_size=1, or take another strategy"
@@ -162,7 +163,7 @@ class FixedFanInClassifier(ClassifierSection):
             index=groups * learning * index_dtype(load.width).itemsize,
             gradients=0 if self.optimizer.in_place else FLOAT * (slots + labels),
             moments=moments,
-            step=_pass_bytes(backend, load, device, slots if backend == "reference" else 0),
+            step=_pass_bytes(backend, load, device, labels, learning),
             update=update,
             ranking=_ranking_bytes(backend, load, labels),
             rewiring=load.sparsity.rewiring_bytes(labels, groups, learning, load.width),
@@ -196,18 +197,23 @@ class FixedFanInClassifier(ClassifierSection):
         yield "classifier.fan_in", around(self.fan_in)
 
 
-def _pass_bytes(backend: str, load: Load, device: str, slots: int) -> int:
-    """Of a training pass, by back end: features transposed, buffers of their gradient, blocks of labels."""
+def _pass_bytes(backend: str, load: Load, device: str, labels: int, slots: int) -> int:
+    """Of a training pass, by back end: features transposed, buffers of their gradient, blocks of labels.
+
+    slots: of a label.
+    """
     width, features = load.width, FLOAT * load.batch * load.width
     match backend:
         case "numba":
             table = FLOAT * width * (8 if load.batch <= 8 else 16 * math.ceil(load.batch / 16))
             return table * (1 + min(16, max(1, (64 << 20) // table))) + 2 * features
         case "triton":
-            return features + 2 * 2 * features + 2 * 2 * features  # transposed; as 64-bit integers; as float64
+            # transposed, sums as integers and floats, their total; densified, a block of labels, parts of the sums
+            block = min(FLOAT * labels * load.batch, 32 << 20) + FLOAT * min(labels, 1 << 17) * slots
+            return features * (1 + 2 + 1 + 2) + block + (24 << 20)
         case "torch":
             return 3 * (4 << 20 if device == "cpu" else 32 << 20) + 4 * features
-    return 4 * FLOAT * DENSE_BLOCK * width + FLOAT * slots + 2 * features
+    return 4 * FLOAT * DENSE_BLOCK * width + FLOAT * labels * slots + 2 * features
 
 
 def _ranking_bytes(backend: str, load: Load, labels: int) -> int:

@@ -1,10 +1,16 @@
 """The GPU: logits, loss, gradients and update of a tile of labels x the whole batch in one program.
 
 Features are transposed, so that a connection reads contiguous numbers of the batch, and nothing of L x K x B or B x L
-goes to memory. The gradient of the features is summed by atomic adds of 64-bit integers in a fixed-point scale chosen
-from the inputs: sums of integers do not depend on the order in which programs finish, as those of floats would; the
-price is 8 bytes an atomic instead of 4. A group of labels that share their columns is a small dense product (`tl.dot`)
-and adds once for all of them. Offsets are 64-bit.
+goes to memory. The gradient of the features is summed in one of two ways, both in an order of their own:
+
+- by atomic adds of 64-bit integers in a fixed-point scale chosen from the inputs: sums of integers do not depend on the
+  order in which programs finish, as those of floats would; the price is 8 bytes an atomic instead of 4. A group of
+  labels that share their columns is a small dense product (`tl.dot`) and adds once for all of them.
+- densified: the logits' gradient of a block of labels is written, [l, B], and a second kernel multiplies it by the
+  block's weights, a few labels and columns at a time made dense in a scratch that stays in the L2. Each program sums a
+  chunk of the labels for some columns in registers; the chunks are added in order.
+
+Offsets are 64-bit.
 
 Runs on CUDA, and on CPU tensors with TRITON_INTERPRET=1, to check the numerics without a GPU.
 """
@@ -25,12 +31,11 @@ from xmc.errors import said
 from xmc.ops.blocks import label_slices
 from xmc.ops.counter_rng import rounded, stream_key
 from xmc.ops.fan_in.backend import Backend, update_
-from xmc.ops.fan_in.impl import triton_kernels
-from xmc.ops.fan_in.impl.tuning import Configuration, DoesNotFit, Tuner
+from xmc.ops.fan_in.impl import triton_kernels, tuning
+from xmc.ops.fan_in.impl.tuning import REHEARSED, Configuration, DoesNotFit
 from xmc.ops.fan_in.layer import FanIn
 from xmc.ops.losses import wide
 from xmc.ops.topk import StreamingTopK
-from xmc.storage import user_cache
 from xmc.types import InPlaceUpdate, Positives, StepOutput, TopK
 from xmc.values import LossName
 
@@ -43,9 +48,9 @@ _TOPK_LABELS = 1 << 15  # labels whose logits exist at once while ranking
 _MOST_DOCUMENTS, _FEWEST_DOCUMENTS = 1024, 16  # of a tile
 _GROUP_TILE, _GROUP_DOCUMENTS = 1 << 13, 256  # labels x documents of a group's tile: larger ones spill registers
 _SHARED_MEMORY = 99 << 10  # bytes a program, where no GPU is asked: what sm_89 and sm_120 have
-_BLOCK = 1 << 16  # labels whose gradients exist at once where a step in place takes several tiles
-_REHEARSED = 1 << 16  # labels on which configurations are timed
-_TUNER = Tuner((cache := user_cache()) and cache / "xmc" / f"triton-{triton.__version__}.json")
+_BLOCK = 1 << 17  # labels whose gradients exist at once where a step in place takes several tiles, or is densified
+_BLOCK_BYTES = 32 << 20  # of the gradients of logits that are densified at once
+SPREAD_DOCUMENTS, SPREAD_WARPS, _PROGRAMS = 128, 8, 256  # of a program that carries gradients, and of such programs
 _LARGEST_EXPONENT = 126  # of a scale that float32 holds, where weights are zero or nearly so
 _TYPES = (torch.float32, torch.bfloat16)
 
@@ -71,7 +76,7 @@ class TritonBackend(Backend):
         transposed = gradient.T.float().contiguous()
         largest = transposed.abs().max()
         for first, part in _parts(features, layer):
-            sums = _FixedPoint(part, layer, largest)
+            sums = _FeatureSums(part, layer, largest)
             rows = transposed[:, first : first + len(part)]
             with grads.of_a_part() as written:
                 _launch("gradient", part, layer, logits=rows, sums=sums, grads=written)
@@ -82,7 +87,7 @@ class TritonBackend(Backend):
         grads = _Gradients(layer)
         total = torch.zeros((), dtype=torch.float64, device=features.device)
         for first, part in _parts(features, layer):
-            sums = _FixedPoint(part, layer, _largest_gradient(part, layer, loss) / len(features))
+            sums = _FeatureSums(part, layer, _largest_gradient(part, layer, loss) / len(features))
             shared: dict[str, Any] = {
                 "targets": _Targets(positives, layer, first, first + len(part)),
                 "sums": sums,
@@ -105,7 +110,7 @@ class TritonBackend(Backend):
     ) -> tuple[Tensor, Tensor]:
         if len(_parts(features, layer)) > 1:
             return _step_by_blocks(features, layer, positives, loss, update, applies)
-        sums = _FixedPoint(features, layer, _largest_gradient(features, layer, loss) / len(features))
+        sums = _FeatureSums(features, layer, _largest_gradient(features, layer, loss) / len(features))
         targets = _Targets(positives, layer, 0, len(features))
         if applies is None:
             applies = torch.ones((), dtype=torch.bool, device=features.device)
@@ -132,7 +137,7 @@ class TritonBackend(Backend):
 def _fault(device: torch.device) -> str | None:
     """Why a kernel of one number cannot be built and launched on this GPU, or None."""
     try:
-        with _current(device):
+        with current(device):
             triton_kernels.probe[(1,)](torch.zeros(1, device=device))
     except Exception as error:  # of the compiler, the linker or the driver, each with exceptions of its own
         return (
@@ -178,7 +183,7 @@ def _step_by_blocks(
 ) -> tuple[Tensor, Tensor]:
     """A step in place where the batch takes several tiles, whose gradients are added, a block of labels at a time."""
     parts, decay = _parts(features, layer), 1 - update.lr * update.weight_decay
-    sums = [_FixedPoint(part, layer, _largest_gradient(part, layer, loss) / len(features)) for _, part in parts]
+    sums = [_FeatureSums(part, layer, _largest_gradient(part, layer, loss) / len(features)) for _, part in parts]
     total = torch.zeros((), dtype=torch.float64, device=features.device)
     for groups in label_slices(len(layer.index), max(1, _BLOCK // layer.group_size)):
         block = layer.part(groups)
@@ -231,23 +236,27 @@ def _largest(tensor: Tensor) -> Tensor:
     return torch.maximum(-low, high).float()
 
 
-class _FixedPoint:
-    """The gradient of the features [D, B] as 64-bit integers, in a scale in which no sum over all labels overflows."""
+class _FeatureSums:
+    """The gradient of the features, summed in two ways, of which a launch takes one.
+
+    integers: [D, B], 64-bit, in a scale in which no sum over all labels overflows. floats: [B, D].
+    """
 
     def __init__(self, features: Tensor, layer: FanIn, largest_gradient: Tensor) -> None:
         bound = layer.weight.numel() * _largest(layer.weight).double() * largest_gradient.double()
         self.scale = torch.exp2(torch.floor(62 - torch.log2(bound)).clamp_max(_LARGEST_EXPONENT)).float()
         self.integers = torch.zeros(features.shape[1], len(features), dtype=torch.int64, device=features.device)
+        self.floats = torch.zeros_like(features, dtype=torch.float32)
 
-    def copy(self) -> "_FixedPoint":
+    def copy(self) -> "_FeatureSums":
         """Sums of its own in the same scale."""
         other = copy.copy(self)
-        other.integers = self.integers.clone()
+        other.integers, other.floats = self.integers.clone(), self.floats.clone()
         return other
 
     def features(self, dtype: torch.dtype) -> Tensor:
         """The sums as [B, D]."""
-        return (self.integers.T.double() / self.scale.double()).to(dtype).contiguous()
+        return (self.integers.T.double() / self.scale.double() + self.floats).to(dtype).contiguous()
 
 
 class _Targets:
@@ -261,6 +270,12 @@ class _Targets:
         served = (local >= 0) & (local < len(layer)) & (documents >= first) & (documents < last)
         pairs = torch.where(served, local * width + documents - first, torch.iinfo(torch.int64).max).sort().values
         self.labels, self.documents = pairs // width, pairs % width
+
+    def counted_from(self, first: int) -> "_Targets":
+        """The same, with labels counted from `first`."""
+        other = copy.copy(self)
+        other.labels = self.labels - first
+        return other
 
     def starts(self, n_labels: int, tile: int) -> Tensor:
         """Where the positives of each tile of labels begin, int64 [tiles + 1]."""
@@ -276,7 +291,7 @@ class _Work:
     layer: FanIn
     targets: _Targets | None = None
     logits: Tensor | None = None
-    sums: _FixedPoint | None = None
+    sums: _FeatureSums | None = None
     grads: tuple[Tensor, Tensor] | None = None
     scale: float = 1.0
     update: InPlaceUpdate | None = None
@@ -287,39 +302,49 @@ class _Work:
         """Of a tile: the batch, padded."""
         return max(_FEWEST_DOCUMENTS, int(triton.next_power_of_2(len(self.features))))
 
-    def rehearsal(self) -> "_Work":
-        """The first labels, on copies of all that is written."""
-        part = self.layer.part(slice(0, max(1, _REHEARSED // self.layer.group_size)))
-        n = len(part)
+    def block(self, groups: slice) -> "_Work":
+        """A run of the groups, written to the same memory."""
+        part = self.layer.part(groups)
+        first = part.label_offset - self.layer.label_offset
+        labels = slice(first, first + len(part))
         return replace(
             self,
-            layer=replace(part, weight=part.weight.clone(), bias=part.bias.clone()),
-            logits=None if self.logits is None else self.logits[:n].clone(),
-            sums=None if self.sums is None else self.sums.copy(),
-            grads=None if self.grads is None else (self.grads[0][:n].clone(), self.grads[1][:n].clone()),
+            layer=part,
+            targets=self.targets and self.targets.counted_from(first),
+            logits=None if self.logits is None else self.logits[labels],
+            grads=self.grads and (self.grads[0][labels], self.grads[1][labels]),
+        )
+
+    def rehearsal(self) -> "_Work":
+        """The first labels, on copies of all that is written."""
+        part = self.block(slice(0, max(1, REHEARSED // self.layer.group_size)))
+        return replace(
+            part,
+            layer=tuning.rehearsal(self.layer),
+            logits=None if part.logits is None else part.logits.clone(),
+            sums=self.sums and self.sums.copy(),
+            grads=part.grads and (part.grads[0].clone(), part.grads[1].clone()),
         )
 
 
 def _launch(mode: str, features: Tensor, layer: FanIn, **rest: Any) -> Tensor:
     """Run the kernel over all labels; returns the loss summed over labels and documents, float64. rest: of `_Work`."""
-    with _current(features.device):
+    with current(features.device):
         return _launch_here(mode, features, layer, **rest)
 
 
-def _current(device: torch.device) -> contextlib.AbstractContextManager[None]:
+def current(device: torch.device) -> contextlib.AbstractContextManager[None]:
     """Meanwhile the device is that on which Triton launches and measures; without it, another GPU's memory is read."""
     return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
 
 
 def _launch_here(mode: str, features: Tensor, layer: FanIn, **rest: Any) -> Tensor:
     work, size = _Work(features, layer, **rest), layer.group_size
-    options = configurations(size, work.documents, features.dtype)
+    options = configurations(size, work.documents, features.dtype, carries=work.sums is not None)
     if not features.is_cuda:
         return _run(mode, work, options[0])
     how = "in place" if work.update else "with gradients" if work.grads else "forward"
-    types = f"{features.dtype} features, {layer.weight.dtype} weights".replace("torch.", "")
-    gpu = torch.cuda.get_device_name(features.device)
-    call = f"{mode} {how}, groups of {size}, {work.documents} documents, {types}, {gpu}"
+    call = f"triton {triton.__version__}, {mode} {how}, {described(features, layer)}"
 
     def milliseconds(option: Configuration) -> float:
         trial = work.rehearsal()
@@ -328,10 +353,59 @@ def _launch_here(mode: str, features: Tensor, layer: FanIn, **rest: Any) -> Tens
         except triton.runtime.OutOfResources as error:
             raise DoesNotFit(said(error)) from None
 
-    return _run(mode, work, _TUNER.choose(call, options, milliseconds))
+    return _run(mode, work, tuning.TUNER.choose(call, options, milliseconds))
+
+
+def described(features: Tensor, layer: FanIn) -> str:
+    """What the time of a call depends on, numbers that vary rounded up; a call of one kind has one description."""
+    documents, labels = (triton.next_power_of_2(n) for n in (len(features), min(len(layer), REHEARSED)))
+    types = f"{features.dtype} features, {layer.weight.dtype} weights".replace("torch.", "")
+    gpu = torch.cuda.get_device_name(features.device)
+    return (
+        f"{layer.fan_in} of {features.shape[1]} columns, groups of {layer.group_size}, {documents} documents, "
+        f"{labels} labels, {types}, {gpu}"
+    )
 
 
 def _run(mode: str, work: _Work, configuration: Configuration) -> Tensor:
+    if configuration.spread is None:
+        return _stream(mode, work, configuration)
+    layer, features = work.layer, work.features
+    most = min(_BLOCK, _BLOCK_BYTES // (len(features) * features.element_size()))
+    total = torch.zeros((), dtype=torch.float64, device=features.device)
+    for groups in label_slices(len(layer.index), max(1, most // layer.group_size)):
+        block = work.block(groups)
+        before = block.layer.weight.clone() if work.update else block.layer.weight
+        gradient = features.new_empty(len(before), len(features)) if block.logits is None else block.logits
+        total += _stream(mode, replace(block, logits=gradient), configuration)
+        _carry(replace(block, layer=replace(block.layer, weight=before)), gradient, configuration)
+    return total
+
+
+def _carry(work: _Work, gradient: Tensor, configuration: Configuration) -> None:
+    """Add to the floats of the sums what the gradient [l, B] of the logits gives to the features."""
+    assert configuration.spread is not None and work.sums is not None
+    layer, (batch, width), (labels, columns) = work.layer, work.features.shape, configuration.spread
+    documents = min(work.documents, SPREAD_DOCUMENTS)
+    grid = triton.cdiv(width, columns), triton.cdiv(batch, documents)
+    chunk = labels * triton.cdiv(len(layer) * grid[0] * grid[1], labels * _PROGRAMS)
+    chunks = triton.cdiv(len(layer), chunk)
+    partial = gradient.new_empty(chunks, batch, width, dtype=torch.float32)
+    scratch = gradient.new_empty(chunks * grid[0] * grid[1], labels, columns, dtype=torch.float32)
+    triton_kernels.carry[(*grid, chunks)](
+        *(gradient.to(work.features.dtype).contiguous(), layer.index, layer.weight, scratch, partial),
+        *(len(layer), chunk, width, batch, layer.fan_in, layer.n_active, layer.group_size),
+        L=labels,
+        B=documents,
+        D=columns,
+        K=SLOTS,
+        num_warps=SPREAD_WARPS,
+        num_stages=1,
+    )
+    work.sums.floats += partial.sum(0)
+
+
+def _stream(mode: str, work: _Work, configuration: Configuration) -> Tensor:
     layer, targets, logits, sums, update = work.layer, work.targets, work.logits, work.sums, work.update
     n_labels, size = len(layer), layer.group_size
     tile = configuration.labels if size == 1 else size
@@ -360,6 +434,7 @@ def _run(mode: str, work: _Work, configuration: Configuration) -> Tensor:
         MODE=MODES[mode],
         IN_PLACE=update is not None,
         GROUPED=size > 1,
+        ADDS=configuration.spread is None,
         L=configuration.labels,
         B=work.documents,
         K=SLOTS,
@@ -369,23 +444,28 @@ def _run(mode: str, work: _Work, configuration: Configuration) -> Tensor:
     return losses.sum(dtype=torch.float64)
 
 
-def configurations(size: int, documents: int, dtype: torch.dtype) -> list[Configuration]:
+def configurations(size: int, documents: int, dtype: torch.dtype, *, carries: bool = True) -> list[Configuration]:
     """Those worth trying for groups of `size` labels and a padded number of documents; the first is a safe choice.
 
     It gives a program as many labels and as few warps as registers hold without spilling. With 16 warps a thread has
-    128 registers, too few for most groups.
+    128 registers, too few for most groups. carries: whether the gradient of the features is asked for, which those
+    called densified sum without atomic adds.
     """
+    narrow = dtype == torch.bfloat16
     if size == 1:
-        labels = max(1, (_TILE if dtype == torch.bfloat16 else _TILE // 2) // documents)
-        return [
+        labels = max(1, (_TILE if narrow else _TILE // 2) // documents)
+        plain = [
             Configuration("plain", labels, 4),
             Configuration("plain, twice the warps", labels, 8),
-            *([Configuration("plain, twice both", 2 * labels, 8)] if dtype == torch.float32 else []),
+            *([Configuration("plain, twice both", 2 * labels, 8)] if not narrow else []),
             *([Configuration("plain, half the labels", labels // 2, 4)] if labels > 1 else []),
         ]
+        spreads = [(64, 128), (32, 64)] if narrow else [(16, 64)]
+        named = [(f"densified, {columns} columns", (rows, columns)) for rows, columns in spreads]
+        return plain + [Configuration(name, labels, 4, spread) for name, spread in named if carries]
     labels = _padded(size)
     numbers = labels * documents
-    fewest, a_warp = (8, 512) if dtype == torch.float32 else (4, 1024)  # without tensor cores, and with them
+    fewest, a_warp = (4, 1024) if narrow else (8, 512)  # with tensor cores, and without them
     warps = min(16, max(fewest, numbers // a_warp))
     return [
         Configuration("groups", labels, warps),

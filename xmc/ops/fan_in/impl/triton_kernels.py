@@ -95,6 +95,7 @@ def stream(
     MODE: tl.constexpr,
     IN_PLACE: tl.constexpr,
     GROUPED: tl.constexpr,
+    ADDS: tl.constexpr,
     L: tl.constexpr,
     B: tl.constexpr,
     K: tl.constexpr,
@@ -102,7 +103,8 @@ def stream(
     """A tile of labels and all documents.
 
     The labels are L with columns of their own, one connection at a time; or, if GROUPED, a group of `size` that share
-    their columns, K connections at a time.
+    their columns, K connections at a time. ADDS: to the gradient of the features, in fixed point; if not, the gradient
+    of the logits is written in their place, for `carry`.
     """
     tile = tl.program_id(0).to(tl.int64)
     member = tl.arange(0, L)
@@ -140,13 +142,16 @@ def stream(
         tl.store(logits + place, z, mask=inside)
     else:
         if MODE == 3:
-            g = tl.load(logits + place, mask=inside, other=0.0)
+            g = tl.load(logits + place, mask=inside, other=0.0).to(tl.float32)
         else:
             positive = _is_positive(starts, positive_labels, positive_documents, tile, first, L, B)
             loss, g = _loss_and_gradient(z, positive, MODE)
             tl.store(losses + tile, tl.sum(tl.where(inside, loss, 0.0)))
             g = tl.where(inside, g * scale, 0.0)
-        fixed = tl.load(sums_scale)
+            if not ADDS:
+                tl.store(logits + place, g, mask=inside)
+        if ADDS:
+            fixed = tl.load(sums_scale)
         steps = lives
         if IN_PLACE:
             steps = lives & (tl.load(applies + member * 0) != 0)
@@ -161,9 +166,10 @@ def stream(
                 at = column[:, None] * batch + document[None, :]
                 x = tl.load(table + at, mask=known, other=0.0)
                 gradient = tl.dot(g.to(x.dtype), tl.trans(x), input_precision="ieee")
-                carried = tl.dot(tl.trans(w).to(x.dtype), g.to(x.dtype), input_precision="ieee")
-                carries = (slot < active)[:, None] & reads[None, :]
-                tl.atomic_add(sums + at, tl.floor(carried * fixed + 0.5).to(tl.int64), mask=carries)
+                if ADDS:
+                    carried = tl.dot(tl.trans(w).to(x.dtype), g.to(x.dtype), input_precision="ieee")
+                    carries = (slot < active)[:, None] & reads[None, :]
+                    tl.atomic_add(sums + at, tl.floor(carried * fixed + 0.5).to(tl.int64), mask=carries)
                 if IN_PLACE:
                     stepped = w.to(tl.float32) * decay - lr * gradient
                     slots = slot[None, :] + label[:, None] * 0
@@ -177,8 +183,10 @@ def stream(
                 w = tl.load(weight + row + k, mask=lives, other=0.0).to(tl.float32)
                 at = column[:, None] * batch + document[None, :]
                 gradient = tl.sum(g * tl.load(table + at, mask=inside, other=0.0), axis=1)
-                if k < active:
-                    tl.atomic_add(sums + at, tl.floor(w[:, None] * g * fixed + 0.5).to(tl.int64), mask=inside)
+                if ADDS:
+                    carried = tl.floor(w[:, None] * g * fixed + 0.5).to(tl.int64)
+                    if k < active:
+                        tl.atomic_add(sums + at, carried, mask=inside)
                 if IN_PLACE:
                     stepped = _rounded(
                         w * decay - lr * gradient, key, label + label_offset, k + label * 0, weight.dtype.element_ty
@@ -192,3 +200,59 @@ def stream(
             tl.store(bias + label, b - lr * total, mask=steps)
         else:
             tl.store(grad_bias + label, total, mask=lives)
+
+
+@triton.jit
+def carry(
+    gradient,
+    index,
+    weight,
+    scratch,
+    partial,
+    n_labels,
+    labels,
+    width,
+    batch,
+    fan_in,
+    active,
+    size,
+    L: tl.constexpr,
+    B: tl.constexpr,
+    D: tl.constexpr,
+    K: tl.constexpr,
+):
+    """What a chunk of `labels` gives to the gradient of the features, for B documents and D columns.
+
+    Of L labels at a time the weights are spread over the columns in a scratch, K connections at once, and multiplied
+    by the gradient of the logits. scratch: float32 [programs, L, D]. gradient: [n_labels, batch]. partial: float32
+    [chunks, batch, width]. Offsets but for the program's are 32-bit, without which registers would spill.
+    """
+    columns, documents, chunk = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    program = (chunk * tl.num_programs(1) + documents) * tl.num_programs(0) + columns
+    member, slots, column = tl.arange(0, L), tl.arange(0, K), tl.arange(0, D)
+    document = documents * B + tl.arange(0, B)
+    reads = document < batch
+    scratch += program.to(tl.int64) * (L * D)
+    spread = scratch + member[:, None] * D + column[None, :]
+    sums = tl.zeros([B, D], dtype=tl.float32)
+    for first in range(chunk * labels, tl.minimum(n_labels, (chunk + 1) * labels), L):
+        tl.store(spread, tl.zeros([L, D], dtype=tl.float32))
+        tl.debug_barrier()
+        label = first + member
+        lives = label < n_labels
+        for start in range(0, active, K):
+            slot = start + slots
+            connected = lives[:, None] & (slot < active)[None, :]
+            at = tl.load(index + label[:, None] // size * fan_in + slot[None, :], mask=connected, other=0)
+            at = at.to(tl.int32) - columns * D
+            here = connected & (at >= 0) & (at < D)
+            w = tl.load(weight + label[:, None] * fan_in + slot[None, :], mask=here, other=0.0).to(tl.float32)
+            tl.atomic_add(scratch + member[:, None] * D + at, w, mask=here, sem="relaxed")  # a column may stand twice
+        tl.debug_barrier()
+        there = gradient + label[:, None] * batch + document[None, :]
+        g = tl.load(there, mask=lives[:, None] & reads[None, :], other=0.0)
+        sums = tl.dot(tl.trans(g), tl.load(spread).to(g.dtype), acc=sums, input_precision="ieee")
+        tl.debug_barrier()  # the scratch is read
+    inside = reads[:, None] & (columns * D + column < width)[None, :]
+    partial += chunk.to(tl.int64) * batch * width
+    tl.store(partial + document[:, None] * width + columns * D + column[None, :], sums, mask=inside)

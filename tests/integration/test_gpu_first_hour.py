@@ -1,0 +1,83 @@
+"""scripts/gpu_first_hour.py from end to end on a CPU, at toy sizes."""
+
+import importlib.util
+import json
+import random
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from harness import Run
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "gpu_first_hour.py"
+SOME = "machine|step|memory|^set, dense, auxiliary|^set, sparse$|recipe (amazon-3m|transformer)"
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch, xmc: Run) -> ModuleType:
+    """The script, whose commands of xmc run in this process."""
+    spec = importlib.util.spec_from_file_location("gpu_first_hour", SCRIPT)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "gpu_first_hour", module)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "xmc", lambda command, given, left: xmc(command, *given))
+    return module
+
+
+@pytest.fixture
+def given(script: ModuleType, tmp_path: Path) -> list[str]:
+    """What a user gives: a transformer, and a set in place of both."""
+    script.make_bert(tmp_path / "bert", toy=True)
+    rng = random.Random(0)
+    words = [consonant + vowel + end for consonant in "bdf" for vowel in "aeiou" for end in ("ba", "ne", "mo")]
+    (tmp_path / "set").mkdir()
+    for split, documents in (("train", 60), ("dev", 30)):
+        with open(tmp_path / "set" / f"{split}.jsonl", "w") as out:
+            for i in range(documents):
+                chosen = rng.sample(words, 6)
+                out.write(json.dumps({"id": f"{split}{i}", "text": " ".join(chosen), "labels": chosen[:2]}) + "\n")
+    sets = [f"--{name}={tmp_path / 'set'}" for name in ("eurlex57k", "dictionary")]
+    return [str(tmp_path / "out"), "--toy", "--device=cpu", f"--transformer={tmp_path / 'bert'}", *sets]
+
+
+@pytest.mark.parametrize("only", [SOME.replace("set", "eurlex57k"), pytest.param("", marks=pytest.mark.slow)])
+def test_all_stages_are_gone_through_and_kept(
+    only: str, script: ModuleType, given: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script.main([*given, f"--only={only}"])
+    done = json.loads((tmp_path / "out/gpu.json").read_text())
+    assert {name: figures["failed"] for name, figures in done.items() if "failed" in figures} == {}
+    trained = done["eurlex57k, dense, auxiliary"]
+    assert {"loss", "dev/P@1", "dev/nDCG@5", "documents_per_second"} <= trained.keys()
+    assert done["memory of the Amazon-3M shape"]["estimated_mib"] > 0
+    assert done["dense step, 300 labels"]["ms"] > 0 and done["torch step, 300 labels, groups of 1"]["ms"] > 0
+    assert len(done["recipe transformer"]["losses"]) == 3
+    assert bool(only) or re.match(r"\d+ (skipped|deselected)", done["tests"]["summary"])
+    page = (tmp_path / "out/gpu.md").read_text()
+    assert page.startswith("# The first hour on no GPU: ") and "## recipe transformer" in page
+
+    monkeypatch.setattr(script, "xmc", None)  # nothing is run again
+    script.main([*given, f"--only={only}"])
+    assert json.loads((tmp_path / "out/gpu.json").read_text()) == done
+
+
+def test_what_fails_is_told_and_tried_again(
+    script: ModuleType, given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sound = script.machine
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("no such card")
+
+    script.machine = broken
+    script.main([*given, "--only=machine|dense step"])
+    done = json.loads((tmp_path / "out/gpu.json").read_text())
+    assert done["machine"]["failed"] == "RuntimeError: no such card" and done["dense step, 300 labels"]["ms"] > 0
+    script.machine = sound
+    script.main([*given, "--only=machine", "--minutes=0"])
+    assert "machine: no time is left; give the command again" in capsys.readouterr().out
+    script.main([*given, "--only=machine"])
+    assert "failed" not in json.loads((tmp_path / "out/gpu.json").read_text())["machine"]
