@@ -5,7 +5,7 @@ the library beneath would choose. Parts of different length are filled up on the
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 
@@ -43,6 +43,16 @@ class Processes:
         """Which of so many things in a row are this process's."""
         return Shard.part(number, self.rank, self.size)
 
+    def shard_of_labels(self, number: int, what: str = "labels") -> Shard:
+        """Likewise of what each must have one of.
+
+        Raises:
+            XMCError: there are fewer.
+        """
+        if number < self.size:
+            raise XMCError(f"{number} {what}: fewer than the {self.size} processes that would share them; start fewer")
+        return self.shard(number)
+
     def meet(self) -> None:
         """Wait until all processes have come here."""
         self.all_of(0)
@@ -58,6 +68,11 @@ class Processes:
     def gather(self, *tensors: Tensor) -> Sequence[Tensor]:
         """Of each tensor the rows of all processes, in the order of ranks."""
         return tensors
+
+    def of_first(self, make: Callable[[], Tensor]) -> Tensor:
+        """Whole numbers, int64 [n], that the first process makes for all."""
+        (made,) = self.gather(make() if self.is_first else torch.empty(0, dtype=torch.int64))
+        return made
 
     def exchange(self, tensor: Tensor) -> Tensor:
         """The rows of this process, by `shard`, in the tensors of all, which are of one shape, [size, l, ...]."""

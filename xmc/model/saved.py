@@ -18,7 +18,8 @@ from xmc import storage
 from xmc.errors import XMCError, said
 from xmc.model.calibration import Calibration
 from xmc.model.card import BlendCard, Card, ClassifierCard, IdentityCard, LinearCard, Part, read_part
-from xmc.model.classifier import Classifier, Dense, FixedFanIn, LinearClassifier
+from xmc.model.classifier import Classifier, FixedFanIn, LinearClassifier
+from xmc.model.dense import Dense
 from xmc.model.encoder import Encoder
 from xmc.model.head_and_tail import HeadAndTail
 from xmc.model.intermediate import Identity, Linear, intermediate_config
