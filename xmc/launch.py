@@ -26,8 +26,8 @@ from xmc.section import Section
 def launch(name: str, about: str, command: Command[Any], arguments: Sequence[str]) -> None:
     """Run a command of xmc on what was typed behind its name. about: what its help tells of it."""
     typed = overrides_of(command.schema, arguments)
-    if place().size > 1 and not command.begins_run:
-        raise XMCError(f"{place().size} processes were started, and train alone is for several; leave torchrun out")
+    if (size := place().size) > 1 and not command.several:
+        raise XMCError(f"{size} processes were started, and xmc {name} is for one alone; leave torchrun out")
     flags = [argument for argument in typed if argument.startswith("-")]  # argparse wants what is no flag together
     overrides = [*flags, *command.inherited(typed), *typed[len(flags) :]]
     check_keys(overrides, command.schema)

@@ -26,6 +26,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**64)]  # what torch takes
 Text = Annotated[str, Field(min_length=1)]
 LossName = Literal["bce", "squared_hinge"]
 PredictionFormat = Literal["jsonl", "csv", "parquet", "scores", "annif"]
+Divide = Literal["documents", "labels"]
 
 
 def _ascending(ks: tuple[int, ...]) -> tuple[int, ...]:

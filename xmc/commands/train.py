@@ -31,4 +31,4 @@ def run(config: TrainConfig, given: Given) -> None:
             raise Stopped(stop.signal_number) from None
 
 
-COMMAND = Command(TrainConfig, run, begins_run=True)
+COMMAND = Command(TrainConfig, run, begins_run=True, several=True)

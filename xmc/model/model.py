@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from xmc.distributed import ALONE, OwnRows, Processes
 from xmc.errors import XMCError
 from xmc.model import hub
 from xmc.model.calibration import Calibration
@@ -21,6 +22,7 @@ from xmc.model.precision import Precision, computing_type
 from xmc.model.prediction import DEFAULT_K, Prediction, Threshold, check_texts, predictions
 from xmc.model.saved import CARD, HEAD, check_connections, parts_of, read_card, write_card, write_model
 from xmc.model.seal import seal_checked
+from xmc.model.sharded import is_divided
 from xmc.model.tensor_file import ANEW, TensorFile, fill
 from xmc.types import Batch, TopK
 from xmc.values import LossName
@@ -262,11 +264,12 @@ class XMCModel(nn.Module):
         backend: str = "auto",
         precision: Precision = "auto",
         revision: str | None = None,
+        processes: Processes = ALONE,
     ) -> "XMCModel":
         """Read a model's folder, or a repository of the Hugging Face Hub (`owner/model`), ready to predict.
 
         precision: float32 for a GPU whose scores are to be a CPU's but for rounding. revision: of the repository; a
-        branch, a tag or a commit.
+        branch, a tag or a commit. processes: that share the labels, so that all of them rank documents together.
 
         Raises:
             XMCError: the folder is no model of ours, is of a later format, or its parts do not belong together.
@@ -275,7 +278,8 @@ class XMCModel(nn.Module):
         card = read_card(folder)
         with seal_checked(folder / CARD):
             head = TensorFile(folder / HEAD)
-            model = cls(**parts_of(folder, card, head, device, backend), precision=precision)
-            fill({name: value for name, value in model.state_dict().items() if not name.startswith("encoder.")}, head)
+            model = cls(**parts_of(folder, card, head, device, backend, processes), precision=precision)
+            own = {name: value for name, value in model.state_dict().items() if not name.startswith("encoder.")}
+            fill(own, head if processes.size == 1 else OwnRows(head, processes.shard, is_divided))
             check_connections(model)
         return model.to(device).eval()

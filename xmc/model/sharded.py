@@ -60,14 +60,25 @@ class ShardedClassifier(Classifier):
         self.shard.adjust_logits(label_counts, num_documents, tau)
 
     def topk(self, features_BD: Tensor, k: int) -> TopK:
-        """The best of all labels for each of this process's documents. Other processes may want another k."""
-        (most,) = max(self.processes.all_of(k))
+        """The best of all labels for each of this process's documents, however many. Others may want another k."""
+        wanted, sizes = zip(*self.processes.all_of(k, len(features_BD)), strict=True)
         (features_of_all,) = self.processes.gather(features_BD)
-        lists = [
-            merged(self.processes.exchange(best.scores), self.processes.exchange(best.labels), k)
-            for best in self.shard.lists(features_of_all, most)
-        ]
-        return self.shard.best_of(lists, k)
+
+        def of_all(best: TopK) -> TopK:
+            scores, labels = (self.processes.exchange(values, sizes) for values in (best.scores, best.labels))
+            return merged(scores, labels, k)
+
+        if not len(features_of_all):
+            return TopK(features_BD.new_zeros(0, k), torch.zeros(0, k, dtype=torch.int64))
+        return self.shard.best_of([*map(of_all, self.shard.lists(features_of_all, max(wanted)))], k)
+
+
+def is_divided(name: str) -> bool:
+    """Whether a tensor of a model, or of an auxiliary head, has a row for each label of its layer.
+
+    The order of all labels, which a classifier may have, is whole on every process.
+    """
+    return name.startswith("classifier.") and not name.endswith("order")
 
 
 def shared(own: Classifier, processes: Processes, num_labels: int) -> Classifier:

@@ -15,6 +15,7 @@ from xmc.model import XMCModel
 from xmc.model.auxiliary import ClusterHead
 from xmc.model.classifier import Update
 from xmc.model.quantised import rounded, table_names
+from xmc.model.sharded import is_divided
 from xmc.model.tensor_file import fill
 from xmc.sparsity.health import TopologyHealth
 from xmc.sparsity.strategy import SparseLayer, Strategy
@@ -131,9 +132,9 @@ class TrainState:
                 "from the one before"
             ) from None
         shard = self.processes.shard
-        fill(self.model.state_dict(), OwnRows(tensors["model"], shard, _of_a_label))
+        fill(self.model.state_dict(), OwnRows(tensors["model"], shard, is_divided))
         if self.auxiliary is not None:
-            fill(self.auxiliary.state_dict(), OwnRows(tensors["auxiliary"], shard, _of_a_label))
+            fill(self.auxiliary.state_dict(), OwnRows(tensors["auxiliary"], shard, is_divided))
         for name, sparse in self.sparse.items():
             sparse.strategy.load(tensors.get(f"strategy-{name}", {}))
             sparse.health.load(tensors[f"health-{name}"])
@@ -165,7 +166,7 @@ class TrainState:
 
     def _told_whose(self, model: Mapping[str, Tensor]) -> dict[str, Tensor | Rows]:
         """Tensors of the model or the auxiliary head, those as rows of which other processes have some."""
-        return {name: self.processes.rows(value) if _of_a_label(name) else value for name, value in model.items()}
+        return {name: self.processes.rows(value) if is_divided(name) else value for name, value in model.items()}
 
     def _slots(self) -> list[tuple[str, int, Tensor, dict[str, Any]]]:
         return [
@@ -188,14 +189,6 @@ class TrainState:
             f"{name}.{i}": {k: v for k, v in state.items() if not isinstance(v, Tensor)}
             for name, i, _, state in self._slots()
         }
-
-
-def _of_a_label(name: str) -> bool:
-    """Whether a tensor of the model has a row for each label of its layer, or of the auxiliary head for each cluster.
-
-    The order of all labels, which a classifier may have, is whole on every process.
-    """
-    return name.startswith("classifier.") and not name.endswith("order")
 
 
 def _rng(device: torch.device) -> dict[str, Tensor]:
