@@ -241,3 +241,17 @@ def test_three_processes_rank_as_one(corpus: Path, tmp_path: Path, by_one: Path,
     assert measured(run) == expected
     codes, told = ended(start(2, "predict", *asked, f"output={tmp_path / 'three.jsonl'}", "resume=true"))
     assert codes == [0, 0] and told.count("is finished, 60 documents") == 1
+
+
+@pytest.mark.slow
+def test_a_host_that_was_lost_comes_back(corpus: Path, tmp_path: Path) -> None:
+    """Two network namespaces, a torchrun in each; the runs are compared to the bit."""
+    script = Path(__file__).parents[2] / "scripts" / "two_hosts.py"
+    arguments = small(corpus, *SHORT, "trainer.log_every=1")
+    told = subprocess.run(
+        [sys.executable, script, "--kill-at=25", tmp_path, *arguments], capture_output=True, text=True, timeout=500
+    )
+    if told.returncode == 77:
+        pytest.skip(told.stderr.splitlines()[-1])
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "the runs are the same" in told.stdout and "resuming after step" in told.stderr
