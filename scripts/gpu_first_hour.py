@@ -331,8 +331,10 @@ def make_bert(folder: Path, *, toy: bool) -> None:
     (folder / "vocab.txt").write_text("\n".join(words))
     (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer", "do_lower_case": true}')
     AutoTokenizer.from_pretrained(folder).save_pretrained(folder)
-    small = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
-    BertModel(BertConfig(**small) if toy else BertConfig()).save_pretrained(folder)
+    config = BertConfig()
+    if toy:
+        config.update({"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64})
+    BertModel(config).save_pretrained(folder)
 
 
 def page(done: dict[str, Figures]) -> Iterator[str]:

@@ -28,6 +28,7 @@ Text = Annotated[str, Field(min_length=1)]
 Character = Annotated[str, Field(min_length=1, max_length=1)]
 LossName = Literal["bce", "squared_hinge"]
 PredictionFormat = Literal["jsonl", "csv", "parquet", "scores", "annif"]
+Divide = Literal["documents", "labels"]
 
 
 def _ascending(ks: tuple[int, ...]) -> tuple[int, ...]:

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from xmc.commands.predict import PredictConfig, check_apart, check_output
+from xmc.commands.outputs import check_apart, check_output
+from xmc.commands.predict import PredictConfig
 from xmc.data.sources import Sources
 from xmc.errors import XMCError
 

@@ -5,6 +5,7 @@ import torch
 from in_threads import ThreadGroup, together
 
 from xmc.distributed import ALONE, Shard
+from xmc.errors import XMCError
 
 SIZES = pytest.mark.parametrize("size", [2, 3])
 
@@ -75,3 +76,11 @@ def test_what_was_sent_is_counted() -> None:
         return processes.sent
 
     assert together(3, sent) == [2 * 2 * 4 * 4] * 3
+
+
+def test_each_has_a_label_of_what_is_shared() -> None:
+    with pytest.raises(XMCError) as error:
+        together(3, lambda processes: processes.shard_of_labels(2, "labels of classifier.head"))
+    assert (
+        str(error.value) == "2 labels of classifier.head: fewer than the 3 processes that would share them; start fewer"
+    )

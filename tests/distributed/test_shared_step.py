@@ -16,6 +16,7 @@ from xmc.distributed import ALONE, Processes, Rows, Shard
 from xmc.distributed.processes import Group
 from xmc.estimate.traffic import traffic
 from xmc.model import XMCModel
+from xmc.model.auxiliary import ClusterHead
 from xmc.model.classifier import FixedFanIn
 from xmc.model.embedding_bag import EmbeddingBag
 from xmc.model.encoder import Encoder
@@ -167,7 +168,8 @@ def test_a_checkpoint_is_the_same_whoever_writes_it(size: int, tmp_path: Path) -
     assert torch.equal(tensors["model"]["weight"], weight) and state["step"] == 2
 
 
-def test_a_step_sends_what_is_estimated() -> None:
+@pytest.mark.parametrize("auxiliary", [False, True])
+def test_a_step_sends_what_is_estimated(auxiliary: bool) -> None:
     """But for small numbers: lengths, the loss, and which parameters have a gradient."""
     size, documents, terms = 2, 3, 4
     model = models(size)
@@ -176,17 +178,25 @@ def test_a_step_sends_what_is_estimated() -> None:
     own = Batch(ids, torch.ones_like(ids), positives, torch.arange(documents))
 
     def sent(processes: Group) -> int:
-        mine = model(processes)
-        compute_gradients(mine, None, own, auxiliary_weight=0.0)
+        mine, head = model(processes), None
+        if auxiliary:
+            generator = torch.Generator().manual_seed(0)
+            head = ClusterHead(WIDTH, torch.arange(L) // 10, generator=generator, processes=processes)
+        before = processes.sent
+        compute_gradients(mine, head, own, auxiliary_weight=0.5)
         share_gradients(mine, processes)
-        return processes.sent
+        return processes.sent - before
 
     others = ("classifier", "encoder.bag.table")
     dense = [p for name, p in models(1)(ALONE).named_parameters() if not name.startswith(others)]
     encoder = SimpleNamespace(bag=SimpleNamespace(width=D, term_dropout=0.0), max_length=T)
-    config = SimpleNamespace(trainer=SimpleNamespace(batch_size=size * documents), encoder=encoder)
+    config = SimpleNamespace(
+        trainer=SimpleNamespace(batch_size=size * documents),
+        encoder=encoder,
+        auxiliary=SimpleNamespace(clusters_labels=auxiliary),
+    )
     of_bag = SimpleNamespace(entries=lambda size, *_: size * terms)
     counts = SimpleNamespace(pairs=4, documents=2, terms=of_bag)
     features = SimpleNamespace(width=WIDTH, dense=sum(p.nbytes for p in dense))
     told = sum(part.bytes for part in traffic(cast(Any, config), cast(Any, counts), cast(Any, features), size))
-    assert together(size, sent) == [told + 8 * (3 + 1 + 4) + 4 * len(dense)] * size
+    assert together(size, sent) == [told + 8 * (3 + 1 + 4 + 4 * auxiliary) + 4 * len(dense)] * size

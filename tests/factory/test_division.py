@@ -14,6 +14,7 @@ from xmc.errors import XMCError
         [],
         ["classifier=dense"],
         ["sparsity=rigl", "classifier/optimizer=sgd", "classifier.weight_dtype=bfloat16"],
+        ["classifier.head=0.1", "auxiliary=clusters"],
         ["sparsity=static", "trainer.logit_adjustment=0.3", "lexical=none"],
     ],
     ids=" ".join,
@@ -26,9 +27,6 @@ def test_these_are_shared(overrides: list[str]) -> None:
     ("overrides", "told"),
     [
         (["classifier.group_size=2"], "classifier.group_size puts all labels in an order of its own; set it to 1"),
-        (["classifier.head=0.1"], "classifier.head has the most frequent of all labels; set it to 0"),
-        (["auxiliary=clusters"], "auxiliary=clusters stands on all labels; take none"),
-        (["classifier.head=0.1", "auxiliary=clusters"], "set it to 0; auxiliary=clusters stands"),
         (
             ["intermediate=linear", "intermediate.width=64", "sparse_ift=wide"],
             "sparse_ift=wide rewires layers that all processes have; take none",

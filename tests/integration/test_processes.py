@@ -209,6 +209,49 @@ def test_other_commands_are_for_one_process(monkeypatch: pytest.MonkeyPatch, xmc
     job = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "29511"}
     for name, value in job.items():
         monkeypatch.setenv(name, value)
-    for arguments in (["evaluate", f"run={tmp_path}"], ["train", "--multirun", "seed=0,1", f"run={tmp_path}"]):
+    many = ["train", "--multirun", "seed=0,1", f"run={tmp_path}"]
+    for arguments in (["serve", f"run={tmp_path}"], ["finetune", f"run={tmp_path}"], many):
         told = xmc(*arguments, check=False)
         assert told.returncode == 1 and "leave torchrun out" in told.stderr.splitlines()[-1]
+
+
+def measured(run: Path) -> Any:
+    return json.loads((run / "metrics-test.json").read_text())
+
+
+@pytest.mark.parametrize("divide", ["labels", pytest.param("documents", marks=pytest.mark.slow)])
+def test_three_processes_rank_as_one(corpus: Path, tmp_path: Path, by_one: Path, xmc: Run, divide: str) -> None:
+    """Documents in their order, their lists to the bit, errors in their places; the last turn is not for all."""
+    run = Path(shutil.copytree(by_one, tmp_path / "run"))
+    documents = tmp_path / "documents.jsonl"
+    lines = (corpus / "test.jsonl").read_text().splitlines()
+    documents.write_text("\n".join([*lines[:4], "{}", *lines[4:20], *8 * ["{}"], *lines[20:]]) + "\n")
+    asked = [f"run={run}", f"input={documents}", "on_error=skip", "batch_size=4", "k=3", "threshold=0.01"]
+    xmc("predict", *asked, f"output={tmp_path / 'one.jsonl'}")
+    xmc("evaluate", f"run={run}", "batch_size=8")
+    expected = measured(run)
+    (run / "metrics-test.json").unlink()
+    for arguments in (
+        ["predict", *asked, f"output={tmp_path / 'three.jsonl'}", "resume=true"],
+        ["evaluate", f"run={run}", "batch_size=8"],
+    ):
+        codes, told = ended(start(3, *arguments, f"divide={divide}"))
+        assert codes == [0, 0, 0] and "Traceback" not in told, told
+    assert (tmp_path / "three.jsonl").read_text() == (tmp_path / "one.jsonl").read_text()
+    assert measured(run) == expected
+    codes, told = ended(start(2, "predict", *asked, f"output={tmp_path / 'three.jsonl'}", "resume=true"))
+    assert codes == [0, 0] and told.count("is finished, 60 documents") == 1
+
+
+@pytest.mark.slow
+def test_a_host_that_was_lost_comes_back(corpus: Path, tmp_path: Path) -> None:
+    """Two network namespaces, a torchrun in each; the runs are compared to the bit."""
+    script = Path(__file__).parents[2] / "scripts" / "two_hosts.py"
+    arguments = small(corpus, *SHORT, "trainer.log_every=1")
+    told = subprocess.run(
+        [sys.executable, script, "--kill-at=25", tmp_path, *arguments], capture_output=True, text=True, timeout=500
+    )
+    if told.returncode == 77:
+        pytest.skip(told.stderr.splitlines()[-1])
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "the runs are the same" in told.stdout and "resuming after step" in told.stderr

@@ -2,7 +2,8 @@ import pytest
 import torch
 from ops.cases import make_positives
 
-from xmc.model.classifier import Classifier, Dense, FixedFanIn
+from xmc.model.classifier import Classifier, FixedFanIn
+from xmc.model.dense import Dense
 from xmc.model.evidence import batch_of
 from xmc.model.head_and_tail import HeadAndTail, most_frequent_first
 from xmc.ops.fan_in import resolve_backend

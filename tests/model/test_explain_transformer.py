@@ -11,7 +11,7 @@ from test_model import make_model
 from xmc.errors import XMCError
 from xmc.model import XMCModel
 from xmc.model.bag import BagConfig, BagModel
-from xmc.model.classifier import Dense
+from xmc.model.dense import Dense
 from xmc.model.encoder import Encoder
 from xmc.model.explanation.explain import numbers_of
 from xmc.model.explanation.network import said_by_network

@@ -5,7 +5,8 @@ import torch
 from ops.cases import make_positives, naive_loss
 from torch import nn
 
-from xmc.model.classifier import Dense, FixedFanIn
+from xmc.model.classifier import FixedFanIn
+from xmc.model.dense import Dense
 from xmc.model.evidence import batch_of
 from xmc.model.head_and_tail import HeadAndTail, most_frequent_first
 from xmc.ops.fan_in import resolve_backend

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from xmc.model.classifier import Classifier, Dense, FixedFanIn
+from xmc.model.classifier import Classifier, FixedFanIn
+from xmc.model.dense import Dense
 from xmc.model.head_and_tail import HeadAndTail
 from xmc.model.label_space import joined, selected, shares_connections
 from xmc.sparsity.topology import init_index

@@ -9,7 +9,8 @@ import torch
 from xmc.errors import XMCError
 from xmc.model import XMCModel
 from xmc.model.bag import BagConfig, BagModel
-from xmc.model.classifier import Classifier, Dense, FixedFanIn
+from xmc.model.classifier import Classifier, FixedFanIn
+from xmc.model.dense import Dense
 from xmc.model.encoder import Encoder
 from xmc.model.intermediate import Identity, Linear
 from xmc.model.sparse_ift import SparseIFT

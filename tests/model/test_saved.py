@@ -19,7 +19,8 @@ from xmc.errors import XMCError
 from xmc.model import XMCModel
 from xmc.model.bag import BagConfig, BagModel
 from xmc.model.calibration import Calibration
-from xmc.model.classifier import Dense, FixedFanIn
+from xmc.model.classifier import FixedFanIn
+from xmc.model.dense import Dense
 from xmc.model.encoder import Encoder
 from xmc.model.head_and_tail import HeadAndTail
 from xmc.model.word_tokenizer import WordTokenizer

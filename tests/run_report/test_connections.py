@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from xmc.model.classifier import Dense, FixedFanIn
+from xmc.model.classifier import FixedFanIn
+from xmc.model.dense import Dense
 from xmc.model.head_and_tail import HeadAndTail
 from xmc.run_report import connections
 from xmc.run_report.connections import map_connections

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from xmc.model.classifier import Classifier, Dense, FixedFanIn
+from xmc.model.classifier import Classifier, FixedFanIn
+from xmc.model.dense import Dense
 from xmc.sparsity.topology import init_index
 from xmc.train.new_rows import Recipe, new_rows
 from xmc.types import Positives

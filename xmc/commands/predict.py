@@ -1,11 +1,9 @@
 """`xmc predict`: the best labels of new documents."""
 
 import logging
-import os
 import re
-import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -14,24 +12,25 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import AfterValidator
 
 from xmc.commands.command import Command, Given
+from xmc.commands.outputs import by_name, check_apart, check_output
 from xmc.config import Section, TrainConfig, load_config_if_run
 from xmc.data.files import file
 from xmc.data.formats import Fields, OnError
 from xmc.data.sources import Sources, of_shard
 from xmc.endings import undisturbed
 from xmc.errors import XMCError
+from xmc.job import place
 from xmc.storage import digest
-from xmc.values import Count, Device, PredictionFormat, Text, Texts, Threads, Threshold
+from xmc.values import Count, Device, Divide, PredictionFormat, Text, Texts, Threads, Threshold
 
 if TYPE_CHECKING:
+    from xmc.distributed import Processes
     from xmc.model import Blend, XMCModel
     from xmc.workflow.predicting import Ranked
 
 logger = logging.getLogger(__name__)
 
-_BY_NAME: Mapping[str, PredictionFormat] = {".csv": "csv", ".parquet": "parquet", ".jsonl": "jsonl"}
 _FIELDS = {"text_fields": "text", "text_separator": "text_separator", "id_field": "id"}
-_OTHER_FORMATS = (".tsv", ".xlsx", ".xls", ".ods", ".arrow", ".npz", ".bz2", ".xz", ".zst", ".zip")
 
 
 def _shard(value: str) -> str:
@@ -67,6 +66,8 @@ class PredictConfig(Section):
     """probability that a label needs: a number | auto: as `xmc calibrate` chose; null: none"""
     filter: Text | None = None
     """`document label` a line, both from 0: what a document's list leaves out"""
+    divide: Divide = "documents"
+    """of several processes (torchrun): each has the model, or its labels alone where one device cannot hold them"""
     explain: bool = False
     """the words that say most for and against each label, with their weights; jsonl and parquet have them"""
     on_error: OnError = "error"
@@ -90,7 +91,7 @@ class PredictConfig(Section):
 def run(config: PredictConfig, _: Given) -> None:
     """Write the best labels of new documents, by the model of a run or one that stands alone."""
     trained = load_config_if_run(config.run)
-    format = config.format or _by_name(config.output) or "jsonl"
+    format = config.format or by_name(config.output) or "jsonl"
     check_output(config.output, format)
     _check_together(config, format)
     sources = None if config.input in (None, ("-",)) else Sources(config.input or ())
@@ -99,44 +100,67 @@ def run(config: PredictConfig, _: Given) -> None:
     check_apart(config, sources)
     with undisturbed():
         from xmc import factory
+        from xmc.distributed import ALONE, Processes, joined
         from xmc.machine import prepare_machine
         from xmc.model.saved import CARD
         from xmc.workflow.resuming import Journal, check_not_begun, resumable
         from xmc.workflow.run_folder import load_model_or_blend
         from xmc.workflow.sinks import write_predictions
 
-    device, fields = prepare_machine(config.device, config.threads), _fields(config, trained)
+    fields = _fields(config, trained)
 
-    def predicted(journal: Journal | None) -> int:
-        model = load_model_or_blend(Path(config.run), device)
-        ranked: Callable[[int], Iterator[Ranked | XMCError]] = partial(_ranked, config, sources, fields, model)
+    def ranked(processes: Processes) -> tuple["XMCModel | Blend", "Callable[[int], Iterator[Ranked | XMCError]]"]:
+        device = prepare_machine(config.device, config.threads, processes.local_rank)
+        model = load_model_or_blend(Path(config.run), device, processes if config.divide == "labels" else ALONE)
+        return model, partial(_ranked, config, sources, fields, model, processes)
+
+    def predicted(journal: Journal | None, processes: Processes) -> int:
+        model, of_behind = ranked(processes)
         if journal is not None:
-            journal.extend(ranked, config.batch_size)
-        given = ranked(0) if journal is None else journal
+            journal.extend(of_behind, config.batch_size)
+        given = of_behind(0) if journal is None else journal
         return write_predictions(given, config.output, format, model.label_ids, config.errors, config.explain)
 
-    if config.resume:
-        card = factory.model_folder(config.run) / CARD
-        with resumable(config.output, _work(config, format, fields, sources, card)) as journal:
-            if journal.written is not None:
-                logger.info("%s is finished, %d documents; nothing is to be done", config.output, journal.written)
-                return
-            count = predicted(journal)
-            journal.finish(count)
-    else:
-        check_not_begun(config.output)
-        count = predicted(None)
+    def take_part(processes: Processes) -> None:
+        """Rank for the first process, which writes."""
+        if (done := processes.number_of_first(0)) >= 0:
+            for _ in ranked(processes)[1](done):
+                pass
+
+    with joined(place()) as processes:
+        if not processes.is_first:
+            take_part(processes)
+            return
+        if config.resume:
+            card = factory.model_folder(config.run) / CARD
+            with resumable(config.output, _work(config, format, fields, sources, card)) as journal:
+                processes.number_of_first(-1 if journal.complete else journal.documents)
+                if journal.written is not None:
+                    logger.info("%s is finished, %d documents; nothing is to be done", config.output, journal.written)
+                    return
+                count = predicted(journal, processes)
+                journal.finish(count)
+        else:
+            check_not_begun(config.output)
+            processes.number_of_first(0)
+            count = predicted(None, processes)
     logger.info("%d documents -> %s", count, "standard output" if config.output == "-" else config.output)
 
 
 def _ranked(
-    config: PredictConfig, sources: Sources | None, fields: Fields, model: "XMCModel | Blend", done: int
+    config: PredictConfig,
+    sources: Sources | None,
+    fields: Fields,
+    model: "XMCModel | Blend",
+    processes: "Processes",
+    done: int,
 ) -> Iterator["Ranked | XMCError"]:
-    """Predictions for the documents of the shard, behind the first `done` of them."""
+    """Predictions for the documents of the shard, behind the first `done` of them; all are the first process's."""
     from xmc.data.arriving import Arriving, standard_input
     from xmc.data.filters import StreamFilter
     from xmc.workflow.predicting import predict_documents
     from xmc.workflow.progress import shown
+    from xmc.workflow.sharing import predict_together
 
     source: Sources | Iterable[bytes] | None = sources
     if source is None and config.text is None:
@@ -151,9 +175,9 @@ def _ranked(
         known = sources.count() if sources is not None and model.encoder.reads_text else None
         return None if known is None else known // int(shard.partition("/")[2])
 
-    ranked = predict_documents(
+    of_process = partial(
+        predict_documents,
         model,
-        islice(of_shard(documents, shard, config.batch_size), done, None),
         k=config.k,
         batch_size=config.batch_size,
         threshold=config.threshold,
@@ -161,49 +185,9 @@ def _ranked(
         ready=source.ready if isinstance(source, Arriving) else None,
         explain=config.explain,
     )
-    return shown(ranked, count, done)
-
-
-def check_output(output: str, format: PredictionFormat) -> None:
-    """Refuse an output that cannot be what is wanted, before anything is read.
-
-    Raises:
-        XMCError: it has no name, is a folder, or is named as another format.
-    """
-    if not output:
-        raise XMCError("output= is empty; give a file to write, or - for standard output")
-    path, named = Path(output), _by_name(output)
-    if path.is_dir():
-        raise XMCError(f"output={output} is a folder; give a file in it, such as output={path / 'predictions.jsonl'}")
-    if format == "parquet" and (output == "-" or path.suffix.lower() == ".gz"):
-        raise XMCError(f"output={output}: format=parquet needs a file, and packs it itself; give output=<file>.parquet")
-    if named in ("csv", "parquet") and named != format:
-        raise XMCError(f"output={output} is named as format={named}, not {format}; leave format out, or rename it")
-    if path.suffix.lower() in _OTHER_FORMATS:
-        raise XMCError(
-            f"output={output}: no format of predictions has names in {path.suffix}; give "
-            f"output={path.with_suffix('.jsonl')}, .csv or .parquet, or {path.with_suffix('.txt')} with format=scores"
-        )
-
-
-def check_apart(config: PredictConfig, sources: Sources | None) -> None:
-    """Refuse an output, or a file of errors, that is read, lies in a folder that is read, or is the other.
-
-    Raises:
-        XMCError: it is so.
-    """
-    for key, written in (("output", config.output), ("errors", config.errors)):
-        if written is None or written == "-":
-            continue
-        path = Path(written)
-        if sources is not None and sources.holds(path):
-            raise XMCError(f"{key}={written} is among what {sources} is read from; give a file elsewhere")
-        others = {"filter": config.filter, "standard input": "-" if config.input == ("-",) else None}
-        if key == "errors":
-            others["output"] = config.output
-        for other, name in others.items():
-            if name is not None and (name == written or _same_file(name, path)):
-                raise XMCError(f"{key}={written} is the file of {other}, too; give another file")
+    coming = islice(of_shard(documents, shard, config.batch_size), done, None)
+    ranked = predict_together(of_process, model, coming, config.batch_size, processes)
+    return shown(ranked, count, done) if processes.is_first else ranked
 
 
 def _check_together(config: PredictConfig, format: PredictionFormat) -> None:
@@ -217,6 +201,10 @@ def _check_together(config: PredictConfig, format: PredictionFormat) -> None:
             raise XMCError("input=-: standard input is closed; give it documents, or a file as input")
         if config.resume:
             raise XMCError("resume=true: standard input cannot be read a second time; give files as input")
+    if place().size > 1 and config.input is not None and "-" in config.input:
+        raise XMCError("input=-: standard input is read by one process; give files, or leave torchrun out")
+    if config.explain and config.divide == "labels":
+        raise XMCError("explain=true: reasons need all labels in one process; leave divide=labels out")
     if config.explain and format not in ("jsonl", "parquet"):
         raise XMCError(f"explain=true: format={format} has no place for reasons; give format=jsonl")
     if config.errors is not None and config.on_error != "skip":
@@ -230,7 +218,7 @@ def _work(
     config: PredictConfig, format: PredictionFormat, fields: Fields, sources: Sources | None, card: Path
 ) -> dict[str, object]:
     """What the predictions depend on: settings, and digests of files. card: of the model, with those of its files."""
-    not_these = {"run", "input", "output", "resume", "errors", "device", "threads", *_FIELDS}
+    not_these = {"run", "input", "output", "resume", "errors", "device", "threads", "divide", *_FIELDS}
     return {
         **config.model_dump(exclude=not_these),
         **{key: getattr(fields, name) for key, name in _FIELDS.items()},
@@ -239,18 +227,6 @@ def _work(
         "filter": config.filter and digest(Path(config.filter)),
         "model": digest(card),
     }
-
-
-def _by_name(output: str) -> PredictionFormat | None:
-    return _BY_NAME.get(Path(output.removesuffix(".gz")).suffix.lower())
-
-
-def _same_file(read: str, written: Path) -> bool:
-    try:
-        found = os.fstat(sys.stdin.fileno()) if read == "-" else os.stat(read)
-        return stat.S_ISREG(found.st_mode) and os.path.samestat(found, written.stat())
-    except (OSError, ValueError):  # ValueError: a standard input that is no file
-        return False
 
 
 def _fields(config: PredictConfig, trained: TrainConfig | None) -> Fields:
@@ -277,4 +253,5 @@ def _documents(
     )
 
 
-COMMAND = Command(PredictConfig, run, often=("input", "text", "output", "k", "threshold", "explain", "format"))
+OFTEN = ("input", "text", "output", "k", "threshold", "explain", "format")
+COMMAND = Command(PredictConfig, run, several=True, often=OFTEN)

@@ -39,4 +39,4 @@ OFTEN = (
     *("trainer.device", "trainer.threads", "seed"),
 )
 """The keys of a run that are used most."""
-COMMAND = Command(TrainConfig, run, begins_run=True, often=OFTEN)
+COMMAND = Command(TrainConfig, run, begins_run=True, several=True, often=OFTEN)

@@ -57,8 +57,9 @@ def _met(place: Place) -> "Store":
     import torch.distributed as dist
 
     try:
-        of_job, _, _ = next(dist.rendezvous("env://", place.rank, place.size, timeout=_ARRIVAL))
-        store = dist.PrefixStore(f"start-{place.restarts}", of_job)  # torchrun's own outlives its processes
+        store, _, _ = next(dist.rendezvous("env://", place.rank, place.size, timeout=_ARRIVAL))
+        if _is_of_torchrun():  # and outlives the processes
+            store = dist.PrefixStore(f"start-{place.restarts}", store)
         if store.add(f"here/{place.rank}", 1) > 1:
             raise XMCError(f"two processes say that they are number {place.rank}; start them all with one torchrun")
         store.wait([f"here/{rank}" for rank in range(place.size)], _ARRIVAL)
@@ -81,8 +82,13 @@ def _count_told(store: "Store", more: int = 1) -> int:
 
 def _keep(store: "Store", place: Place) -> None:
     """Wait until the others know that it is told, where the store ends with this process, and not with torchrun."""
-    if place.rank or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+    if place.rank or _is_of_torchrun():
         return
     deadline = time.monotonic() + _LEAVE
     while _count_told(store, 0) < place.size and time.monotonic() < deadline:
         time.sleep(0.05)
+
+
+def _is_of_torchrun() -> bool:
+    """Whether the store is that of torchrun; else it is the first process's."""
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"

@@ -5,7 +5,7 @@ the library beneath would choose. Parts of different length are filled up on the
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 
@@ -43,6 +43,16 @@ class Processes:
         """Which of so many things in a row are this process's."""
         return Shard.part(number, self.rank, self.size)
 
+    def shard_of_labels(self, number: int, what: str = "labels") -> Shard:
+        """Likewise of what each must have one of.
+
+        Raises:
+            XMCError: there are fewer.
+        """
+        if number < self.size:
+            raise XMCError(f"{number} {what}: fewer than the {self.size} processes that would share them; start fewer")
+        return self.shard(number)
+
     def meet(self) -> None:
         """Wait until all processes have come here."""
         self.all_of(0)
@@ -59,8 +69,21 @@ class Processes:
         """Of each tensor the rows of all processes, in the order of ranks."""
         return tensors
 
-    def exchange(self, tensor: Tensor) -> Tensor:
-        """The rows of this process, by `shard`, in the tensors of all, which are of one shape, [size, l, ...]."""
+    def number_of_first(self, own: int) -> int:
+        """What the first process gives."""
+        ((number,), *_) = self.all_of(own)
+        return number
+
+    def of_first(self, make: Callable[[], Tensor]) -> Tensor:
+        """Whole numbers, int64 [n], that the first process makes for all."""
+        (made,) = self.gather(make() if self.is_first else torch.empty(0, dtype=torch.int64))
+        return made
+
+    def exchange(self, tensor: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
+        """The rows of this process in the tensors of all, which are of one shape, [size, l, ...].
+
+        lengths: how many each process has, by rank; None: by `shard`.
+        """
         return tensor[None]
 
     def scatter_sum(self, tensor: Tensor) -> Tensor:
@@ -104,8 +127,9 @@ class Group(Processes):
         lengths = zip(*self.all_of(*map(len, tensors)), strict=True)
         return [self._gathered(tensor, of_all) for tensor, of_all in zip(tensors, lengths, strict=True)]
 
-    def exchange(self, tensor: Tensor) -> Tensor:
-        lengths = [len(Shard.part(len(tensor), rank, self.size)) for rank in range(self.size)]
+    def exchange(self, tensor: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
+        if lengths is None:
+            lengths = [len(Shard.part(len(tensor), rank, self.size)) for rank in range(self.size)]
         self.sent += (len(tensor) - lengths[self.rank]) * tensor[:1].nbytes
         return self._all_to_all(tensor.contiguous(), lengths).view(self.size, lengths[self.rank], *tensor.shape[1:])
 
@@ -193,7 +217,7 @@ def _together() -> Iterator[ModuleType]:
     except RuntimeError as error:
         raise LostProcess(
             "another process of the job has ended, and this one cannot go on without it "
-            f"({str(error).partition(chr(10))[0]:.120}); go on from the last checkpoint with resume=true"
+            f"({str(error).partition(chr(10))[0]:.120}); start the job anew, and a run goes on from its last checkpoint"
         ) from None
 
 

@@ -41,9 +41,11 @@ class Rows:
 
 
 class OwnRows(Mapping[str, Tensor]):
-    """Saved tensors; of those that a shard has rows of, by `divided`, these rows alone."""
+    """Saved tensors; of those that are `divided` the rows of a process alone, by `shard` of their number."""
 
-    def __init__(self, saved: Mapping[str, Tensor], shard: Shard, divided: Callable[[str], bool]) -> None:
+    def __init__(
+        self, saved: Mapping[str, Tensor], shard: Callable[[int], Shard], divided: Callable[[str], bool]
+    ) -> None:
         self._saved = saved
         self._shard = shard
         self._divided = divided
@@ -55,4 +57,5 @@ class OwnRows(Mapping[str, Tensor]):
         return iter(self._saved)
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._saved[name][self._shard.rows] if self._divided(name) else self._saved[name]
+        value = self._saved[name]
+        return value[self._shard(len(value)).rows] if self._divided(name) else value

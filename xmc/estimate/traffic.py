@@ -22,10 +22,12 @@ def traffic(config: TrainConfig, counts: Counts, features: Features, devices: in
     if bag is not None and counts.terms is not None:
         entries = counts.terms.entries(own, config.encoder.max_length, bag.term_dropout)
         of_table = others * (own * (bag.width * _FLOAT + _LONG) + entries * (_LONG + _FLOAT))
+    of_auxiliary = 2 * rows + others * positives * _LONG if config.auxiliary.clusters_labels else 0
     parts = (
         Part("features", rows),
         Part("positives", others * positives * _LONG),
         Part("gradient of the features", rows),
+        Part("the same for the auxiliary head, while it learns", of_auxiliary),
         Part("gradient of the encoder", 2 * others * -(-features.dense // devices)),
         Part("gradient of its table", of_table),
     )

@@ -20,7 +20,5 @@ def _hindrances(config: c.TrainConfig) -> Iterator[str]:
         yield reason
     if not config.sparsity.divides:
         yield f"sparsity={config.sparsity.kind} is built for all labels; take set, rigl or static"
-    if config.auxiliary.kind != "none":
-        yield f"auxiliary={config.auxiliary.kind} stands on all labels; take none"
     if config.sparse_ift.transformed:
         yield f"sparse_ift={config.sparse_ift.kind} rewires layers that all processes have; take none"

@@ -9,7 +9,6 @@ from xmc.model.auxiliary import ClusterHead
 from xmc.model.classifier import FixedFanIn, LinearClassifier
 from xmc.model.embedding_bag import EmbeddingBag
 from xmc.model.head_and_tail import HeadAndTail
-from xmc.model.sharded import ShardedClassifier
 from xmc.model.sparse_linear import SparseLinear
 from xmc.train.optim import SlotAdamW
 from xmc.train.sparse_novograd import SparseNovoGrad
@@ -42,8 +41,8 @@ def build_optimizers(config: c.TrainConfig, model: XMCModel, auxiliary: ClusterH
     if bags:
         assert encoder.bag is not None
         parts["embedding"] = SparseNovoGrad(bags, lr=encoder.bag.embedding_lr)
-    classifier = model.classifier
-    layers: dict[str, nn.Module] = {"": classifier.shard if isinstance(classifier, ShardedClassifier) else classifier}
+    classifier = model.classifier.own
+    layers: dict[str, nn.Module] = {"": classifier}
     if isinstance(classifier, HeadAndTail):
         layers = {"": classifier.tail, "head_": classifier.head}
     for prefix, layer in layers.items():

@@ -12,7 +12,6 @@ from xmc.factory.model import INNER_ROWS
 from xmc.model import XMCModel
 from xmc.model.classifier import FixedFanIn
 from xmc.model.label_space import sparse_labels
-from xmc.model.sharded import ShardedClassifier
 from xmc.model.sparse_linear import SparseLinear
 from xmc.sparsity.health import TopologyHealth
 from xmc.sparsity.strategy import Site, SparsitySection
@@ -31,8 +30,9 @@ def build_sparse_parts(
     def add(name: str, layer: FixedFanIn | SparseLinear, optimizer: str, offset: int, rows: Tensor | None) -> None:
         bound = config.parametrization.init_bound(layer.active)
         site = Site(layer, total_steps, config.seed, Path(config.run), offset, bound, rows)
-        if isinstance(model.classifier, ShardedClassifier) and name == "classifier":
-            site = replace(site, shard=model.classifier.labels, processes=processes)
+        if processes.size > 1 and name == "classifier":
+            numbers = processes.all_of(len(layer.weight))
+            site = replace(site, shard=processes.shard(sum(n for (n,) in numbers)), processes=processes)
         strategy = config.sparsity.build(site)
         strategy.start(layer, rows)
         share = processes if name == "classifier" else ALONE
@@ -40,7 +40,7 @@ def build_sparse_parts(
         parts[name] = SparsePart(layer, strategy, health, optimizer)
 
     if model.classifier.sparse is not None:
-        rows = learned.to(model.device)[sparse_labels(model.classifier)]
+        rows = learned.to(model.device)[sparse_labels(model.classifier.own)]
         add("classifier", model.classifier.sparse, "classifier", model.classifier.sparse.label_offset, rows)
     row = INNER_ROWS
     for name, layer in model.named_modules():

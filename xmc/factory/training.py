@@ -22,10 +22,9 @@ from xmc.factory.optimizers import build_optimizers
 from xmc.factory.source import learn_new_rows_, prepared_parts, source_fingerprint, with_learned_rows
 from xmc.factory.sparsity import build_sparse_parts
 from xmc.model import XMCModel
-from xmc.model.classifier import LinearClassifier
 from xmc.model.clustering import label_features, tfidf, unit_rows
 from xmc.model.encoder import Encoder
-from xmc.model.sharded import ShardedClassifier
+from xmc.model.sharded import shared
 from xmc.parts.output import OutputSite
 from xmc.train.loop import Plan
 from xmc.train.state import TrainState
@@ -107,12 +106,9 @@ def build_training(
     site = OutputSite(
         *(intermediate.width, counts, features, config.parametrization, config.sparsity, device, generator),
         seed=config.seed,
-        shard=processes.shard(len(counts)),
+        processes=processes,
     )
-    classifier = config.classifier.build(site)
-    if processes.size > 1:
-        assert isinstance(classifier, LinearClassifier)
-        classifier = ShardedClassifier(classifier, processes, len(counts))
+    classifier = shared(config.classifier.build(site), processes, len(counts))
     classifier.init_bias(counts, len(corpus.split("train")), config.loss)
     learned = torch.zeros(len(counts), dtype=torch.bool)
     if source is not None:

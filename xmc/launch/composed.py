@@ -29,8 +29,8 @@ from xmc.section import Section
 
 def run(name: str, command: Command[Any], arguments: Sequence[str]) -> None:
     """Run a command on what was typed behind its name."""
-    if place().size > 1 and not command.begins_run:
-        raise XMCError(f"{place().size} processes were started, and train alone is for several; leave torchrun out")
+    if (size := place().size) > 1 and not command.several:
+        raise XMCError(f"{size} processes were started, and xmc {name} is for one alone; leave torchrun out")
     overrides = _overrides(command, arguments)
     check_keys(overrides, command.schema)
     overrides += _only_what_is_swept(overrides)

@@ -7,7 +7,9 @@ Early in training, few random connections carry a poor gradient to the encoder; 
 import torch
 from torch import Tensor, nn
 
-from xmc.model.classifier import Dense
+from xmc.distributed import ALONE, Processes
+from xmc.model.dense import Dense
+from xmc.model.sharded import shared
 from xmc.types import Positives
 from xmc.values import LossName
 
@@ -16,15 +18,24 @@ class ClusterHead(nn.Module):
     """A dense classifier of C clusters whose positives are the clusters of a document's labels.
 
     clusters: int64 [L], from 0 to C - 1. Its loss is summed over clusters and averaged over documents, like the main
-    loss over labels, so that the two weigh on one scale.
+    loss over labels, so that the two weigh on one scale. processes: that share the clusters, as they do the labels.
     """
 
     clusters: Tensor
 
-    def __init__(self, in_features: int, clusters_L: Tensor, *, generator: torch.Generator) -> None:
+    def __init__(
+        self, in_features: int, clusters_L: Tensor, *, generator: torch.Generator, processes: Processes = ALONE
+    ) -> None:
         super().__init__()
         self.register_buffer("clusters", clusters_L)
-        self.classifier = Dense(in_features, int(clusters_L.max()) + 1, generator=generator)
+        number = int(clusters_L.max()) + 1
+        own = Dense(
+            in_features,
+            number,
+            generator=generator,
+            shard=processes.shard_of_labels(number, "clusters of auxiliary=clusters"),
+        )
+        self.classifier = shared(own, processes, number)
 
     def step(self, features_BD: Tensor, positives: Positives, loss: LossName, scale: float) -> tuple[Tensor, Tensor]:
         """As `Classifier.step`, on the clusters."""

@@ -1,6 +1,7 @@
 """Output layers. Both stream over the labels: neither a B x L nor, for the sparse one, an L x D tensor exists."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Self, TypeVar
 
@@ -11,7 +12,6 @@ from xmc.distributed import Shard
 from xmc.model.drawing import drawn_weights
 from xmc.model.evidence import Evidence, Watched, batch_of, evidence_of
 from xmc.ops.blocks import label_blocks
-from xmc.ops.dense import dense_loss, dense_topk
 from xmc.ops.fan_in import FanIn, fan_in_linear, fan_in_loss, fan_in_sgd_step, fan_in_topk, resolve_backend
 from xmc.ops.losses import loss_and_gradient_
 from xmc.types import InPlaceUpdate, Positives, StepOutput, TopK
@@ -36,6 +36,11 @@ class Classifier(nn.Module):
         """The layer whose connections may change."""
         return None
 
+    @property
+    def own(self) -> "Classifier":
+        """What this process has of it."""
+        return self
+
     def step(
         self, features_BD: Tensor, positives: Positives, loss: LossName, scale: float = 1.0, update: Update = None
     ) -> tuple[Tensor, Tensor]:
@@ -48,19 +53,34 @@ class Classifier(nn.Module):
         raise NotImplementedError
 
     def init_bias(self, label_counts: Tensor, num_documents: int, loss: LossName) -> None:
-        """Start at each label's frequency: its log-odds for BCE, 2p - 1 for the squared hinge."""
+        """Start at each label's frequency: its log-odds for BCE, 2p - 1 for the squared hinge.
+
+        label_counts: of all labels, also where these are a shard of them.
+        """
         raise NotImplementedError
 
     def adjust_logits(self, label_counts: Tensor, num_documents: int, tau: float) -> None:
         """Rank by logits less tau times the log of each label's frequency, so that rare labels rank higher.
 
         Training does not see it. Post-hoc logit adjustment (Menon et al., ICLR 2021, arXiv 2007.07314, section 4.2),
-        there of a softmax, here of one logit a label.
+        there of a softmax, here of one logit a label. label_counts: as for `init_bias`.
         """
         raise NotImplementedError
 
     def topk(self, features_BD: Tensor, k: int) -> TopK:
         """The k best labels of each document."""
+        return self.best_of(self.lists(features_BD, k), k)
+
+    def lists(self, features_BD: Tensor, k: int) -> Sequence[TopK]:
+        """The k best of each layer by their places in it, which of a shard are those among all."""
+        raise NotImplementedError
+
+    def best_of(self, lists: Sequence[TopK], k: int) -> TopK:
+        """The k best labels, from the lists of all places."""
+        raise NotImplementedError
+
+    def of_all(self, labels: int) -> Self:
+        """Of a shard the same over so many labels, all there are, with tensors that are yet to be filled."""
         raise NotImplementedError
 
     def rows(self, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,19 +116,23 @@ class LinearClassifier(Classifier):
         self.weight.grad, self.bias.grad = out.grad_weight, out.grad_bias
         return out.loss, out.grad_features
 
-    def of_all(self, labels: int) -> Self:
-        """The same over so many labels, all there are, with tensors that are yet to be filled."""
-        raise NotImplementedError
-
     @torch.no_grad()
     def init_bias(self, label_counts: Tensor, num_documents: int, loss: LossName) -> None:
-        p = _frequency(label_counts, num_documents)
+        p = _frequency(self._of_own(label_counts), num_documents)
         self.bias.copy_(torch.logit(p) if loss == "bce" else 2 * p - 1)
 
     def adjust_logits(self, label_counts: Tensor, num_documents: int, tau: float) -> None:
         self.adjustment = None
         if tau:
-            self.adjustment = (-tau * _frequency(label_counts, num_documents).log()).to(self.bias)
+            self.adjustment = (-tau * _frequency(self._of_own(label_counts), num_documents).log()).to(self.bias)
+
+    def best_of(self, lists: Sequence[TopK], k: int) -> TopK:
+        (best,) = lists
+        return best
+
+    def _of_own(self, of_all_L: Tensor) -> Tensor:
+        """Of a value for each of all labels those of these, in the order of the weight."""
+        return of_all_L[self.label_offset : self.label_offset + self.num_labels]
 
     @property
     def _ranking_bias(self) -> Tensor:
@@ -177,13 +201,7 @@ class FixedFanIn(LinearClassifier, Watched):
         assert self.order is None, "groups are not divided"
         index, dtype = self.index.new_empty(labels, self.index.shape[1]), self.weight.dtype
         whole = type(self)(self.in_features, index, backend=self.backend, dtype=dtype, active=self.active)
-        return _adjusted_as(self, whole.to(self.bias.device))
-
-    def init_bias(self, label_counts: Tensor, num_documents: int, loss: LossName) -> None:
-        super().init_bias(self._by_place(label_counts), num_documents, loss)
-
-    def adjust_logits(self, label_counts: Tensor, num_documents: int, tau: float) -> None:
-        super().adjust_logits(self._by_place(label_counts), num_documents, tau)
+        return adjusted_as(self, whole.to(self.bias.device))
 
     def step(
         self, features_BD: Tensor, positives: Positives, loss: LossName, scale: float = 1.0, update: Update = None
@@ -198,9 +216,12 @@ class FixedFanIn(LinearClassifier, Watched):
         )
         return total, grad_features.mul_(scale)
 
-    def topk(self, features_BD: Tensor, k: int) -> TopK:
+    def lists(self, features_BD: Tensor, k: int) -> Sequence[TopK]:
         layer = replace(self.connections, bias=self._ranking_bias)
-        best = fan_in_topk(features_BD, layer, k, backend=self.backend)
+        return [fan_in_topk(features_BD, layer, k, backend=self.backend)]
+
+    def best_of(self, lists: Sequence[TopK], k: int) -> TopK:
+        best = super().best_of(lists, k)
         if self.order is None:
             return best
         return TopK(best.scores, torch.where(best.labels < 0, -1, self.order[best.labels]))
@@ -240,52 +261,18 @@ class FixedFanIn(LinearClassifier, Watched):
     def _loss(self, features_BD: Tensor, positives: Positives, loss: LossName) -> StepOutput:
         return fan_in_loss(features_BD, self.connections, self._placed(positives), loss, backend=self.backend)
 
-    def _by_place(self, of_label_L: Tensor) -> Tensor:
-        return of_label_L if self.order is None else of_label_L[self.order]
+    def _of_own(self, of_all_L: Tensor) -> Tensor:
+        return super()._of_own(of_all_L if self.order is None else of_all_L[self.order])
 
     def _placed(self, positives: Positives) -> Positives:
         """The positives by the place of their labels."""
         return positives if self.place is None else replace(positives, labels=self.place[positives.labels])
 
 
-class Dense(LinearClassifier):
-    """Every label sees every feature: weight [L, D], bias [L]. The baseline, and the auxiliary head.
-
-    Weights start uniform in +- `bound`, or 1/sqrt(D).
-    """
-
-    kind = "dense"
-
-    def __init__(
-        self,
-        in_features: int,
-        num_labels: int,
-        *,
-        generator: torch.Generator | None = None,
-        bound: float | None = None,
-        shard: Shard | None = None,
-    ) -> None:
-        shard = shard or Shard.whole(num_labels)
-        bound = bound or 1 / math.sqrt(in_features)
-        super().__init__(in_features, drawn_weights(shard, in_features, bound, generator, torch.float32), shard.start)
-
-    def of_all(self, labels: int) -> Self:
-        return _adjusted_as(self, type(self)(self.in_features, labels).to(self.bias.device))
-
-    def topk(self, features_BD: Tensor, k: int) -> TopK:
-        return dense_topk(features_BD, self.weight, self._ranking_bias, k, label_offset=self.label_offset)
-
-    def rows(self, labels: Tensor) -> tuple[Tensor, Tensor]:
-        return self.weight.detach()[labels], self._ranking_bias[labels]
-
-    def _loss(self, features_BD: Tensor, positives: Positives, loss: LossName) -> StepOutput:
-        return dense_loss(features_BD, self.weight, self.bias, positives, loss, label_offset=self.label_offset)
-
-
 C = TypeVar("C", bound=LinearClassifier)
 
 
-def _adjusted_as(shard: C, whole: C) -> C:
+def adjusted_as(shard: C, whole: C) -> C:
     """With an adjustment, yet to be filled, where the shard has one."""
     whole.adjustment = None if shard.adjustment is None else torch.zeros_like(whole.bias)
     return whole

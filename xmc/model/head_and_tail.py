@@ -1,11 +1,13 @@
 """A dense head on the most frequent labels beside a sparse tail on all others."""
 
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from xmc.model.classifier import Classifier, Dense, FixedFanIn, Update
+from xmc.model.classifier import Classifier, FixedFanIn, Update
+from xmc.model.dense import Dense
 from xmc.types import Positives, TopK
 from xmc.values import LossName
 
@@ -15,15 +17,16 @@ class HeadAndTail(Classifier):
 
     The head gives the encoder a gradient that is not bound to a few random connections, which the auxiliary objective
     does otherwise (HASTE, arXiv 2606.01117). order: int64 [L], the labels of the head, then those of the tail; those
-    that come in or go out are always the caller's.
+    that come in or go out are always the caller's. in_head: how many these are, where head and tail are shards.
     """
 
     kind = "head_and_tail"
     order: Tensor
     place: Tensor
 
-    def __init__(self, head: Dense, tail: FixedFanIn, order_L: Tensor) -> None:
-        super().__init__(head.in_features, head.num_labels + tail.num_labels)
+    def __init__(self, head: Dense, tail: FixedFanIn, order_L: Tensor, in_head: int | None = None) -> None:
+        super().__init__(head.in_features, len(order_L))
+        self.in_head = in_head or head.num_labels
         self.head = head
         self.tail = tail
         self.register_buffer("order", order_L)
@@ -51,10 +54,17 @@ class HeadAndTail(Classifier):
         tail_loss, tail_gradient = self.tail.step(features_BD, of_tail, loss, scale, update)
         return head_loss + tail_loss, head_gradient + tail_gradient
 
-    def topk(self, features_BD: Tensor, k: int) -> TopK:
-        parts = [self.head.topk(features_BD, k), self.tail.topk(features_BD, k)]
+    def of_all(self, labels: int) -> Self:
+        head, tail = self.head.of_all(self.in_head), self.tail.of_all(labels - self.in_head)
+        return type(self)(head, tail, self.order)
+
+    def lists(self, features_BD: Tensor, k: int) -> Sequence[TopK]:
+        return [*self.head.lists(features_BD, k), *self.tail.lists(features_BD, k)]
+
+    def best_of(self, lists: Sequence[TopK], k: int) -> TopK:
+        parts = [layer.best_of([best], k) for layer, best in zip((self.head, self.tail), lists, strict=True)]
         scores = torch.cat([part.scores for part in parts], dim=1)
-        labels = torch.cat([self._named(parts[0].labels, 0), self._named(parts[1].labels, self.head.num_labels)], dim=1)
+        labels = torch.cat([self._named(parts[0].labels, 0), self._named(parts[1].labels, self.in_head)], dim=1)
         by_label = labels.argsort(dim=1)  # equal scores rank by ascending label; missing ones, of score -inf, go last
         scores, labels = scores.gather(1, by_label), labels.gather(1, by_label)
         best, order = scores.sort(dim=1, descending=True, stable=True)
@@ -62,22 +72,22 @@ class HeadAndTail(Classifier):
         return TopK(best[:, :k].contiguous(), labels.contiguous())
 
     def rows(self, labels: Tensor) -> tuple[Tensor, Tensor]:
-        places, first = self.place[labels], self.head.num_labels
+        places, first = self.place[labels], self.in_head
         in_head = places < first
         of_head, of_tail = self.head.rows(places.clamp_max(first - 1)), self.tail.rows((places - first).clamp_min(0))
         weight = torch.where(in_head[:, None], of_head[0], of_tail[0])
         return weight, torch.where(in_head, of_head[1], of_tail[1])
 
     def _divided(self, of_label_L: Tensor) -> tuple[Tensor, Tensor]:
-        by_place, first = of_label_L[self.order], self.head.num_labels
-        return by_place[:first], by_place[first:]
+        by_place = of_label_L[self.order]
+        return by_place[: self.in_head], by_place[self.in_head :]
 
     def _named(self, places: Tensor, first: int) -> Tensor:
         return torch.where(places < 0, -1, self.order[places + first])
 
     def _split(self, positives: Positives) -> tuple[Positives, Positives]:
         places, documents = self.place[positives.labels], positives.documents()
-        first = self.head.num_labels
+        first = self.in_head
         in_head = places < first
         return (
             Positives.of_pairs(documents[in_head], places[in_head], len(positives)),

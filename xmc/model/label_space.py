@@ -6,7 +6,8 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from xmc.model.classifier import Classifier, Dense, FixedFanIn, LinearClassifier
+from xmc.model.classifier import Classifier, FixedFanIn, LinearClassifier
+from xmc.model.dense import Dense
 from xmc.model.head_and_tail import HeadAndTail
 
 L = TypeVar("L", bound=LinearClassifier)
@@ -48,11 +49,11 @@ def selected(classifier: Classifier, labels: Tensor) -> Classifier:
 
 def sparse_labels(classifier: Classifier) -> Tensor:
     """The label of each row of the sparse layer, int64 [l]."""
-    if isinstance(classifier, HeadAndTail):
-        return classifier.order[classifier.head.num_labels :]
     layer = classifier.sparse
     assert layer is not None
     own = torch.arange(layer.num_labels, device=layer.weight.device) + layer.label_offset
+    if isinstance(classifier, HeadAndTail):
+        return classifier.order[classifier.in_head + own]
     return own if layer.order is None else layer.order
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from xmc.distributed import ALONE, OwnRows, Processes
 from xmc.errors import XMCError
 from xmc.model import hub
 from xmc.model.calibration import Calibration
@@ -24,6 +25,7 @@ from xmc.model.precision import Precision, computing_type
 from xmc.model.prediction import DEFAULT_K, Prediction, Threshold, check_texts, predictions
 from xmc.model.saved import CARD, HEAD, check_connections, parts_of, read_card, write_card, write_model
 from xmc.model.seal import seal_checked
+from xmc.model.sharded import is_divided
 from xmc.model.tensor_file import ANEW, TensorFile, fill
 from xmc.types import Batch, TopK
 from xmc.values import LossName
@@ -63,11 +65,9 @@ class XMCModel(nn.Module):
         self.encoder = encoder
         self.intermediate = intermediate
         self.classifier = classifier
-        self.label_ids = label_ids
-        self.label_names = label_names
+        self.label_ids, self.label_names = label_ids, label_names
         self.loss: LossName = loss
-        self.calibration = calibration
-        self.logit_adjustment = logit_adjustment
+        self.calibration, self.logit_adjustment = calibration, logit_adjustment
         self.lexical = lexical
         self.precision: Precision = precision
         self.register_buffer("above", above)
@@ -97,15 +97,13 @@ class XMCModel(nn.Module):
 
         Raises XMCError where the best score is not finite.
         """
-        top = self._topk(input_ids_BT, attention_mask_BT, k, values_BT)
-        return top if self.above is None else implied(top, self.above, k)
-
-    def _topk(self, input_ids_BT: Tensor, attention_mask_BT: Tensor, k: int, values_BT: Tensor | None) -> TopK:
         features_BD = self.features(input_ids_BT, attention_mask_BT, values_BT)
         if self.lexical is None:
-            return self._by_network(features_BD, k)
-        others = self.lexical.rank(features_BD, input_ids_BT, attention_mask_BT, values_BT, max(k, CANDIDATES))
-        return self.lexical.stack(self.network_ranking(features_BD, max(k, CANDIDATES)), others, k)
+            top = self._by_network(features_BD, k)
+        else:
+            others = self.lexical.rank(features_BD, input_ids_BT, attention_mask_BT, values_BT, max(k, CANDIDATES))
+            top = self.lexical.stack(self.network_ranking(features_BD, max(k, CANDIDATES)), others, k)
+        return top if self.above is None else implied(top, self.above, k)
 
     @torch.no_grad()
     def network_ranking(self, features_BD: Tensor, k: int) -> TopK:
@@ -281,11 +279,12 @@ class XMCModel(nn.Module):
         backend: str = "auto",
         precision: Precision = "auto",
         revision: str | None = None,
+        processes: Processes = ALONE,
     ) -> "XMCModel":
         """Read a model's folder, or a repository of the Hugging Face Hub (`owner/model`), ready to predict.
 
         precision: float32 for a GPU whose scores are to be a CPU's but for rounding. revision: of the repository; a
-        branch, a tag or a commit.
+        branch, a tag or a commit. processes: that share the labels, so that all of them rank documents together.
 
         Raises:
             XMCError: the folder is no model of ours, is of a later format, or its parts do not belong together.
@@ -294,7 +293,8 @@ class XMCModel(nn.Module):
         card = read_card(folder)
         with seal_checked(folder / CARD):
             head = TensorFile(folder / HEAD)
-            model = cls(**parts_of(folder, card, head, device, backend), precision=precision)
-            fill({name: value for name, value in model.state_dict().items() if not name.startswith("encoder.")}, head)
+            model = cls(**parts_of(folder, card, head, device, backend, processes), precision=precision)
+            own = {name: value for name, value in model.state_dict().items() if not name.startswith("encoder.")}
+            fill(own, head if processes.size == 1 else OwnRows(head, processes.shard, is_divided))
             check_connections(model)
         return model.to(device).eval()

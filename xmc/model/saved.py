@@ -2,35 +2,34 @@
 
 import json
 import shutil
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import pyarrow as pa
-import pyarrow.compute as pc
 import torch
-from pyarrow.json import ParseOptions, ReadOptions, read_json
 from safetensors.torch import save_file
 from torch import Tensor
 
 from xmc import storage
-from xmc.errors import XMCError, said
+from xmc.distributed import ALONE, Processes
+from xmc.errors import XMCError
 from xmc.model.calibration import Calibration
 from xmc.model.card import BlendCard, Card, ClassifierCard, IdentityCard, LinearCard, Part, read_part
-from xmc.model.classifier import Classifier, Dense, FixedFanIn, LinearClassifier
+from xmc.model.classifier import Classifier, FixedFanIn, LinearClassifier
+from xmc.model.dense import Dense
 from xmc.model.encoder import Encoder
 from xmc.model.head_and_tail import HeadAndTail
 from xmc.model.hierarchy import check_above
 from xmc.model.intermediate import Identity, Linear, intermediate_config
+from xmc.model.label_file import read_labels, write_labels
 from xmc.model.lexical import LexicalHalf
 from xmc.model.seal import sealed
+from xmc.model.sharded import shared
 from xmc.model.sparse_ift import no_connections
 from xmc.model.sparse_linear import SparseLinear
 from xmc.model.tensor_file import ANEW, TensorFile, check_size, form
 from xmc.ops.blocks import group_size
 from xmc.ops.fan_in import check_distinct_columns, index_dtype, resolve_backend
-from xmc.strings import Strings
 
 if TYPE_CHECKING:
     from xmc.model.model import XMCModel
@@ -44,7 +43,6 @@ HEAD = "head.safetensors"
 LEXICAL = "lexical.safetensors"
 LABELS = "labels.jsonl"
 _FILES = (HEAD, LABELS, "encoder/config.json", "encoder/pooling.json")  # and the weights' shards
-_LONGEST_LINE = 1 << 24  # of labels.jsonl, in bytes
 _WEIGHT_TYPES = (torch.float32, torch.bfloat16)
 P = TypeVar("P", bound=Part)
 
@@ -123,7 +121,9 @@ def write_model(model: "XMCModel", folder: Path) -> None:
     write_card(model, folder)
 
 
-def parts_of(folder: Path, card: Card, head: TensorFile, device: str, backend: str) -> dict[str, Any]:
+def parts_of(
+    folder: Path, card: Card, head: TensorFile, device: str, backend: str, processes: Processes
+) -> dict[str, Any]:
     """What `XMCModel` is made of, by the names of its arguments, once it fits together; layers are yet to be filled."""
     encoder = Encoder.from_pretrained(folder / "encoder")
     intermediate = empty_intermediate(card.intermediate, encoder.width, head)
@@ -132,7 +132,7 @@ def parts_of(folder: Path, card: Card, head: TensorFile, device: str, backend: s
             f"{folder}: the classifier reads {card.classifier.in_features} features, the layers before it give "
             f"{intermediate.width}; {ANEW}"
         )
-    classifier = empty_classifier(card.classifier, head, backend, device)
+    classifier = empty_classifier(card.classifier, head, backend, device, processes)
     label_ids, label_names = read_labels(folder / LABELS, classifier.num_labels)
     calibration = None
     if card.calibration is not None:
@@ -158,45 +158,6 @@ def parts_of(folder: Path, card: Card, head: TensorFile, device: str, backend: s
     }
 
 
-def write_labels(path: Path, ids: Iterable[str], names: Iterable[str]) -> None:
-    """What `read_labels` reads."""
-    with storage.whole_file(path) as out:
-        for label, name in zip(ids, names, strict=True):
-            out.write(json.dumps({"id": label, "name": name}, ensure_ascii=False) + "\n")
-
-
-def read_labels(path: Path, expected: int | None) -> tuple[Strings, Strings]:
-    """Ids and names. expected: how many; None: nothing else tells.
-
-    Raises:
-        XMCError: there are more or fewer than expected, one is missing or empty, or an id is there twice.
-    """
-    schema = pa.schema([("id", pa.string()), ("name", pa.string())])
-    options = ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")  # read, one nested deep crashes
-    try:
-        table = read_json(path, ReadOptions(block_size=_LONGEST_LINE), options)
-        table.validate(full=True)
-    except (pa.ArrowException, OSError) as error:
-        raise storage.unreadable(path, said(error)) from None
-    ids, names = table["id"], table["name"]
-    expected = table.num_rows if expected is None else expected
-    if table.num_rows != expected:
-        wrong = f"has {table.num_rows} labels, the classifier {expected}"
-    elif ids.null_count or names.null_count or not pc.min(pc.binary_length(ids)).as_py():
-        wrong = "has a label without an id or a name"
-    elif len(pc.unique(ids)) < expected:
-        wrong = f"has the label {_twice(ids)!r:.80} twice"
-    else:
-        return Strings(ids), Strings(names)
-    raise XMCError(f"{path} {wrong}; copy the model again, or save it anew")
-
-
-def _twice(values: pa.ChunkedArray) -> str:
-    counts = pc.value_counts(values)
-    first: str = counts.filter(pc.greater(counts.field("counts"), 1))[0]["values"].as_py()
-    return first
-
-
 def empty_intermediate(card: IdentityCard | LinearCard, in_features: int, head: TensorFile) -> Linear | Identity:
     """An intermediate layer of the saved one's shape.
 
@@ -211,23 +172,33 @@ def empty_intermediate(card: IdentityCard | LinearCard, in_features: int, head: 
     return make()
 
 
-def empty_classifier(card: ClassifierCard, head: TensorFile, backend: str, device: str) -> Classifier:
-    """A classifier of the saved one's shape.
+def empty_classifier(
+    card: ClassifierCard, head: TensorFile, backend: str, device: str, processes: Processes = ALONE
+) -> Classifier:
+    """A classifier of the saved one's shape. processes: that share its labels.
 
     Raises:
-        XMCError: tensors of the file are missing, or do not make a classifier together.
+        XMCError: tensors of the file are missing, or do not make a classifier together; or it cannot be shared.
     """
-    classifier = _classifier_of_kind(card, head, backend, device)
+    classifier, labels = _classifier_of_kind(card, head, backend, device, processes)
     for name, layer in classifier.named_modules(prefix="classifier"):
         if isinstance(layer, LinearClassifier) and f"{name}.adjustment" in head:
             layer.adjustment = torch.empty_like(layer.bias)
-    return classifier
+    return shared(classifier, processes, labels)
 
 
-def _classifier_of_kind(card: ClassifierCard, head: TensorFile, backend: str, device: str) -> Classifier:
+def _classifier_of_kind(
+    card: ClassifierCard, head: TensorFile, backend: str, device: str, processes: Processes
+) -> tuple[Classifier, int]:
+    """This process's part of it, and the labels of all."""
     in_features = card.in_features
+
+    def dense_of(name: str) -> tuple[Dense, int]:
+        labels = len(_matrix(head, name, in_features))
+        return Dense(in_features, labels, shard=processes.shard_of_labels(labels)), labels
+
     if card.kind == "dense":
-        return Dense(in_features, len(_matrix(head, "classifier.weight", in_features)))
+        return dense_of("classifier.weight")
     prefix = sparse_prefix(card.kind)
     weight = _matrix(head, f"{prefix}weight")
     index = _matrix(head, f"{prefix}index", weight.shape[1])
@@ -236,17 +207,24 @@ def _classifier_of_kind(card: ClassifierCard, head: TensorFile, backend: str, de
     if {len(index)} != rows or index.shape[1] > in_features or weight.dtype not in _WEIGHT_TYPES:
         raise XMCError(f"{head.path}: {prefix}weight is {form(weight)}, {prefix}index {form(index)}; {ANEW}")
     resolve_backend(device, requested=backend, weight_dtype=weight.dtype)  # what cannot serve is refused here
+    if order is not None and processes.size > 1:
+        raise XMCError(
+            f"{head.path}: labels that share their connections in groups are not divided; divide the documents"
+        )
+    shard = processes.shard_of_labels(len(index)) if order is None else None
     sparse = FixedFanIn(
         in_features,
-        torch.empty(index.shape, dtype=index_dtype(in_features)),
+        torch.empty(len(index) if shard is None else len(shard), index.shape[1], dtype=index_dtype(in_features)),
         backend=backend,
         order_L=order,
         dtype=weight.dtype,
+        shard=shard,
     )
     if card.kind != HeadAndTail.kind:
-        return sparse
-    dense = Dense(in_features, len(_matrix(head, "classifier.head.weight", in_features)))
-    return HeadAndTail(dense, sparse, _permutation(head, "classifier.order", dense.num_labels + sparse.num_labels))
+        return sparse, len(weight)
+    dense, in_head = dense_of("classifier.head.weight")
+    labels = in_head + len(weight)
+    return HeadAndTail(dense, sparse, _permutation(head, "classifier.order", labels), in_head), labels
 
 
 def _pairs(head: TensorFile) -> Tensor:

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xmc.distributed import Processes, Shard
-from xmc.model.classifier import Classifier, FixedFanIn, LinearClassifier, Update
+from xmc.distributed import Processes
+from xmc.model.classifier import Classifier, FixedFanIn, Update
 from xmc.types import Positives, TopK
 from xmc.values import LossName
 
@@ -20,22 +20,21 @@ class ShardedClassifier(Classifier):
     back to where the document came from. All processes call `step` and `topk` together, also one without a document.
     """
 
-    def __init__(self, shard: LinearClassifier, processes: Processes, num_labels: int) -> None:
+    def __init__(self, shard: Classifier, processes: Processes, num_labels: int) -> None:
         super().__init__(shard.in_features, num_labels)
         self.kind = shard.kind
         self.shard = shard
         self.processes = processes
 
     @property
-    def labels(self) -> Shard:
-        """Those of this process."""
-        return self.processes.shard(self.num_labels)
-
-    @property
     def sparse(self) -> FixedFanIn | None:
         return self.shard.sparse
 
-    def whole(self) -> LinearClassifier:
+    @property
+    def own(self) -> Classifier:
+        return self.shard
+
+    def whole(self) -> Classifier:
         """One process's classifier of all labels, with tensors that are yet to be filled."""
         return self.shard.of_all(self.num_labels)
 
@@ -55,18 +54,36 @@ class ShardedClassifier(Classifier):
         return own_loss.new_tensor(total), self.processes.scatter_sum(gradient)
 
     def init_bias(self, label_counts: Tensor, num_documents: int, loss: LossName) -> None:
-        self.shard.init_bias(label_counts[self.labels.rows], num_documents, loss)
+        self.shard.init_bias(label_counts, num_documents, loss)
 
     def adjust_logits(self, label_counts: Tensor, num_documents: int, tau: float) -> None:
-        self.shard.adjust_logits(label_counts[self.labels.rows], num_documents, tau)
+        self.shard.adjust_logits(label_counts, num_documents, tau)
 
     def topk(self, features_BD: Tensor, k: int) -> TopK:
-        """The best of all labels for each of this process's documents. Other processes may want another k."""
-        (most,) = max(self.processes.all_of(k))
+        """The best of all labels for each of this process's documents, however many. Others may want another k."""
+        wanted, sizes = zip(*self.processes.all_of(k, len(features_BD)), strict=True)
         (features_of_all,) = self.processes.gather(features_BD)
-        best = self.shard.topk(features_of_all, most)
-        scores, labels = self.processes.exchange(best.scores), self.processes.exchange(best.labels)
-        return merged(scores, labels, k)
+
+        def of_all(best: TopK) -> TopK:
+            scores, labels = (self.processes.exchange(values, sizes) for values in (best.scores, best.labels))
+            return merged(scores, labels, k)
+
+        if not len(features_of_all):
+            return TopK(features_BD.new_zeros(0, k), torch.zeros(0, k, dtype=torch.int64))
+        return self.shard.best_of([*map(of_all, self.shard.lists(features_of_all, max(wanted)))], k)
+
+
+def is_divided(name: str) -> bool:
+    """Whether a tensor of a model, or of an auxiliary head, has a row for each label of its layer.
+
+    The order of all labels, which a classifier may have, is whole on every process.
+    """
+    return name.startswith("classifier.") and not name.endswith("order")
+
+
+def shared(own: Classifier, processes: Processes, num_labels: int) -> Classifier:
+    """A classifier of so many labels, of which each process has its own; that of a process alone is what it has."""
+    return own if processes.size == 1 else ShardedClassifier(own, processes, num_labels)
 
 
 def merged(scores_WBk: Tensor, labels_WBk: Tensor, k: int) -> TopK:

@@ -38,7 +38,7 @@ class AuxiliarySection(Part):
         return 0.0, 0
 
     def memory(self, labels: int, load: Load) -> OutputBytes | None:
-        """What the head takes; None: there is none."""
+        """What the head takes beside so many labels, on one of the devices; None: there is none."""
         return None
 
 
@@ -81,8 +81,12 @@ class ClustersAuxiliary(AuxiliarySection):
         from xmc.model.auxiliary import ClusterHead
         from xmc.model.clustering import cluster_labels
 
-        clusters = torch.from_numpy(cluster_labels(site.label_features(), self.leaf_size, site.seed))
-        return ClusterHead(site.in_features, clusters, generator=site.generator).to(site.device)
+        def clusters() -> torch.Tensor:
+            return torch.from_numpy(cluster_labels(site.label_features(), self.leaf_size, site.seed))
+
+        of_all = site.processes.of_first(clusters)
+        head = ClusterHead(site.in_features, of_all, generator=site.generator, processes=site.processes)
+        return head.to(site.device)
 
     def optimizer(self, head: "ClusterHead") -> "Optimizer":
         from torch import optim
@@ -95,7 +99,7 @@ class ClustersAuxiliary(AuxiliarySection):
     def memory(self, labels: int, load: Load) -> OutputBytes:
         """Clusters are halves of halves of the labels."""
         clusters = 2 ** max(0, math.ceil(math.log2(labels / self.leaf_size)))
-        return dense_memory(clusters, load, AdamW()) + OutputBytes(weights=LONG * labels)
+        return dense_memory(-(-clusters // load.devices), load, AdamW()) + OutputBytes(weights=LONG * labels)
 
     def remedies(self) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "auxiliary=none", {"auxiliary": {"kind": "none"}}

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
     from torch import Tensor
 
-    from xmc.distributed import Shard
+    from xmc.distributed import Processes
 
 FLOAT, LONG = 4, 8
 DENSE_BLOCK = 2048
@@ -26,7 +26,7 @@ class OutputSite:
 
     in_features: D. label_counts: training documents of each label, [L]. label_features: what labels are clustered by,
     CSR [L, V], formed when it is first asked for. sparsity: how connections will change. generator: of first weights.
-    shard: the labels that the classifier is built for; all, but for a process among several.
+    processes: that share the labels; what is built is this one's part.
     """
 
     in_features: int
@@ -37,14 +37,15 @@ class OutputSite:
     device: "torch.device"
     generator: "torch.Generator"
     seed: int
-    shard: "Shard"
+    processes: "Processes"
 
 
 @dataclass(frozen=True)
 class Load:
     """What goes through a layer behind the features.
 
-    width: D. batch: documents of a step. evaluated: documents that are ranked at once, k: labels of each.
+    width: D. batch: documents of a step. evaluated: documents that are ranked at once, k: labels of each. devices: that
+    share the labels.
     """
 
     width: int
@@ -53,6 +54,7 @@ class Load:
     k: int
     on_gpu: bool
     sparsity: SparsitySection
+    devices: int = 1
 
 
 @dataclass(frozen=True)

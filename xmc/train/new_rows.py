@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW
 
-from xmc.model.classifier import Classifier, Dense, FixedFanIn
+from xmc.model.classifier import Classifier, FixedFanIn
+from xmc.model.dense import Dense
 from xmc.model.evidence import evidence_of
 from xmc.sparsity.gradient_growth import gradient_growth
 from xmc.sparsity.topology import init_index, rewire_

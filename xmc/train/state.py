@@ -9,13 +9,13 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 from torch.optim import Optimizer
 
-from xmc.distributed import ALONE, OwnRows, Processes, Rows, Shard
+from xmc.distributed import ALONE, OwnRows, Processes, Rows
 from xmc.errors import XMCError
 from xmc.model import XMCModel
 from xmc.model.auxiliary import ClusterHead
 from xmc.model.classifier import Update
 from xmc.model.quantised import rounded, table_names
-from xmc.model.sharded import ShardedClassifier
+from xmc.model.sharded import is_divided
 from xmc.model.tensor_file import fill
 from xmc.ops.fan_in import choices
 from xmc.sparsity.health import TopologyHealth
@@ -98,7 +98,7 @@ class TrainState:
             "rng": _rng(self.model.device),
         }
         if self.auxiliary is not None:
-            parts["auxiliary"] = dict(self.auxiliary.state_dict())
+            parts["auxiliary"] = self._told_whose(self.auxiliary.state_dict())
         for name, sparse in self.sparse.items():
             parts[f"strategy-{name}"] = sparse.strategy.tensors()
             parts[f"health-{name}"] = sparse.health.tensors()
@@ -133,23 +133,23 @@ class TrainState:
                 f"state.json of the checkpoint is damaged ({str(error).splitlines()[0]}); delete its folder to go on "
                 "from the one before"
             ) from None
-        labels = self._labels
-        saved = tensors["model"] if labels is None else OwnRows(tensors["model"], labels, _of_a_label)
-        fill(self.model.state_dict(), saved)
+        shard = self.processes.shard
+        fill(self.model.state_dict(), OwnRows(tensors["model"], shard, is_divided))
         if self.auxiliary is not None:
-            fill(self.auxiliary.state_dict(), tensors["auxiliary"])
+            fill(self.auxiliary.state_dict(), OwnRows(tensors["auxiliary"], shard, is_divided))
         for name, sparse in self.sparse.items():
             sparse.strategy.load(tensors.get(f"strategy-{name}", {}))
             sparse.health.load(tensors[f"health-{name}"])
         saved_tensors = tensors.get("optimizer", {})
+        divided = self._of_labels if self.processes.size > 1 else set()
         for name, i, parameter, state in self._slots():
             prefix = f"{name}.{i}."
             state.clear()
             for key in saved_tensors:
                 if key.startswith(prefix):
                     value = saved_tensors[key]
-                    if labels is not None and name in self._of_labels and value.dim():
-                        value = value[labels.rows].clone()
+                    if name in divided and value.dim():
+                        value = value[shard(len(value)).rows].clone()
                     # A scalar such as Adam's step stays on the CPU, as torch itself keeps it.
                     device = parameter.device if value.dim() else torch.device("cpu")
                     state[key.removeprefix(prefix)] = value.to(device)
@@ -160,20 +160,15 @@ class TrainState:
             torch.cuda.set_rng_state(tensors["rng"]["cuda"], self.model.device)
 
     @property
-    def _labels(self) -> Shard | None:
-        """Those of this process, where others have the others."""
-        classifier = self.model.classifier
-        return classifier.labels if isinstance(classifier, ShardedClassifier) else None
-
-    @property
     def _of_labels(self) -> set[str]:
-        """Optimizers of the classifier, whose state has a row for each label."""
-        own = {id(parameter) for parameter in self.model.classifier.parameters()}
+        """Optimizers of classifier and auxiliary head, whose state has a row for each label or cluster."""
+        modules = self.model.classifier, *([] if self.auxiliary is None else [self.auxiliary])
+        own = {id(parameter) for module in modules for parameter in module.parameters()}
         return {name for name, _, parameter, _ in self._slots() if id(parameter) in own}
 
     def _told_whose(self, model: Mapping[str, Tensor]) -> dict[str, Tensor | Rows]:
-        """The tensors of the model, those as rows of which other processes have some."""
-        return {name: self.processes.rows(value) if _of_a_label(name) else value for name, value in model.items()}
+        """Tensors of the model or the auxiliary head, those as rows of which other processes have some."""
+        return {name: self.processes.rows(value) if is_divided(name) else value for name, value in model.items()}
 
     def _slots(self) -> list[tuple[str, int, Tensor, dict[str, Any]]]:
         return [
@@ -196,11 +191,6 @@ class TrainState:
             f"{name}.{i}": {k: v for k, v in state.items() if not isinstance(v, Tensor)}
             for name, i, _, state in self._slots()
         }
-
-
-def _of_a_label(name: str) -> bool:
-    """Whether a tensor of the model has a row for each label."""
-    return name.startswith("classifier.")
 
 
 def _rng(device: torch.device) -> dict[str, Tensor]:

@@ -104,7 +104,7 @@ def predict_documents(
     """
     left_out = left_out or {}
     most = min(model.default_k(threshold) if k is None else k, len(model.label_ids))
-    for batch in _batches(iter(documents), batch_size, ready):
+    for batch in in_batches(iter(documents), batch_size, ready):
         usable = [(place, document) for place, document in batch if not isinstance(document, XMCError)]
         hidden = [{model.label_ids[label] for label in left_out.get(place, ())} for place, _ in usable]
         texts = [text for _, (_, text) in usable]
@@ -125,7 +125,8 @@ def _explained(model: XMCModel | Blend, text: str, predictions: Sequence[Predict
     return [replace(p, words=reason.words(SHOWN)) for p, reason in zip(predictions, reasons, strict=True)]
 
 
-def _batches(stream: Iterator[T], size: int, ready: Callable[[], bool] | None) -> Iterator[list[T]]:
+def in_batches(stream: Iterator[T], size: int, ready: Callable[[], bool] | None = None) -> Iterator[list[T]]:
+    """So many at a time; fewer where the next is not `ready`, and at the end."""
     batch: list[T] = []
     for one in stream:
         batch.append(one)

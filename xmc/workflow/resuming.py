@@ -54,6 +54,11 @@ class Journal:
         return self._state.documents
 
     @property
+    def complete(self) -> bool:
+        """Whether these are all."""
+        return self._state.complete
+
+    @property
     def written(self) -> int | None:
         """How many documents the output has; None as long as there is no output."""
         return self._state.written
@@ -75,7 +80,7 @@ class Journal:
             kept, count = time.monotonic(), self._state.documents
             try:
                 for document in ranked(count):
-                    out.write(_line(document))
+                    out.write(line_of(document))
                     count += 1
                     if count % batch_size == 0:
                         self._state = replace(self._state, documents=count, bytes=out.tell())
@@ -90,7 +95,7 @@ class Journal:
         """All that is kept, in order."""
         with open(self._lines, "rb") as lines:
             for line in lines:
-                yield _document(line)
+                yield document_of(line)
 
     def finish(self, written: int) -> None:
         """The output is in its place, of so many documents: the journal goes, the manifest stays."""
@@ -166,14 +171,16 @@ def _begin_anew(output: str | Path) -> str:
     return f"give another output, or remove {manifest_of(output)} to begin anew"
 
 
-def _line(document: Ranked | XMCError) -> bytes:
+def line_of(document: Ranked | XMCError) -> bytes:
+    """A line of JSON, with all digits."""
     if isinstance(document, XMCError):
         return json.dumps({"error": str(document)}).encode() + b"\n"
     identifier, labels = document
     return json.dumps([identifier, [[p.label, p.name, p.score, p.logit, p.words] for p in labels]]).encode() + b"\n"
 
 
-def _document(line: bytes) -> Ranked | XMCError:
+def document_of(line: bytes) -> Ranked | XMCError:
+    """What `line_of` has written."""
     match json.loads(line):
         case {"error": told}:
             return XMCError(told)

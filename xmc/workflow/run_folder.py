@@ -15,6 +15,7 @@ from xmc.config import FinetuneConfig, TrainConfig, load_config_if_run, run_conf
 from xmc.config.shell import shell_command
 from xmc.data.corpus import Corpus
 from xmc.data.files import listing
+from xmc.distributed import ALONE, Processes
 from xmc.errors import XMCError
 from xmc.model import Blend, XMCModel
 from xmc.model.lexical import LexicalHalf
@@ -79,16 +80,22 @@ def is_finished(run: Path) -> bool:
     return True
 
 
-def load_model(run: Path, device: torch.device) -> XMCModel:
-    """The model of a run, which computes as it did in training, or a saved one."""
+def load_model(run: Path, device: torch.device, processes: Processes = ALONE) -> XMCModel:
+    """The model of a run, which computes as it did in training, or a saved one. processes: that share its labels."""
     trained = load_config_if_run(run) if device.type == "cuda" else None
     precision = "auto" if trained is None else trained.trainer.precision
-    return XMCModel.from_pretrained(factory.model_folder(run), device=str(device), precision=precision)
-
-
-def load_model_or_blend(run: Path, device: torch.device) -> XMCModel | Blend:
     folder = factory.model_folder(run)
-    return Blend.from_pretrained(folder, device=str(device)) if is_blend(folder) else load_model(run, device)
+    return XMCModel.from_pretrained(folder, device=str(device), precision=precision, processes=processes)
+
+
+def load_model_or_blend(run: Path, device: torch.device, processes: Processes = ALONE) -> XMCModel | Blend:
+    """Likewise, or a blend, whose labels are not shared."""
+    folder = factory.model_folder(run)
+    if not is_blend(folder):
+        return load_model(run, device, processes)
+    if processes.size > 1:
+        raise XMCError(f"{run} is a blend, whose labels are not divided; divide the documents")
+    return Blend.from_pretrained(folder, device=str(device))
 
 
 @contextmanager

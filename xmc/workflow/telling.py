@@ -1,6 +1,7 @@
 """What a run says of itself before its first step, and what can be done with it once it has a model."""
 
 import logging
+from typing import Any
 
 import torch
 
@@ -8,6 +9,7 @@ from xmc import factory
 from xmc.config import TrainConfig
 from xmc.config.shell import shell_command
 from xmc.data.corpus import Corpus
+from xmc.distributed import Processes
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +30,18 @@ def tell_opening(config: TrainConfig, corpus: Corpus, setup: factory.Training, d
         "run: %s, %s steps of %d documents%s",
         *(config.run, f"{steps:,}", config.trainer.batch_size, f" from step {progress.step}" if progress.step else ""),
     )
+
+
+def tell_changes(scalars: dict[str, Any], device: torch.device, processes: Processes) -> None:
+    """Say where the number of threads or processes is no longer that of the checkpoint; older ones do not tell."""
+    now = {"processes": processes.size} | ({"threads": torch.get_num_threads()} if device.type == "cpu" else {})
+    for name, number in now.items():
+        if (before := scalars.get(name, number)) != number:
+            logger.warning(
+                "%s: %d until here, %d from now on; the model may differ in its last bits from that of an "
+                "uninterrupted run",
+                *(name, before, number),
+            )
 
 
 def tell_next(config: TrainConfig) -> None:

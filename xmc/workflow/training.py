@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -43,7 +42,7 @@ from xmc.workflow.run_folder import (
     write_json,
 )
 from xmc.workflow.stacking import stack_
-from xmc.workflow.telling import tell_opening
+from xmc.workflow.telling import tell_changes, tell_opening
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +140,7 @@ def _train(
     if saved is not None:
         setup.state.load(*saved)
         logger.info("resuming after step %d", setup.state.progress.step)
-        _tell_changes(saved[1], device, processes)
+        tell_changes(saved[1], device, processes)
         _keep_backend(setup.state.model.classifier.sparse, saved[1].get("backend"))
     elif config.resume:
         logger.info("no checkpoint yet; starting with step 1")
@@ -208,18 +207,6 @@ def _check_agreement(config_hash: str, steps: list[int], device: torch.device, p
             f"the processes of the job differ in their {' and '.join(other)}; give all machines the same command, the "
             "same files, one folder run=... and trainer.threads=..."
         )
-
-
-def _tell_changes(scalars: dict[str, Any], device: torch.device, processes: Processes) -> None:
-    """Say where the number of threads or processes is no longer that of the checkpoint; older ones do not tell."""
-    now = {"processes": processes.size} | ({"threads": torch.get_num_threads()} if device.type == "cpu" else {})
-    for name, number in now.items():
-        if (before := scalars.get(name, number)) != number:
-            logger.warning(
-                "%s: %d until here, %d from now on; the model may differ in its last bits from that of an "
-                "uninterrupted run",
-                *(name, before, number),
-            )
 
 
 def _keep_backend(layer: FixedFanIn | None, before: str | None) -> None:

@@ -31,10 +31,10 @@ class ClassifierSection(Part):
 
     @abstractmethod
     def build(self, site: OutputSite) -> "Classifier":
-        """The classifier at the first step of a run, on the CPU; a `LinearClassifier`, where it is one of a shard."""
+        """The classifier at the first step of a run, on the CPU; of several processes, this one's shard of it."""
 
     def undivided(self) -> str | None:
-        """Why several processes cannot share its labels by `OutputSite.shard`, and the way out; None: they can."""
+        """Why `OutputSite.processes` cannot share its labels, and the way out; None: they can."""
         return f"classifier={self.kind} is built for all labels; take fixed_fan_in or dense"
 
     def check(self, in_features: int) -> None:

@@ -20,11 +20,12 @@ class DenseClassifier(ClassifierSection):
     """many features a label want a smaller rate than few"""
 
     def build(self, site: OutputSite) -> "Classifier":
-        from xmc.model.classifier import Dense
+        from xmc.model.dense import Dense
 
         bound = site.parametrization.init_bound(site.in_features)
         labels = len(site.label_counts)
-        return Dense(site.in_features, labels, generator=site.generator, bound=bound, shard=site.shard)
+        shard = site.processes.shard_of_labels(labels)
+        return Dense(site.in_features, labels, generator=site.generator, bound=bound, shard=shard)
 
     def undivided(self) -> str | None:
         return None

@@ -17,7 +17,6 @@ from xmc.values import Count, Share
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-    from xmc.distributed import Shard
     from xmc.model.classifier import Classifier, FixedFanIn
 
 logger = logging.getLogger(__name__)
@@ -56,35 +55,34 @@ class FixedFanInClassifier(ClassifierSection):
         return self.group_size > 1
 
     def build(self, site: OutputSite) -> "Classifier":
-        from xmc.distributed import Shard
-        from xmc.model.classifier import Dense
+        from xmc.model.dense import Dense
         from xmc.model.head_and_tail import HeadAndTail, most_frequent_first
 
         labels = len(site.label_counts)
         many = math.ceil(self.head * labels)
         if many == 0:
-            return self._build_sparse(site, site.shard, site.label_features)
+            return self._build_sparse(site, labels, site.label_features)
         if many == labels:
             raise XMCError(
                 f"classifier.head={self.head} leaves no label to the sparse tail; lower it, or take classifier=dense"
             )
         order = most_frequent_first(site.label_counts)
         rows = order[many:].numpy()
+        shard = site.processes.shard_of_labels(many, "labels of classifier.head")
         bound = site.parametrization.init_bound(site.in_features)
         return HeadAndTail(
-            Dense(site.in_features, many, generator=site.generator, bound=bound),
-            self._build_sparse(site, Shard.whole(len(rows)), lambda: site.label_features()[rows]),
+            Dense(site.in_features, many, generator=site.generator, bound=bound, shard=shard),
+            self._build_sparse(site, len(rows), lambda: site.label_features()[rows]),
             order,
+            many,
         )
 
     def undivided(self) -> str | None:
         if self.groups_labels:
             return "classifier.group_size puts all labels in an order of its own; set it to 1"
-        if self.head:
-            return "classifier.head has the most frequent of all labels; set it to 0"
         return None
 
-    def _build_sparse(self, site: OutputSite, shard: "Shard", features: "Callable[[], csr_matrix]") -> "FixedFanIn":
+    def _build_sparse(self, site: OutputSite, labels: int, features: "Callable[[], csr_matrix]") -> "FixedFanIn":
         import torch
 
         from xmc.model.classifier import FixedFanIn
@@ -103,7 +101,7 @@ class FixedFanInClassifier(ClassifierSection):
             raise XMCError(
                 f"sparsity={site.sparsity.kind} chooses by label; set classifier.group_size=1, or take another strategy"
             )
-        slots = site.sparsity.slots(self.fan_in, site.in_features)
+        slots, shard = site.sparsity.slots(self.fan_in, site.in_features), site.processes.shard_of_labels(labels)
         groups = math.ceil(len(shard) / self.group_size)
         order = None
         if self.groups_labels:
@@ -144,7 +142,8 @@ class FixedFanInClassifier(ClassifierSection):
         tail = self._sparse_memory(labels - head, load)
         if not head:
             return tail
-        return tail + dense_memory(head, load, self.optimizer) + OutputBytes(weights=2 * LONG * labels)
+        order = OutputBytes(weights=2 * LONG * labels * load.devices)  # of all labels, on each
+        return tail + dense_memory(head, load, self.optimizer) + order
 
     def _sparse_memory(self, labels: int, load: Load) -> OutputBytes:
         import torch
