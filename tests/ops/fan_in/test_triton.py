@@ -21,11 +21,27 @@ def run(*command: str, **environment: str) -> str:
     return done.stdout
 
 
-def test_numerics_through_the_interpreter() -> None:
-    """Every test of the op's contract, on CPU tensors; then launched as on a GPU."""
-    files = ("tests/ops/fan_in/test_api.py", "tests/ops/fan_in/test_devices.py")
-    chosen = "(triton or densified) and not (densified and (topk or nan or broken))"
-    told = run("-m", "pytest", "-q", "-k", chosen, *files, TRITON_INTERPRET="1")
+CARRIES = "loss_equals or sgd_step_is or gradients_of or active or same_bits or several_tiles or on_paper"
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        pytest.param("atomic", id="atomic"),
+        pytest.param(f"densified and ({CARRIES})", id="densified"),
+        pytest.param("densified", id="all densified", marks=pytest.mark.slow),
+    ],
+)
+def test_numerics_through_the_interpreter(chosen: str) -> None:
+    """Every test of the op's contract, on CPU tensors, by either form; what tells the forms apart always."""
+    chosen = f"triton and {chosen}"
+    told = run("-m", "pytest", "-q", "-k", chosen, "tests/ops/fan_in/test_api.py", TRITON_INTERPRET="1")
+    assert "passed" in told
+
+
+@pytest.mark.parametrize("form", ["densified", pytest.param("triton", marks=pytest.mark.slow)])
+def test_numerics_launched_as_on_a_gpu(form: str) -> None:
+    told = run("-m", "pytest", "-q", "-k", form, "tests/ops/fan_in/test_devices.py", TRITON_INTERPRET="1")
     assert "passed" in told
 
 
