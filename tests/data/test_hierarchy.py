@@ -17,7 +17,12 @@ from xmc.data.hierarchy import above
 from xmc.data.table import JsonlData
 from xmc.errors import XMCError
 from xmc.model.hierarchy import implied, path_above
+from xmc.model.prediction import Prediction
+from xmc.run_report.facts import Measured
+from xmc.run_report.page import _glance
+from xmc.serve.native import _label
 from xmc.types import TopK
+from xmc.workflow.reporting import facts_of
 from xmc.workflow.run_folder import corpus_of
 from xmc.workflow.training import train_run
 
@@ -99,6 +104,12 @@ def test_lists_that_are_not_full() -> None:
     assert implied(top, torch.zeros(0, 2, dtype=torch.int64), 2).labels.tolist() == [[1, -1], [-1, -1]]
 
 
+def test_an_answer_has_what_is_above_a_label() -> None:
+    told = {"label": "u:1", "name": "Wrens", "score": 0.5}
+    assert _label(Prediction("u:1", "Wrens", 0.5, 0.0)) == told
+    assert _label(Prediction("u:1", "Wrens", 0.5, 0.0, above=["Birds"])) == told | {"above": ["Birds"]}
+
+
 def test_a_model_implies_what_it_learned(tmp_path: Path) -> None:
     given = write(tmp_path / "set", times=20)
     options = ["data=jsonl", f"data.root={given['root']}", f"data.cache_dir={given['cache_dir']}", "data.id_field=null"]
@@ -112,6 +123,11 @@ def test_a_model_implies_what_it_learned(tmp_path: Path) -> None:
         paths = {p.label: list(p.above) for p in row}
         assert paths.get("animals > birds > wrens", ["animals", "animals > birds"]) == ["animals", "animals > birds"]
     assert corpus_of(model, config).parents and model.above is not None and len(model.above) == 4
+    few: dict[str, int] = {"replicates": 10, "seed": 0, "examples": 1}
+    facts = facts_of("a", tmp_path / "run", config, torch.device("cpu"), "train", 64, **few)
+    assert isinstance(facts.measured, Measured) and facts.measured.above == 2
+    details = {name: detail for name, _, detail in _glance(facts)}
+    assert details["labels"].startswith("2 of them above others, ")
     model.above[0, 1] = 9
     model.save_pretrained(tmp_path / "bad")
     with pytest.raises(XMCError, match="the labels above others are none of the model's 5"):

@@ -139,7 +139,7 @@ def test_resume_from_a_damaged_checkpoint(trained: Path, tmp_path: Path, xmc: Ru
 
 def test_unfinished_model(trained: Path, tmp_path: Path, xmc: Run) -> None:
     run = unfinished(trained, tmp_path)
-    assert "has no finished model; finish it with" in fails(xmc, "evaluate", f"run={run}")
+    assert "has no finished model; go on with: " in fails(xmc, "evaluate", f"run={run}")
 
 
 def test_prediction_input_with_a_broken_line(trained: Path, tmp_path: Path, xmc: Run) -> None:
