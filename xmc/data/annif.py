@@ -1,5 +1,6 @@
 """Corpora of Annif: files with a document a line, folders with a document a file; subjects by URI or by name."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from xmc.data.annif_documents import FORMATS, NAMED, files_of, is_folder, of_fil
 from xmc.data.formats import SAME_DOCUMENTS, Files, FilesBySplit, FolderData
 from xmc.data.splits import split_files
 from xmc.data.vocabulary import advise_on_vocabulary, read_vocabulary, vocabulary_in
+from xmc.errors import XMCError
 from xmc.section import Before
 from xmc.values import Text
 
@@ -57,12 +59,19 @@ class AnnifData(FolderData):
         folder = self.folder
         found = split_files(folder, self.files.given(), FORMATS, is_split=is_folder)
         splits = {split: in_order(paths, split, keep) for split, paths in found.items()}
-        vocabulary = folder / self.vocabulary if self.vocabulary else vocabulary_in(folder)
+        vocabulary = self._given_vocabulary(folder) if self.vocabulary else vocabulary_in(folder)
         names = None if vocabulary is None else read_vocabulary(vocabulary, self.language, self.cache)
         if names is None:
             advise_on_vocabulary(folder, {path for paths in found.values() for path in paths})
         splits = {split: _by_uri(part, names or {}) for split, part in splits.items()}
         return assemble(folder.resolve().name, splits, names, str(vocabulary), self.on_error)
+
+    def _given_vocabulary(self, folder: Path) -> Path:
+        path = folder / str(self.vocabulary)
+        if not path.exists() and Path(str(self.vocabulary)).is_file():  # as a shell completes it
+            name = os.path.relpath(str(self.vocabulary), folder)
+            raise XMCError(f"data.vocabulary is looked for under data.root={self.root}; give data.vocabulary={name}")
+        return path
 
 
 def _by_uri(split: "RawSplit", names: Mapping[str, str]) -> "RawSplit":
