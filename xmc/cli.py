@@ -30,6 +30,8 @@ xmc completion bash (zsh, fish) prints what lets the shell complete commands, ke
 def main() -> None:
     """Entry point of the `xmc` command. Exit status: 0 done, 1 one clear error, 128 + n stopped by signal n."""
     arguments = sys.argv[1:]
+    if arguments[0:1] == ["help"]:
+        arguments = [*arguments[1:2], "--help"]
     if not arguments or arguments[0] in ("-h", "--help"):
         print(HELP.format(commands="\n".join(f"  {name:<18}{text}" for name, text in COMMANDS.items())))
         return

@@ -4,7 +4,7 @@ import codecs
 import re
 from glob import glob, has_magic
 from itertools import pairwise
-from os.path import isdir
+from os.path import isdir, isfile, join
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -64,9 +64,14 @@ Encoding = Annotated[str, AfterValidator(_encoding)]
 
 
 def _folders(given: tuple[str, ...]) -> tuple[str, ...]:
-    """Patterns, such as runs/sweep/*, become the folders that they match, sorted; others stay as they are."""
-    found = [sorted(path for path in glob(name) if isdir(path)) if has_magic(name) else [] for name in given]
-    return tuple(path for name, matching in zip(given, found, strict=True) for path in matching or [name])
+    """Patterns, such as runs/sweep/*, become the folders of runs that they match, sorted; others stay as they are."""
+    found: list[str] = []
+    for name in given:
+        matching = sorted(path for path in glob(name) if isfile(join(path, "config.yaml"))) if has_magic(name) else []
+        if not matching and has_magic(name) and not isdir(name):
+            raise PydanticCustomError("pattern", "no run matches it: expected folders that hold a config.yaml")
+        found += matching or [name]
+    return tuple(found)
 
 
 Folders = Annotated[tuple[str, ...], OneOrMore, AfterValidator(_folders)]

@@ -18,6 +18,7 @@ from xmc.section import Section
         (TrainConfig, "--epochs", "did you mean trainer.epochs=...?"),
         (TrainConfig, "--input x", "--input: unknown flag; expected one of: --help, "),
         (PredictConfig, "runs/b docs.jsonl", "'runs/b' is no key=value; did you mean run=runs/b input=docs.jsonl?"),
+        (ReportConfig, "help", "'help' is no key=value; did you mean --help?"),
         (ReportConfig, "runs/b", "did you mean run=runs/b?"),
         (ReportConfig, "runs/b runs/c", "'runs/b' is no key=value; write key=value"),
         (
@@ -39,9 +40,13 @@ from xmc.section import Section
         (
             TrainConfig,
             "--multirun sparsity=set,rigl,topkast sparsity.interval=10",
-            "sparsity.interval: sparsity=topkast has no such key; it is one of sparsity=set, rigl",
+            "sparsity.interval: sparsity=topkast has no such key; it is one of sparsity=set, rigl; topkast has: ",
         ),
-        (TrainConfig, "trainer.devices=4", "trainer.devices: unknown key; did you mean 'trainer.device'?"),
+        (
+            TrainConfig,
+            "trainer.devices=4",
+            "trainer.devices: unknown key; several devices train one run as several ",
+        ),
     ],
 )
 def test_what_was_meant(schema: type[Section], typed: str, told: str) -> None:
@@ -72,7 +77,10 @@ def test_devices(device: str) -> None:
 def test_runs_by_a_pattern(tmp_path: Path) -> None:
     for name in ("b", "a"):
         (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").touch()
+    (tmp_path / "no run").mkdir()
     (tmp_path / "multirun.yaml").touch()
     runs = parse(ReportConfig, compose([f"runs={tmp_path}/*"], ReportConfig)).runs
     assert runs == (f"{tmp_path}/a", f"{tmp_path}/b")
-    assert parse(ReportConfig, compose(["runs=[no/*,x]"], ReportConfig)).runs == ("no/*", "x")
+    with pytest.raises(XMCError, match="no run matches it"):
+        parse(ReportConfig, compose(["runs=[no/*,x]"], ReportConfig))

@@ -355,3 +355,12 @@ def test_a_vocabulary_of_another_name_is_told(
         caplog.clear()
         remedied = AnnifData(root=str(folder), vocabulary=told.partition("=")[2], cache_dir=str(tmp_path)).read()
         assert (remedied.label_names, caplog.text) == (["One"], "")
+
+
+def test_a_vocabulary_as_the_shell_completes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "train.tsv").write_text("a text\t<http://e/1>\n")
+    (tmp_path / "corpus" / "gnd.tsv").write_text("<http://e/1>\tone\n")
+    monkeypatch.chdir(tmp_path)
+    read = AnnifData(root="corpus", vocabulary="corpus/gnd.tsv", cache_dir=str(tmp_path / "cache")).read()
+    assert read.label_names == ["one"]

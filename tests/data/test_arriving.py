@@ -37,6 +37,14 @@ def test_what_is_not_there_yet_can_be_told() -> None:
     os.close(source)
 
 
+def test_utf_16_arrives_as_well() -> None:
+    source, sink = os.pipe()
+    os.write(sink, '{"text": "ä"}\n{"text": "b"}\n'.encode("utf-16"))
+    os.close(sink)
+    assert list(read_documents(Arriving(source), ["text"])) == [("1", "ä"), ("2", "b")]
+    os.close(source)
+
+
 def test_a_file_on_standard_input_is_read_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "in").write_bytes(b"x\n")
     with open(tmp_path / "in") as stream:

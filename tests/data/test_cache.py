@@ -116,8 +116,8 @@ def test_a_touched_file_is_not_read_again(root: Path, cache: Path, monkeypatch: 
 def test_a_file_that_changes_while_it_is_read(root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, real = root / "train.jsonl", module.records
 
-    def records(given: Path) -> Iterator[object]:
-        for number, record in real(given):
+    def records(given: Path, *dialect: object) -> Iterator[object]:
+        for number, record in real(given, *dialect):
             if number == 10:
                 path.write_text(LINES.replace("word49", "lord49"))
             yield number, record

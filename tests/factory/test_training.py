@@ -19,7 +19,7 @@ def test_runs_from_before_a_key_go_on(tmp_path: Path) -> None:
     )
     now = parse(TrainConfig, values)
     corpus = factory.load_corpus(now)
-    settings = now.model_dump(mode="json", exclude={"run", "resume", "tracking", "data", "caution"})
+    settings = now.model_dump(mode="json", exclude={"run", "resume", "tracking", "data", "caution", "finish"})
     for key in ("logit_adjustment", "label_texts"):
         del values["trainer"][key], settings["trainer"][key]
         text = json.dumps(settings, sort_keys=True) + corpus.fingerprint

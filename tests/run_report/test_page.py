@@ -130,5 +130,6 @@ def test_eight_runs_have_their_names_below_the_charts_and_their_differences_apar
     page = render(runs)
     assert page.count('<ul class="legend">') >= 1 and page.count('<li class="c7">seed=7+sparsity=set</li>') >= 1
     assert 'class="name' not in page.split("Learning curves</h2>")[1].split("<h2>")[0]
-    assert "<summary>Differences to seed=0+sparsity=set</summary>" in page
-    assert "<summary>Differences" not in render(runs[:4])
+    assert '<tr><td class="text">seed=7+sparsity=set</td>' in page
+    assert "<summary>All metrics, with differences</summary>" in page
+    assert "<summary>All metrics" not in render(runs[:4])

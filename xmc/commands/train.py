@@ -1,6 +1,7 @@
 """`xmc train`: a run, from raw text to a saved model."""
 
 import logging
+from pathlib import Path
 
 from xmc.commands.command import Command, Given
 from xmc.config import FinetuneConfig, TrainConfig, to_yaml, with_old_data
@@ -17,12 +18,15 @@ def run(config: TrainConfig, given: Given) -> None:
     with undisturbed():
         from xmc.distributed import joined
         from xmc.train.loop import Interrupted
+        from xmc.workflow.run_folder import check_run_folder
         from xmc.workflow.settings import with_recipe
         from xmc.workflow.telling import tell_next
         from xmc.workflow.training import train_run
 
     with joined(place()) as processes:
         if not config.resume:
+            if processes.is_first:
+                check_run_folder(Path(config.run), "go on with it by resume=true", quietly=True)  # before all else
             config = with_recipe(config, given)
             if config.caution is not None:
                 logger.warning("caution: %s", config.caution)

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from xmc.config.choices import groups, options_of, registries
 from xmc.config.keys import keys_of, names_freely, takes_data
-from xmc.config.meant import choice_meant, flag_meant, words_meant
+from xmc.config.meant import choice_meant, flag_meant, instead, words_meant
 from xmc.config.run import TrainConfig
 from xmc.errors import XMCError
 from xmc.registry import Registry
@@ -117,4 +117,6 @@ def check_known(
     for key in keys:
         if not (key in known or HYDRAS_OWN.match(key)):
             lacking = (choice_meant(key, registry, chosen.get(group)) for group, registry in parts.items())
-            raise XMCError(next(filter(None, lacking), f"{key}: unknown key{near_miss(key, sorted(known))}"))
+            told = instead(key)
+            unknown = f"{key}: unknown key{near_miss(key, sorted(known)) if told is None else f'; {told}'}"
+            raise XMCError(next(filter(None, lacking), unknown))

@@ -31,6 +31,25 @@ class Arriving(io.BufferedIOBase):
         self._searched = 0
         return line
 
+    def readable(self) -> bool:
+        return True
+
+    def peek(self, size: int) -> bytes:
+        """The first bytes of what comes, so many where the first line has them."""
+        while len(self._held) < size and self._end_of_line() < 0 and not self._ended:
+            self._read()
+        return bytes(self._held[:size])
+
+    def read1(self, size: int = -1) -> bytes:
+        """What is held, or else what comes next, of it `size` bytes at most."""
+        if not self._held and not self._ended:
+            self._read()
+        length = len(self._held) if size < 0 else min(size, len(self._held))
+        part = bytes(self._held[:length])
+        del self._held[:length]
+        self._searched = 0
+        return part
+
     def ready(self) -> bool:
         """Whether a whole line is there, or the end, so that `readline` would not wait."""
         while (end := self._end_of_line()) < 0 and not self._ended:

@@ -85,8 +85,8 @@ def _glance(run: RunFacts) -> list[tuple[str, str, str]]:
 
 
 def _subtitle(runs: Sequence[RunFacts]) -> str:
-    """What was trained on what; of several runs, each in a clause of its own."""
-    told = [", ".join(f"{part} {run.config[f'{part}.kind']}" for part in PARTS) for run in runs]
-    if len(runs) == 1:
-        return told[0]
-    return "; ".join(f"{run.name}: {of}" for run, of in zip(runs, told, strict=True))
+    """What was trained on what, as far as it is the same for all."""
+    same = [part for part in PARTS if len({run.config[f"{part}.kind"] for run in runs}) == 1]
+    told = ", ".join(f"{part} {runs[0].config[f'{part}.kind']}" for part in same)
+    others = [part for part in PARTS if part not in same]
+    return "; ".join(filter(None, [told, f"differing in {', '.join(others)}" if others else ""]))

@@ -7,7 +7,9 @@ from xmc.run_report.blocks import ABSENT, MINUS, Cell, Figures, Folded, Heading,
 from xmc.run_report.charts import Line, Ticks, line_chart
 from xmc.run_report.facts import Measured, Missing, RunFacts
 
-WIDE = 4  # runs whose differences fit beside their metrics
+WIDE = 4  # runs that fit beside each other
+_FIRST = [f"{family}@{k}" for family in ("P", "nDCG", "PSP") for k in (1, 3, 5)]
+"""Metrics of more runs, a row each."""
 TRUE_MINUS = str.maketrans("-", MINUS)
 
 
@@ -59,10 +61,11 @@ def metrics_of_several(runs: Sequence[RunFacts]) -> Section:
     title, note = f"{first.split}, in percent", Note(_intervals(first) + paired)
     if len(measured) <= WIDE:
         return Section("Metrics", [Table(title, head, rows), note, *notes])
-    columns = 1 + len(measured)
-    apart = Table(f"Against {first_name}", [head[0], *head[columns:]], [[row[0], *row[columns:]] for row in rows])
-    whole = Table(title, head[:columns], [row[:columns] for row in rows])
-    return Section("Metrics", [whole, Folded(f"Differences to {first_name}", apart), note, *notes])
+    short = [name for name in names if name in _FIRST] or names
+    whole = Table(
+        title, ["run", *short], [[name, *(_plain(one, metric) for metric in short)] for name, one in measured]
+    )
+    return Section("Metrics", [whole, Folded("All metrics, with differences", Table(title, head, rows)), note, *notes])
 
 
 def frequency(runs: Sequence[RunFacts]) -> Section:
@@ -159,6 +162,11 @@ def interval(of: Interval | None) -> str:
 def _metric(measured: Measured, name: str) -> Cell:
     value = 100 * measured.report[name]
     return Number(f"{value:.2f}", value, detail=interval(measured.bootstrap.interval(name)))
+
+
+def _plain(measured: Measured, name: str) -> Cell:
+    value = 100 * measured.report[name]
+    return Number(f"{value:.2f}", value)
 
 
 def _difference(one: Measured, first: Measured, name: str) -> Cell:

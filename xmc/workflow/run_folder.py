@@ -47,16 +47,16 @@ def held_if_writable(run: Path) -> Iterator[None]:
         yield
 
 
-def check_run_folder(run: Path, go_on: str = "") -> None:
+def check_run_folder(run: Path, go_on: str = "", *, quietly: bool = False) -> None:
     """Raise XMCError where a new run would overwrite another that has learned something.
 
-    go_on: how the command goes on with a run instead.
+    go_on: how the command goes on with a run instead. quietly: nothing is said of one that has learned nothing yet.
     """
     is_run = run_config_path(run).exists() and not is_blend(run / "model")
     if (run / "model").exists() or any((run / "checkpoints").glob("step-*")):
         ways = [*([go_on] if go_on and is_run else []), "choose another folder with run=..."]
         raise XMCError(f"{run} already holds a run; {', '.join(ways)}, or delete it")
-    if is_run:
+    if is_run and not quietly:
         logger.info("%s holds a run that has learned nothing yet; it starts anew", run)
 
 
