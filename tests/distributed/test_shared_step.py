@@ -198,5 +198,7 @@ def test_a_step_sends_what_is_estimated(auxiliary: bool) -> None:
     of_bag = SimpleNamespace(entries=lambda size, *_: size * terms)
     counts = SimpleNamespace(pairs=4, documents=2, terms=of_bag)
     features = SimpleNamespace(width=WIDTH, dense=sum(p.nbytes for p in dense))
-    told = sum(part.bytes for part in traffic(cast(Any, config), cast(Any, counts), cast(Any, features), size))
+    told = sum(
+        part.bytes for part in traffic(cast(Any, config), cast(Any, counts), cast(Any, features), size, on_gpu=False)
+    )
     assert together(size, sent) == [told + 8 * (3 + 1 + 4 + 4 * auxiliary) + 4 * len(dense)] * size

@@ -138,7 +138,7 @@ def test_a_device_of_four_has_a_quarter_of_the_labels(bert_base: str) -> None:
         assert part(name, four) == pytest.approx(part(name, one) / 4, rel=1e-5)
     assert part("encoder: weights", four) == part("encoder: weights", one)
     sent = {p.name: p.bytes for p in four.traffic}
-    assert sent["features"] == sent["gradient of the features"] == 3 * 16 * 768 * 4
+    assert sent["features"] == sent["gradient of the features"] == 3 * 16 * 768 * 2
     assert sent["gradient of the encoder"] == 2 * 3 * -(-part("encoder: optimizer state", one) // 2 // 4)
     assert "sent by each device in a step" in table(four) and "sent by" not in table(one)
     best, _ = remedies(config, counts, GIB, devices=4)

@@ -47,10 +47,7 @@ def unfinished(trained: Path, folder: Path) -> Path:
         (["train", "classifier/optimizer=sdg"], "classifier/optimizer: got 'sdg'; did you mean 'sgd'?"),
         (["train", "experiment=[set,denes]"], "experiment: got 'denes'; did you mean 'dense'?"),
         (["train", "auxiliary=null"], "auxiliary: got None; did you mean 'none'?"),
-        (
-            ["train", "hydra/launcher=nowhere"],
-            "hydra/launcher: no setting of xmc; of Hydra's own",
-        ),
+        (["train", "hydra.run.dir=nowhere"], "hydra.run.dir: no setting of xmc; of Hydra's own"),
         (["train", "data=jsonl"], "a value is missing: give data.root=..."),
         (["train", "trainer.metric=Q@1"], "unknown metric 'Q@1'"),
         (["train", "trainer.device=tpu9"], "trainer.device: got 'tpu9'; give auto, cpu, cuda"),

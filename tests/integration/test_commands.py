@@ -201,6 +201,19 @@ def test_label_texts_are_learned_from(corpus: Path, tmp_path: Path, xmc: Run) ->
     assert "trainer.label_texts: data=bow holds sparse features" in refused.stderr
 
 
+@pytest.mark.slow
+def test_multirun_by_submitit(corpus: Path, tmp_path: Path, xmc: Run) -> None:
+    """By its executor for this machine; that for SLURM starts the same pickled jobs."""
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="pip install 'xmc[slurm]'")
+    sweep, short = tmp_path / "sweep", ["trainer.max_steps=3", "auxiliary=none", "lexical=none"]
+    launcher = ["hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5"]
+    xmc("train", "--multirun", *launcher, *small(corpus, f"run={sweep}", *short, "seed=1,2"))
+    for seed in ("seed=1", "seed=2"):
+        assert (sweep / seed / "model" / "xmc.json").is_file()
+        assert seed.replace("=", ": ") in (sweep / seed / "config.yaml").read_text()
+    assert any((sweep / ".submitit").iterdir())
+
+
 @pytest.mark.parametrize(
     "overrides",
     [

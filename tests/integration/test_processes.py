@@ -48,7 +48,7 @@ def start(size: int, *arguments: object, missing: tuple[int, ...] = ()) -> list[
 def ended(processes: list[subprocess.Popen[str]]) -> tuple[list[int], str]:
     """Exit statuses by rank, and what all of them told."""
     try:
-        told = [process.communicate(timeout=300)[1] for process in processes]
+        told = [process.communicate(timeout=600)[1] for process in processes]
     finally:
         for process in processes:
             process.kill()
@@ -255,3 +255,16 @@ def test_a_host_that_was_lost_comes_back(corpus: Path, tmp_path: Path) -> None:
         pytest.skip(told.stderr.splitlines()[-1])
     assert told.returncode == 0, told.stdout + told.stderr
     assert "the runs are the same" in told.stdout and "resuming after step" in told.stderr
+
+
+@pytest.mark.slow
+def test_two_and_one_export_what_four_have_trained(corpus: Path, tmp_path: Path, xmc: Run) -> None:
+    """To the bit; that a checkpoint in mid-run goes on likewise is tested with threads, distributed/test_shared_run."""
+    run = tmp_path / "run"
+    trained_by(4, *small(corpus, f"run={run}", *SAME))
+    expected = model_bytes(run)
+    for size in (2, 1):
+        shutil.rmtree(run / "model")
+        arguments = [f"run={run}", "resume=true"]
+        xmc("train", *arguments) if size == 1 else trained_by(size, *arguments)
+        assert model_bytes(run) == expected

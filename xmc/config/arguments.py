@@ -4,6 +4,7 @@ import re
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from importlib.util import find_spec
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
@@ -19,6 +20,9 @@ from xmc.storage import home_expanded
 
 HYDRA_KEYS = ("hydra.sweep.dir", "hydra.sweep.subdir")
 """Of Hydra's own settings those that xmc takes. Others run classes by name, read other folders or write elsewhere."""
+LAUNCHER = "hydra/launcher"
+LAUNCHERS = ("submitit_local", "submitit_slurm")
+"""What may start the runs of a sweep in Hydra's stead, with settings of its own, `hydra.launcher.*`."""
 SEPARATORS = ("text_separator", "label_separator", "delimiter")
 
 reading = threading.RLock()
@@ -42,6 +46,11 @@ def overrides_of(schema: type[Section], arguments: Sequence[str]) -> list[str]:
     return [*flags, *(_read(schema, word, "--multirun" in flags, data_anew) for word in words)]
 
 
+def is_hydras(key: str) -> bool:
+    """Whether it is one of Hydra's settings that xmc takes."""
+    return key in (*HYDRA_KEYS, LAUNCHER) or re.fullmatch(r"hydra\.launcher\.[a-z]\w*", key) is not None
+
+
 def parse_overrides(arguments: Iterable[str]) -> list[Override]:
     """The overrides among arguments that Hydra reads. Raises XMCError where one is malformed."""
     return [_parsed(argument) for argument in arguments if not argument.startswith("-")]
@@ -58,8 +67,11 @@ def _read(schema: type[Section], argument: str, sweeps: bool, data_anew: bool) -
     if found is None:
         return argument
     sign, key, value = found["sign"], found["key"], found["value"]
-    if HYDRAS_OWN.match(key) and key not in HYDRA_KEYS:
-        raise XMCError(f"{key}: no setting of xmc; of Hydra's own there are: {', '.join(HYDRA_KEYS)}")
+    if HYDRAS_OWN.match(key) and not is_hydras(key):
+        own = ", ".join([*HYDRA_KEYS, LAUNCHER])
+        raise XMCError(f"{key}: no setting of xmc; of Hydra's own there are: {own}")
+    if key == LAUNCHER:
+        _check_launcher(value, sweeps)
     if re.match("~(/|$)", value):
         value = str(home_expanded(value))
     if sign or is_open(schema, key, data_anew):
@@ -70,6 +82,15 @@ def _read(schema: type[Section], argument: str, sweeps: bool, data_anew: bool) -
     elif listed and re.fullmatch(r"\[[^\]\['\"]+\]", value):
         value = f"[{','.join(_quoted(item.strip()) for item in value[1:-1].split(','))}]"
     return f"{sign}{key}={value}"
+
+
+def _check_launcher(name: str, sweeps: bool) -> None:
+    if name not in LAUNCHERS:
+        raise XMCError(f"{LAUNCHER}: got {name!r:.80}; expected one of: {', '.join(LAUNCHERS)}")
+    if not sweeps:
+        raise XMCError(f"{LAUNCHER}={name} starts the runs of a sweep; add --multirun")
+    if find_spec("submitit") is None:
+        raise XMCError(f"{LAUNCHER}={name} needs the package hydra-submitit-launcher: pip install 'xmc[slurm]'")
 
 
 def _text(key: str, value: str, sweeps: bool) -> str:

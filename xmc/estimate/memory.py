@@ -123,7 +123,7 @@ def estimate(config: TrainConfig, counts: Counts, devices: int = 1) -> Estimate:
     host.append(Part("weights that wait (Top-KAST), a file", output.mapped, reclaimable=True))
     preparing = Moment("preparing the data", (Part("TF-IDF, bigrams, clusters", _preparing(config, counts)),))
     unknown = [*counts.assumed, *_unknown(config, load)]
-    sent = traffic(config, counts, features, devices) if devices > 1 else ()
+    sent = traffic(config, counts, features, devices, on_gpu) if devices > 1 else ()
     if on_gpu:
         runtime = Part("CUDA context", CUDA_CONTEXT)
         beside = [Part("interpreter and libraries", CUDA_HOST), *host, *preparing.parts]

@@ -5,10 +5,10 @@ from xmc.estimate.counts import Counts
 from xmc.estimate.features import Features
 from xmc.estimate.part import Part
 
-_FLOAT, _LONG = 4, 8
+_HALF, _FLOAT, _LONG = 2, 4, 8
 
 
-def traffic(config: TrainConfig, counts: Counts, features: Features, devices: int) -> tuple[Part, ...]:
+def traffic(config: TrainConfig, counts: Counts, features: Features, devices: int, on_gpu: bool) -> tuple[Part, ...]:
     """Bytes that leave one of so many processes in a step, by what they are.
 
     Rows are gathered from process to process, so that each sends its own to all others; of a sum it sends what is not
@@ -16,7 +16,8 @@ def traffic(config: TrainConfig, counts: Counts, features: Features, devices: in
     """
     own, others = -(-config.trainer.batch_size // devices), devices - 1
     positives = own + round(own * counts.pairs / max(1, counts.documents))
-    rows = others * own * features.width * _FLOAT
+    number = _HALF if on_gpu and config.trainer.precision != "float32" else _FLOAT  # as features are computed
+    rows = others * own * features.width * number
     bag = config.encoder.bag
     of_table = 0
     if bag is not None and counts.terms is not None:
