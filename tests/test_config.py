@@ -47,6 +47,7 @@ NEEDED = {
     "encoder=transformer": ["encoder.name=there"],
     "encoder=sparse_features": ["data=bow", "data.root=there"],
     "data=bow": ["encoder=sparse_features"],
+    "data=hf": ["data.name=there"],
     **{f"sparse_ift={kind}": ["intermediate=linear"] for kind in ("wide", "parallel", "factorized", "doped")},
 }
 

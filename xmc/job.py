@@ -25,12 +25,13 @@ class Place:
         return self.rank == 0
 
 
-def place(environment: Mapping[str, str] = os.environ) -> Place:
+def place(environment: Mapping[str, str] | None = None) -> Place:
     """The place of this process; without torchrun, that of a process alone.
 
     Raises:
         XMCError: the environment tells of several processes, but not which of them this is.
     """
+    environment = os.environ if environment is None else environment
     rank, size = _number(environment, "RANK"), _number(environment, "WORLD_SIZE")
     if rank is None and size in (None, 1):
         return Place()

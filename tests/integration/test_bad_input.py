@@ -46,7 +46,7 @@ def unfinished(trained: Path, folder: Path) -> Path:
         (["train", "classifier=dens"], "classifier: got 'dens'; did you mean 'dense'?"),
         (["train", "classifier/optimizer=sdg"], "classifier/optimizer: got 'sdg'; did you mean 'sgd'?"),
         (["train", "experiment=[set,denes]"], "experiment: got 'denes'; did you mean 'dense'?"),
-        (["train", "auxiliary=null"], "auxiliary: got None; did you mean 'none'?"),
+        (["train", "auxiliary=null"], "auxiliary: got 'null'; did you mean 'none'?"),
         (["train", "hydra.run.dir=nowhere"], "hydra.run.dir: no setting of xmc; of Hydra's own"),
         (["train", "data=jsonl"], "a value is missing: give data.root=..."),
         (["train", "trainer.metric=Q@1"], "unknown metric 'Q@1'"),

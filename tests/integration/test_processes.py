@@ -119,6 +119,7 @@ def test_two_processes_train_the_run_of_one(corpus: Path, tmp_path: Path, by_one
     assert sorted(p.name for p in run.iterdir()) == sorted(p.name for p in by_one.iterdir())
 
 
+@pytest.mark.slow
 def test_stopped_three_processes_are_gone_on_with_by_one(corpus: Path, tmp_path: Path, by_one: Path, xmc: Run) -> None:
     run = tmp_path / "run"
     processes = start(3, "train", *small(corpus, f"run={run}", *SAME, "trainer.log_every=1"))
@@ -219,7 +220,8 @@ def measured(run: Path) -> Any:
     return json.loads((run / "metrics-test.json").read_text())
 
 
-@pytest.mark.parametrize("divide", ["labels", pytest.param("documents", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("divide", ["labels", "documents"])
 def test_three_processes_rank_as_one(corpus: Path, tmp_path: Path, by_one: Path, xmc: Run, divide: str) -> None:
     """Documents in their order, their lists to the bit, errors in their places; the last turn is not for all."""
     run = Path(shutil.copytree(by_one, tmp_path / "run"))

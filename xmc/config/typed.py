@@ -83,7 +83,9 @@ def check_spelling(schema: type[Section], words: Iterable[str]) -> None:
     for group, name in chosen.items():
         check_choice(group, name)
     parts = {registry.group: registry for registry in registries()}
-    if all(group in parts and name in parts[group].names() for group, name in chosen.items()):
+    if "from" in given:  # which decides the parts
+        check_known(given, keys_of(schema) | groups())
+    elif all(group in parts and name in parts[group].names() for group, name in chosen.items()):
         check_known(given, keys_of(schema, chosen) | groups(), chosen, parts)
 
 
@@ -101,7 +103,8 @@ def is_open(schema: type[Section], key: str, data_anew: bool) -> bool:
 def check_choice(group: str, chosen: str) -> None:
     """Raise XMCError where a group has no such choice."""
     if chosen not in (options := options_of(group)):
-        raise XMCError(f"{group}: got {chosen!r}{near_miss(chosen, options)}")
+        meant = near_miss("none" if chosen == "null" else chosen, options)
+        raise XMCError(f"{group}: got {chosen!r}{meant}")
 
 
 def check_known(

@@ -39,7 +39,8 @@ def test_numerics_through_the_interpreter(chosen: str) -> None:
     assert "passed" in told
 
 
-@pytest.mark.parametrize("form", ["densified", pytest.param("triton", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["densified", "triton"])
 def test_numerics_launched_as_on_a_gpu(form: str) -> None:
     told = run("-m", "pytest", "-q", "-k", form, "tests/ops/fan_in/test_devices.py", TRITON_INTERPRET="1")
     assert "passed" in told
