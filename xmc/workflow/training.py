@@ -175,11 +175,7 @@ def _train(
     _take_best(setup.state, checkpoints)
     setup = setup.by_one_process()
     model = setup.state.model
-    first = half or factory.build_lexical_half(config, model.encoder, learned)
-    dev = learned.splits.get("dev")
-    if first is not None and dev is not None:
-        first = with_neighbours(first, model, learned, config)
-    stack_(model, first, setup.dev_batches, config.seed, None if dev is None else dev.filter)
+    _add_half(setup, half, learned, config)
     if not finished:
         _write_figures(setup, model, config)
         return
@@ -249,6 +245,15 @@ def _take_best(state: TrainState, checkpoints: Checkpoints) -> None:
     fill(model.state_dict(), tensors["model"])
 
 
+def _add_half(setup: factory.Training, half: LexicalHalf | None, corpus: Corpus, config: TrainConfig) -> None:
+    """Put a half, or one that is learned now, into the model as dev wants it."""
+    model, dev = setup.state.model, corpus.splits.get("dev")
+    half = half or factory.build_lexical_half(config, model.encoder, corpus)
+    if half is not None and dev is not None:
+        half = with_neighbours(half, model, corpus, config)
+    stack_(model, half, setup.dev_batches, config.seed, None if dev is None else dev.filter)
+
+
 def _finish(setup: factory.Training, model: XMCModel, config: TrainConfig, corpus: Corpus | None) -> None:
     """The run's figures on dev, where there is dev data, and last its model, with which it is finished.
 
@@ -277,12 +282,14 @@ def _learn_from_dev(model: XMCModel, corpus: Corpus, config: TrainConfig) -> Non
     with whole_folder(Path(config.run) / WITHOUT_DEV) as folder:
         half.save_apart(folder)
     logger.info("lexical half: learning again, from the %d dev documents too", len(corpus.split("dev")))
-    corpus = corpus.with_cut_dev_in_train()
+    corpus, coefficients, voting = corpus.with_cut_dev_in_train(), half.coefficients, half.neighbours is not None
+    del half  # so that two are not in memory together
+    model.lexical = None
     again = factory.build_lexical_half(config, model.encoder, corpus)
     assert again is not None
-    if half.neighbours is not None:
+    if voting:
         again = with_neighbours(again, model, corpus, config)
-    model.lexical = replace(again, coefficients=half.coefficients, saw_dev=True)
+    model.lexical = replace(again, coefficients=coefficients, saw_dev=True)
 
 
 def _write_figures(setup: factory.Training, model: XMCModel, config: TrainConfig) -> None:
