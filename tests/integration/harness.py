@@ -1,5 +1,6 @@
 """A small corpus with planted structure, and the command line to train on it."""
 
+import importlib.util
 import json
 import random
 import sys
@@ -7,6 +8,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+
+import pytest
 
 WORDS = {f"topic{t}": [f"word{t}{c}" for c in "abcdef"] for t in range(12)}
 
@@ -81,3 +85,13 @@ def small(corpus: Path, *more: object) -> list[object]:
     ]
     chosen = {str(override).partition("=")[0] for override in more}
     return [d for d in defaults if d.partition("=")[0] not in chosen and d.partition(".")[0] not in chosen] + [*more]
+
+
+def script_module(path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A script as a module, known by its name until the test is over."""
+    spec = importlib.util.spec_from_file_location(f"script_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    spec.loader.exec_module(module)
+    return module

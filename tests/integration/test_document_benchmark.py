@@ -1,22 +1,18 @@
 """scripts/benchmarks/document.py: the time of one document is measured, printed and kept."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from harness import script_module
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmarks" / "document.py"
 
 
 def test_one_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    spec = importlib.util.spec_from_file_location("document_benchmark", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "document_benchmark", module)
-    spec.loader.exec_module(module)
+    module = script_module(SCRIPT, monkeypatch)
     sizes = {"labels": 300, "fan-in": 4, "width": 16, "vocabulary": 200, "documents": 3, "repeats": 2}
     options = [str(part) for name, size in sizes.items() for part in (f"--{name}", size)]
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), *options, "--out", str(tmp_path / "document")])

@@ -1,15 +1,13 @@
 """scripts/gpu_first_hour.py from end to end on a CPU, at toy sizes."""
 
-import importlib.util
 import json
 import random
 import re
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from harness import Run
+from harness import Run, script_module
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "gpu_first_hour.py"
 SOME = "machine|step|memory|^set, dense, auxiliary|^set, sparse$|recipe (amazon-3m|transformer)"
@@ -18,11 +16,7 @@ SOME = "machine|step|memory|^set, dense, auxiliary|^set, sparse$|recipe (amazon-
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch, xmc: Run) -> ModuleType:
     """The script, whose commands of xmc run in this process."""
-    spec = importlib.util.spec_from_file_location("gpu_first_hour", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "gpu_first_hour", module)
-    spec.loader.exec_module(module)
+    module = script_module(SCRIPT, monkeypatch)
     monkeypatch.setattr(module, "xmc", lambda command, given, left: xmc(command, *given))
     return module
 

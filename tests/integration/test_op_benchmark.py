@@ -1,6 +1,5 @@
 """scripts/benchmarks/fan_in.py: what it needs is looked for first, and what it measured is kept."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -8,6 +7,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from harness import script_module
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmarks" / "fan_in.py"
 
@@ -15,11 +15,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmarks" / "fan_in.py"
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     """The script, about to measure a small problem into `out.json`."""
-    spec = importlib.util.spec_from_file_location("op_benchmark", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "op_benchmark", module)
-    spec.loader.exec_module(module)
+    module = script_module(SCRIPT, monkeypatch)
     monkeypatch.setattr(module, "measure_ceilings", lambda: (1e10, 1e11))
     small = {"labels": 64, "width": 32, "fan-in": 4, "batch": 2, "group": 1, "repeats": 1}
     options = small | {"threads": torch.get_num_threads(), "out": tmp_path / "deep" / "out"}

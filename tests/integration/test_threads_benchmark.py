@@ -1,6 +1,5 @@
 """scripts/benchmarks/threads.py: every way to run is measured, idle and busy, and what was measured is kept."""
 
-import importlib.util
 import io
 import json
 import sys
@@ -8,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from harness import small
+from harness import script_module, small
 
 from xmc.config import TrainConfig, parse
 from xmc.config.compose import compose
@@ -18,12 +17,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmarks" / "threads.py"
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("threads_benchmark", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "threads_benchmark", module)
-    spec.loader.exec_module(module)
-    return module
+    return script_module(SCRIPT, monkeypatch)
 
 
 def overrides(corpus: Path) -> list[str]:

@@ -25,11 +25,7 @@ class Arriving(io.BufferedIOBase):
         limit = sys.maxsize if size is None or size < 0 else size
         while (end := self._end_of_line()) < 0 and len(self._held) < limit and not self._ended:
             self._read()
-        length = min(len(self._held) if end < 0 else end, limit)
-        line = bytes(self._held[:length])
-        del self._held[:length]
-        self._searched = 0
-        return line
+        return self._taken(min(len(self._held) if end < 0 else end, limit))
 
     def readable(self) -> bool:
         return True
@@ -44,11 +40,7 @@ class Arriving(io.BufferedIOBase):
         """What is held, or else what comes next, of it `size` bytes at most."""
         if not self._held and not self._ended:
             self._read()
-        length = len(self._held) if size < 0 else min(size, len(self._held))
-        part = bytes(self._held[:length])
-        del self._held[:length]
-        self._searched = 0
-        return part
+        return self._taken(len(self._held) if size < 0 else min(size, len(self._held)))
 
     def ready(self) -> bool:
         """Whether a whole line is there, or the end, so that `readline` would not wait."""
@@ -57,6 +49,12 @@ class Arriving(io.BufferedIOBase):
                 return False
             self._read()
         return end >= 0 or self._ended
+
+    def _taken(self, length: int) -> bytes:
+        part = bytes(self._held[:length])
+        del self._held[:length]
+        self._searched = 0
+        return part
 
     def _end_of_line(self) -> int:
         """Bytes of the first line that is held, -1 where none is whole."""
