@@ -111,7 +111,7 @@ class TreeLexical(LexicalSection):
     """a classifier starts at so many times its centroid, with a bias of -2"""
     cost: Positive = 1.0
     """of an error against moving away from there"""
-    passes: Count = 5
+    passes: Count = 6
     """over the documents of a node"""
     threshold: NonNegative = 0.05
     """smaller weights are dropped"""
