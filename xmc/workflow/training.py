@@ -19,6 +19,7 @@ from xmc.machine import prepare_machine
 from xmc.model import XMCModel
 from xmc.model.classifier import FixedFanIn
 from xmc.model.lexical import LexicalHalf
+from xmc.model.lexical.saved import save_apart
 from xmc.model.quantised import round_tables_
 from xmc.model.sharded import ShardedClassifier
 from xmc.model.tensor_file import fill
@@ -280,7 +281,7 @@ def _learn_from_dev(model: XMCModel, corpus: Corpus, config: TrainConfig) -> Non
     if (half := model.lexical) is None:
         return
     with whole_folder(Path(config.run) / WITHOUT_DEV) as folder:
-        half.save_apart(folder)
+        save_apart(half, folder)
     logger.info("lexical half: learning again, from the %d dev documents too", len(corpus.split("dev")))
     corpus, coefficients, voting = corpus.with_cut_dev_in_train(), half.coefficients, half.neighbours is not None
     del half  # so that two are not in memory together

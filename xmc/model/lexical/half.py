@@ -1,35 +1,42 @@
 """The lexical half of a model: a tree of linear classifiers, and centroids of labels, over the documents' own terms,
-and what stands beside both, the training documents most like one."""
+and what stands beside both, the training documents most like one.
 
-import json
+The rankings and that of the network are made one by a logistic regression on what they say of a label (stacking,
+Wolpert 1992, "Stacked generalization"): how much a ranking is worth depends on how sure it is, how far the label is
+behind its best, and how many documents the label has.
+"""
+
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
-from pathlib import Path
-from typing import Self
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from scipy.sparse import csr_matrix
 from scipy.special import logit
 from torch import Tensor
 
-from xmc.errors import XMCError
-from xmc.model.card import ApartCard, LexicalCard, read_part
-from xmc.model.lexical.postings import Postings
-from xmc.model.lexical.stacking import candidates, meta_features, num_features
 from xmc.model.lexical.terms import Terms
 from xmc.model.neighbours import Neighbours
-from xmc.model.tensor_file import ANEW, TensorFile
-from xmc.ops.lexical import best_children, best_rows
+from xmc.ops.lexical import Postings, best_children, best_rows
 from xmc.types import TopK
 
 CANDIDATES = 50  # of each ranking, at least
-_BEAM = 20  # nodes of a level that are looked into
-_CARD, _TENSORS = "card.json", "lexical.safetensors"  # of a half apart from its model
-_NEIGHBOURS = "neighbours."  # before the names of their tensors
 BUDGET = 1 << 16  # entries that a document may read to find its centroids
+_BEAM = 20  # nodes of a level that are looked into
+MIXTURE = np.array([0.5, 0.4, 0.1], np.float32)  # of network, tree and centroids, which come first
+_LOWEST = np.float32(1e-4)  # probability that a label has in a ranking without it
+_PER_LOG_ODDS, _PER_LOG_COUNT = np.float32(0.2), np.float32(0.2)  # features of like size, for one prior
+_PRIOR = np.array(  # the mean of what was fitted to the dev documents of five sets
+    [
+        *(0.41, 0.71),
+        *(-0.22, 0.94, 1.26, -0.33, -0.35, -1.02, -0.87, -0.05, 0.41, 1.18),
+        *(0.58, -0.08, -0.15, -0.03, 0.06, 0.45, -0.60, 0.11, 0.12, -1.65),
+    ],
+    np.float32,
+)
+
+Scores = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,84 +133,66 @@ class LexicalHalf:
     def _label_of(self, rows: Tensor) -> Tensor:
         return torch.where(rows < 0, -1, self.labels[rows.clamp_min(0)])
 
-    def card(self) -> dict[str, object]:
-        """What the model's card says of it."""
-        nearest = 0 if self.neighbours is None else self.neighbours.nearest
-        return {"levels": len(self.levels), "saw_dev": self.saw_dev, "nearest": nearest}
 
-    def save(self, path: Path) -> None:
-        """Write the tensors."""
-        tensors = {"terms.idf": self.terms.idf, "terms.bigrams": self.terms.bigrams, "labels": self.labels}
-        tensors |= {"counts": self.counts, "coefficients": self.coefficients}
-        parts = {f"levels.{number}": level.postings for number, level in enumerate(self.levels)}
-        parts["centroids"] = self.centroids
-        tensors |= {f"levels.{number}.bias": level.bias for number, level in enumerate(self.levels)}
-        tensors |= {f"{part}.{name}": tensor for part, of in parts.items() for name, tensor in of.tensors().items()}
-        if self.neighbours is not None:
-            tensors |= {_NEIGHBOURS + name: tensor for name, tensor in self.neighbours.tensors().items()}
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
-
-    @classmethod
-    def load(cls, path: Path, card: LexicalCard, vocab_size: int, num_labels: int, width: int) -> Self:
-        """What `save` wrote. vocab_size: ids of the model's tokenizer. width: of its features.
-
-        Raises:
-            XMCError: the tensors do not belong together.
-        """
-        file = TensorFile(path)
-        terms = Terms(_owned(file, "terms.idf", torch.float32), _owned(file, "terms.bigrams", torch.int64))
-        labels = _owned(file, "labels", torch.int64)
-        if terms.vocab_size != vocab_size or not terms.idf.isfinite().all():
-            raise XMCError(f"{path}: terms.idf is of {terms.vocab_size} tokens, the tokenizer has {vocab_size}; {ANEW}")
-        if (
-            not len(labels)
-            or not bool(((labels >= 0) & (labels < num_labels)).all())
-            or len(labels.unique()) < len(labels)
-        ):
-            raise XMCError(f"{path}: labels are no different ones of {num_labels}; {ANEW}")
-        counts = _owned(file, "counts", torch.int64)
-        coefficients = _owned(file, "coefficients", torch.float32)
-        if len(counts) != len(labels) or not bool((counts > 0).all()):
-            raise XMCError(f"{path}: counts is not one positive number a label; {ANEW}")
-        neighbours = Neighbours.load(file, card.nearest, width, num_labels, _NEIGHBOURS) if card.nearest else None
-        expected = num_features(3 if neighbours is None else 4)
-        if len(coefficients) != expected or not coefficients.isfinite().all():
-            raise XMCError(f"{path}: coefficients is not {expected} finite numbers; {ANEW}")
-        above, levels = 1, []
-        for number in range(card.levels):
-            bias = _owned(file, f"levels.{number}.bias", torch.float32)
-            if (number == card.levels - 1 and len(bias) != len(labels)) or not bias.isfinite().all():
-                raise XMCError(f"{path}: levels.{number}.bias is not one finite number a label; {ANEW}")
-            levels.append(Level(_postings(file, f"levels.{number}", above, len(bias), len(terms)), bias))
-            above = len(bias)
-        centroids = _postings(file, "centroids", 1, len(labels), len(terms))
-        return cls(terms, labels, counts, levels, centroids, coefficients, card.saw_dev, neighbours)
-
-    def save_apart(self, folder: Path) -> None:
-        """Write what `load_apart` reads, in a folder that is there."""
-        self.save(folder / _TENSORS)
-        (folder / _CARD).write_text(json.dumps(self.card() | {"vocab_size": self.terms.vocab_size}))
-
-    @classmethod
-    def load_apart(cls, folder: Path, num_labels: int, width: int = 0) -> Self:
-        """A half without its model, whose features are of that width; 0: it has no neighbours among them.
-
-        Raises XMCError where it is not whole.
-        """
-        card = read_part(folder / _CARD, ApartCard)
-        return cls.load(folder / _TENSORS, card, card.vocab_size, num_labels, width)
+def num_features(rankings: int) -> int:
+    """How many `meta_features` there are of so many rankings."""
+    return 2 + 2 * (1 + 3 * rankings)
 
 
-def _owned(file: TensorFile, name: str, dtype: torch.dtype) -> Tensor:
-    tensor = file.required(name)
-    if tensor.dtype != dtype or tensor.dim() != 1:
-        raise XMCError(f"{file.path}: {name} is {tensor.dtype} {[*tensor.shape]}, expected {dtype} [any]; {ANEW}")
-    return tensor.clone()
+def prior(rankings: int) -> Scores:
+    """The coefficients of `meta_features` before any dev document is seen; of rankings beyond the three, 0."""
+    ones, of_three = _PRIOR[2:].reshape(2, -1)[:, :1], _PRIOR[2:].reshape(2, -1)[:, 1:].reshape(2, 3, 3)
+    of_all = np.pad(of_three, ((0, 0), (0, 0), (0, rankings - 3))).reshape(2, -1)
+    return np.concatenate([_PRIOR[:2], np.concatenate([ones, of_all], axis=1).ravel()])
 
 
-def _postings(file: TensorFile, name: str, num_nodes: int, num_rows: int, num_terms: int) -> Postings:
-    names = [field.name for field in fields(Postings)]
-    postings = Postings.from_tensors({field: file.required(f"{name}.{field}").clone() for field in names})
-    if (fault := postings.fault(num_nodes, num_rows, num_terms)) is not None:
-        raise XMCError(f"{file.path}: {name} {fault}; {ANEW}")
-    return postings
+def candidates(rankings: Sequence[TopK]) -> tuple[NDArray[np.int64], Scores]:
+    """The labels of all rankings, [B, C], each once and ascending, -1 behind them; and the scores that each ranking
+    gives them, [rankings, B, C], 0 where it has not got them."""
+    labels = np.concatenate([top.labels.numpy() for top in rankings], axis=1)
+    size, width = labels.shape
+    order = labels.argsort(axis=1, kind="stable")
+    rows = np.arange(size)[:, None]
+    ascending = labels[rows, order]
+    new = ascending >= 0
+    new[:, 1:] &= ascending[:, 1:] != ascending[:, :-1]
+    place = np.empty_like(order)
+    place[rows, order] = np.where(ascending < 0, width, new.cumsum(axis=1) - 1)  # the last, for none, is cut off
+    names = np.full((size, width + 1), -1, np.int64)
+    names[rows, place] = labels
+    scores, start = np.zeros((len(rankings), size, width + 1), np.float32), 0
+    for of_one, top in zip(scores, rankings, strict=True):
+        stop = start + top.labels.shape[1]
+        of_one[rows, place[:, start:stop]] = top.scores.numpy()
+        start = stop
+    return names[:, :-1], scores[:, :, :-1]
+
+
+def meta_features(scores: Scores, counts: NDArray[np.int64]) -> Scores:
+    """What the regression knows of each candidate, [`num_features`, B, C].
+
+    The log-odds of a fixed mixture of the rankings come first, and the square of the log of the label's training
+    documents; then, as they are and times that log: 1, and of each ranking the log-odds, the probability, and its share
+    of the document's largest.
+
+    scores: [R, B, C], from 0 to 1, of network, tree, centroids and maybe others. counts: [B, C], 0 of labels that are
+    not of them: none of the others' features depends on these.
+    """
+    frequency = np.log(np.maximum(counts, 1).astype(np.float32)) * _PER_LOG_COUNT - 1
+    rankings = len(scores)
+    features = np.empty((num_features(rankings), *counts.shape), np.float32)
+    features[0] = _log_odds((MIXTURE[:, None, None] * scores[: len(MIXTURE)]).sum(axis=0))
+    features[1] = frequency * frequency
+    plain, weighted = np.split(features[2:], 2)
+    plain[0] = 1
+    log_odds, probabilities, shares = plain[1:].reshape(3, rankings, *counts.shape)
+    log_odds[:] = _log_odds(scores) * _PER_LOG_ODDS
+    probabilities[:] = scores
+    shares[:] = scores / scores.max(axis=2, keepdims=True, where=counts > 0, initial=1e-9)
+    np.multiply(plain, frequency, out=weighted)
+    return features
+
+
+def _log_odds(probability: Scores) -> Scores:
+    inside = np.clip(probability, 0, 1) * (1 - 2 * _LOWEST) + _LOWEST
+    return np.log(inside / (1 - inside))
