@@ -16,7 +16,7 @@ from xmc.commands.outputs import by_name, check_apart, check_output
 from xmc.config import Section, TrainConfig, load_config_if_run
 from xmc.data.files import file
 from xmc.data.formats import Fields, OnError
-from xmc.data.sources import Sources, of_shard
+from xmc.data.sources import Sources
 from xmc.endings import undisturbed
 from xmc.errors import XMCError
 from xmc.job import place
@@ -156,9 +156,9 @@ def _ranked(
     done: int,
 ) -> Iterator["Ranked | XMCError"]:
     """Predictions for the documents of the shard, behind the first `done` of them; all are the first process's."""
-    from xmc.data.arriving import Arriving, standard_input
     from xmc.data.filters import StreamFilter
-    from xmc.workflow.predicting import predict_documents
+    from xmc.data.lines import Arriving, standard_input
+    from xmc.workflow.predicting import of_shard, predict_documents
     from xmc.workflow.progress import shown
     from xmc.workflow.sharing import predict_together
 

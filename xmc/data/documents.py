@@ -7,10 +7,10 @@ from typing import TypeVar
 
 from xmc.data.delimited import AS_FOUND, Dialect
 from xmc.data.encodings import decoded
-from xmc.data.fields import advise_on_labels, id_of, labels_of, text_of
-from xmc.data.files import attempt, json_lines, near_misses, numbered_lines, open_bytes
+from xmc.data.files import near_misses, open_bytes
 from xmc.data.formats import OnError
-from xmc.data.records import Record, format_of, records, usable
+from xmc.data.lines import attempt, json_lines, numbered_lines
+from xmc.data.records import Record, advise_on_labels, format_of, id_of, labels_of, records, text_of, usable
 from xmc.data.sources import TEXT, Source, Sources
 from xmc.errors import XMCError
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from xmc.data import files as inputs
 from xmc.data.documents import text_of_file
 from xmc.data.formats import SAME_DOCUMENTS, Document, FolderData
+from xmc.data.lines import attempt
 from xmc.data.records import format_of
 from xmc.data.sources import TEXT, files_below
 from xmc.data.splits import SPLITS
@@ -64,4 +64,4 @@ def _documents(files: tuple[Path, ...], split: str, root: str, encoding: str | N
         return place, f"{split}/{within.as_posix()}", text_of_file(path, encoding), [label]
 
     for place, path in enumerate(files):
-        yield inputs.attempt(document, place, path)
+        yield attempt(document, place, path)

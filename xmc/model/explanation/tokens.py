@@ -38,14 +38,12 @@ def tokens_of(text: str, encoder: Encoder) -> Tokens:
     Raises:
         XMCError: the tokenizer does not tell where its tokens stand.
     """
-    ids, places = encoder.tokenizer.located(text, encoder.max_length)
-    spans = _spans(places)
-    if encoder.reads_text:
-        words = [span for _, span in splitter().pre_tokenize_str(text)]
-        return Tokens(text, torch.tensor(ids, dtype=torch.int64), None, spans, _spans(words))
-    _, _, values = encoder.tokenize([text])
-    assert values is not None
-    return Tokens(text, torch.tensor(ids, dtype=torch.int64), values[0], spans, spans[np.argsort(spans[:, 0])])
+    read, places = encoder.tokenizer.located(text, encoder.max_length)
+    ids, spans = torch.tensor(read.ids[0], dtype=torch.int64), _spans(places)
+    if read.values is None:
+        return Tokens(text, ids, None, spans, _spans([span for _, span in splitter().pre_tokenize_str(text)]))
+    values = torch.tensor(read.values[0], dtype=torch.float32)
+    return Tokens(text, ids, values, spans, spans[np.argsort(spans[:, 0])])
 
 
 def _spans(pairs: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
