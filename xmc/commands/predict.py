@@ -21,7 +21,7 @@ from xmc.endings import undisturbed
 from xmc.errors import XMCError
 from xmc.job import place
 from xmc.storage import digest
-from xmc.values import Count, Device, Divide, PredictionFormat, Text, Texts, Threads, Threshold
+from xmc.values import Count, Device, Divide, OwnThreads, PredictionFormat, Text, Texts, Threshold
 
 if TYPE_CHECKING:
     from xmc.distributed import Processes
@@ -67,7 +67,6 @@ class PredictConfig(Section):
     filter: Text | None = None
     """`document label` a line, both from 0: what a document's list leaves out"""
     divide: Divide = "documents"
-    """of several processes (torchrun): each has the model, or its labels alone where one device cannot hold them"""
     explain: bool = False
     """the words that say most for and against each label, with their weights; jsonl and parquet have them"""
     on_error: OnError = "error"
@@ -76,9 +75,7 @@ class PredictConfig(Section):
     """with on_error=skip: a file for what is wrong with each document that is left out, a JSON object a line"""
     batch_size: Count = 64
     device: Device = "auto"
-    """auto | cpu | cuda | cuda:1, one of several GPUs"""
-    threads: Threads | None = None
-    """CPU threads; null: one a core that the process may use"""
+    threads: OwnThreads = None
     text_fields: Texts | None = None
     """fields to join; null: as in training"""
     text_separator: str | None = None
