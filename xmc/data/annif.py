@@ -45,8 +45,7 @@ class AnnifData(FolderData):
 
         Raises XMCError, naming file and line, for whatever cannot be read or does not fit together.
         """
-        from xmc.data.assemble import assemble
-        from xmc.data.shards import in_order
+        from xmc.data.assemble import assemble, in_order
         from xmc.data.store import stored
 
         def keep(path: Path, name: str) -> "RawSplit":

@@ -4,6 +4,7 @@ import io
 import json
 import lzma
 import os
+import re
 import select
 import stat
 import sys
@@ -17,7 +18,6 @@ from shlex import quote
 from typing import Any, BinaryIO, ParamSpec, TypeVar, cast
 
 from xmc.data.encodings import guessed, marked, recoded
-from xmc.data.json_array import array_items
 from xmc.errors import XMCError
 from xmc.storage import parse_json
 
@@ -25,6 +25,9 @@ A = TypeVar("A")
 B = TypeVar("B")
 P = ParamSpec("P")
 
+_decoder = json.JSONDecoder()
+_BLANK = " \t\r\n"
+_END = re.compile(r"\s*\[?\s*\]\s*")
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 _LONGEST = 2**28  # bytes of a line
 _LINE_FEED = b"\n"
@@ -50,12 +53,50 @@ def json_lines(stream: Iterable[bytes], name: str) -> Iterator[tuple[int, dict[s
     lines = chain([first], lines)
     if first[1].removeprefix(BOM_UTF8).lstrip().startswith(b"["):
         texts = ((number, text_line(raw, f"{name}:{number}")) for number, raw in lines)
-        for number, text in array_items(texts, name):
+        for number, text in _array_items(texts, name):
             yield number, attempt(json_object, text, f"{name}:{number}")
         return
     for number, raw in lines:
         if raw.strip():
             yield number, attempt(record, raw, f"{name}:{number}")
+
+
+def _array_items(lines: Iterable[tuple[int, str]], name: str) -> Iterator[tuple[int, str]]:
+    """The line in which each object of an array begins, and its text. name: the file's.
+
+    No more is held than the lines of one object. Raises XMCError for what makes the rest of the file unreadable.
+    """
+    pending: list[str] = []
+    first, before = 1, "["
+    for number, line in lines:
+        first = first if pending else number
+        pending.append(line)
+        if not line.rstrip(f"{_BLANK},]").endswith("}"):
+            continue
+        text, place = "\n".join(pending), 0
+        while (begin := _begin(text, place, before)) is not None:
+            where = f"{name}:{first + text.count(chr(10), 0, begin)}"
+            try:
+                end = _decoder.raw_decode(text, begin)[1]
+            except json.JSONDecodeError as error:
+                if error.pos >= len(text.rstrip()):
+                    break
+                raise XMCError(f"{where}: malformed JSON, {error.msg}: {text[error.pos :][:40]!r}") from None
+            except (RecursionError, ValueError):  # ValueError: a number of thousands of digits
+                raise XMCError(f"{where}: malformed JSON, nested too deep or with a number too long") from None
+            yield first + text.count("\n", 0, begin), text[begin:end]
+            place, before = end, ","
+        first += text.count("\n", 0, place)
+        pending = text[place:].split("\n")
+    if not _END.fullmatch(rest := "\n".join(pending)):
+        found = rest.strip(f"{_BLANK},[")
+        raise XMCError(f"{name}:{first}: malformed JSON, expected an array of objects to its end, found {found!r:.40}")
+
+
+def _begin(text: str, place: int, before: str) -> int | None:
+    """Where the next object begins, behind the bracket or the comma before it; None where there is none yet."""
+    found = re.compile(rf"\s*{re.escape(before)}\s*(?=\{{)").match(text, place)
+    return found.end() if found else None
 
 
 def json_object(line: str, where: str) -> dict[str, Any]:

@@ -88,8 +88,7 @@ class TableData(RecordData, BenchmarkData):
 
         Raises XMCError, naming file and line, for whatever cannot be read or does not fit together.
         """
-        from xmc.data.assemble import assemble
-        from xmc.data.shards import in_order
+        from xmc.data.assemble import assemble, in_order
         from xmc.data.store import stored
 
         def keep(path: Path, name: str) -> "RawSplit":

@@ -6,8 +6,8 @@ from fnmatch import fnmatchcase
 
 from xmc.run_report.blocks import Figures
 from xmc.run_report.charts import Line, LineChart, line_chart
-from xmc.run_report.curves import Curve
 from xmc.run_report.facts import RunFacts
+from xmc.run_report.folder import Curve
 
 LINES = 8  # of one figure
 

@@ -8,9 +8,8 @@ one, and not the slope here, which may be 0 (the rescale rule of DeepLIFT: Shrik
 import numpy as np
 from numpy.typing import NDArray
 
-from xmc.model.explanation.occurrences import Occurrences
-from xmc.model.explanation.ranking import Floats, Said
-from xmc.model.explanation.tokens import Tokens
+from xmc.model.explanation.shares import Floats, Said
+from xmc.model.explanation.tokens import Occurrences, Tokens
 from xmc.model.lexical import LexicalHalf
 from xmc.model.lexical.half import BUDGET
 from xmc.model.lexical.terms import FIRST_WORD

@@ -17,9 +17,8 @@ from torch import Tensor
 from xmc.model.bag import NUM_SPECIAL, UNKNOWN, BagModel
 from xmc.model.embedding_bag import EmbeddingBag
 from xmc.model.explanation import gradients
-from xmc.model.explanation.occurrences import Occurrences
-from xmc.model.explanation.ranking import Said
-from xmc.model.explanation.tokens import Tokens
+from xmc.model.explanation.shares import Said
+from xmc.model.explanation.tokens import Occurrences, Tokens
 from xmc.model.intermediate import Identity
 from xmc.model.sparse_features import SparseFeaturesModel
 
