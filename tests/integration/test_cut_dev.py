@@ -9,7 +9,7 @@ from harness import Run, small
 
 from xmc.model import XMCModel
 from xmc.model.lexical import LexicalHalf
-from xmc.model.lexical.saved import load_apart
+from xmc.model.lexical_file import load_apart
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from xmc.data import files as inputs
+from xmc.data.documents import Record, id_of, records, usable
+from xmc.data.files import format_of
 from xmc.data.formats import Document
 from xmc.data.labels import URI, bare_uri
 from xmc.data.lines import attempt, json_object, numbered_lines, text_line
-from xmc.data.records import Record, format_of, id_of, records, usable
 from xmc.errors import XMCError
 
 FORMATS = ("tsv", "csv", "jsonl")

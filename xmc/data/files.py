@@ -6,7 +6,7 @@ import gzip
 import io
 import lzma
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, ParamSpec, TypeVar, cast
 
@@ -19,6 +19,8 @@ A = TypeVar("A")
 B = TypeVar("B")
 P = ParamSpec("P")
 
+FORMATS = ("jsonl", "ndjson", "json", "csv", "tsv", "xlsx", "parquet")
+COMPRESSIONS = ("gz", "bz2", "xz", "zst")
 _LONG_NAME = 100  # characters
 
 
@@ -31,6 +33,14 @@ def listing(names: Iterable[str], limit: int = 12) -> str:
     """A few sorted names for a message, none in full that is very long."""
     ordered = [name if len(name) <= _LONG_NAME else f"{name[:_LONG_NAME]}..." for name in sorted(names)]
     return ", ".join(ordered[:limit]) + (f", ... ({len(ordered)} in all)" if len(ordered) > limit else "") or "nothing"
+
+
+def format_of(path: Path, known: Sequence[str] = FORMATS) -> str | None:
+    """The format a file's name tells, `train.jsonl.gz` as `train.jsonl`; None for a name that tells none known."""
+    suffixes = [suffix.lstrip(".").lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in COMPRESSIONS:
+        suffixes.pop()
+    return suffixes[-1] if suffixes and suffixes[-1] in known else None
 
 
 def folder(path: str | Path) -> Path:

@@ -109,7 +109,7 @@ def json_object(line: str, where: str) -> dict[str, Any]:
     if r"\ud" in line.lower() and not _encodable(record):
         raise XMCError(f"{where}: malformed JSON, half of a surrogate pair in a text; write the character in UTF-8")
     if not isinstance(record, dict):
-        raise XMCError(f"{where}: expected a JSON object, found {_excerpt(line, 0)!r}")
+        raise XMCError(f"{where}: expected a JSON object, found {line[:40].strip()!r}")
     return record
 
 
@@ -256,10 +256,6 @@ def _of_stream(stream: BinaryIO) -> Iterator[bytes]:
     seen = stream if hasattr(stream, "peek") else io.BufferedReader(cast(io.RawIOBase, stream))
     encoding = marked(cast(io.BufferedReader, seen).peek(4)[:4])
     return recoded(seen, encoding, _LONGEST) if encoding else iter(partial(seen.readline, _LONGEST + 1), b"")
-
-
-def _excerpt(line: str, position: int, width: int = 40) -> str:
-    return line[max(0, position - width // 2) : position + width].strip()
 
 
 def _encodable(record: object) -> bool:

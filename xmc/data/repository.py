@@ -8,10 +8,10 @@ from pydantic import Field
 
 from xmc.data import files as inputs
 from xmc.data.benchmark import BenchmarkData, Layout
+from xmc.data.documents import Record, id_of, joined
 from xmc.data.formats import SAME_DOCUMENTS, Document, Fields
 from xmc.data.labels import MOST_LABELS, check_places, read_labels_json
 from xmc.data.lines import attempt, json_object, numbered_lines, text_line
-from xmc.data.records import Record, id_of, joined
 from xmc.errors import XMCError
 from xmc.values import Texts
 

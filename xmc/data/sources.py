@@ -8,8 +8,7 @@ from pathlib import Path
 
 import xxhash
 
-from xmc.data.files import file, listing
-from xmc.data.records import FORMATS, format_of
+from xmc.data.files import FORMATS, file, format_of, listing
 from xmc.errors import XMCError
 from xmc.storage import home_expanded
 

@@ -9,10 +9,11 @@ from pydantic import Field
 
 from xmc.data.benchmark import BenchmarkData, Layout
 from xmc.data.delimited import Dialect
+from xmc.data.documents import Record, advise_on_labels, id_of, labels_of, records, text_of, usable
+from xmc.data.files import FORMATS
 from xmc.data.formats import SAME_DOCUMENTS, DataSection, Document, Fields, Files, FilesBySplit, OnError
 from xmc.data.labels import read_labels_tsv
 from xmc.data.lines import attempt
-from xmc.data.records import FORMATS, Record, advise_on_labels, id_of, labels_of, records, text_of, usable
 from xmc.data.splits import split_files
 from xmc.errors import XMCError
 from xmc.section import Before

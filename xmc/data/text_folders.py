@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from xmc.data.documents import text_of_file
+from xmc.data.files import format_of
 from xmc.data.formats import SAME_DOCUMENTS, Document, FolderData
 from xmc.data.lines import attempt
-from xmc.data.records import format_of
 from xmc.data.sources import TEXT, files_below
 from xmc.data.splits import SPLITS
 from xmc.errors import XMCError

@@ -22,7 +22,7 @@ from xmc.model.head_and_tail import HeadAndTail
 from xmc.model.hierarchy import check_above
 from xmc.model.intermediate import Identity, Linear, intermediate_config
 from xmc.model.label_file import read_labels, write_labels
-from xmc.model.lexical.saved import half_card, load_half, save_half
+from xmc.model.lexical_file import half_card, load_half, save_half
 from xmc.model.seal import sealed
 from xmc.model.sharded import shared
 from xmc.model.sparse_ift import no_connections

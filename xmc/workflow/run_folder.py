@@ -18,7 +18,7 @@ from xmc.data.files import listing
 from xmc.distributed import ALONE, Processes
 from xmc.errors import XMCError
 from xmc.model import Blend, XMCModel
-from xmc.model.lexical.saved import load_apart
+from xmc.model.lexical_file import load_apart
 from xmc.model.saved import CARD, is_blend, read_blend_card, read_card
 from xmc.storage import locked, sweep, whole_file, whole_folder
 from xmc.strings import Strings

@@ -19,7 +19,7 @@ from xmc.machine import prepare_machine
 from xmc.model import XMCModel
 from xmc.model.classifier import FixedFanIn
 from xmc.model.lexical import LexicalHalf
-from xmc.model.lexical.saved import save_apart
+from xmc.model.lexical_file import save_apart
 from xmc.model.quantised import round_tables_
 from xmc.model.sharded import ShardedClassifier
 from xmc.model.tensor_file import fill

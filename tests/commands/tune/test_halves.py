@@ -9,7 +9,7 @@ from xmc import factory
 from xmc.config import TrainConfig, parse
 from xmc.config.compose import compose
 from xmc.model.lexical import LexicalHalf
-from xmc.model.lexical.saved import save_half
+from xmc.model.lexical_file import save_half
 
 pytest.importorskip("optuna")
 

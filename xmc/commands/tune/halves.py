@@ -11,7 +11,7 @@ from xmc.commands.tune.study import Study
 from xmc.config import TrainConfig
 from xmc.data.corpus import Corpus
 from xmc.model.lexical import LexicalHalf
-from xmc.model.lexical.saved import load_apart, save_apart
+from xmc.model.lexical_file import load_apart, save_apart
 from xmc.storage import whole_folder
 
 logger = logging.getLogger(__name__)

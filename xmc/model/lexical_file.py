@@ -10,8 +10,7 @@ from torch import Tensor
 
 from xmc.errors import XMCError
 from xmc.model.card import ApartCard, LexicalCard, read_part
-from xmc.model.lexical.half import Level, LexicalHalf, num_features
-from xmc.model.lexical.terms import Terms
+from xmc.model.lexical import Level, LexicalHalf, Terms, num_features
 from xmc.model.neighbours import Neighbours
 from xmc.model.tensor_file import ANEW, TensorFile
 from xmc.ops.lexical import Postings
