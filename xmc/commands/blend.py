@@ -94,7 +94,6 @@ def run(config: BlendConfig, _: Given) -> None:
         from xmc.model import Blend, Member, NearestDocuments, ScoreFiles
         from xmc.workflow import blending
         from xmc.workflow.measuring import report_of
-        from xmc.workflow.neighbours import nearest_documents
         from xmc.workflow.predicting import rank_by_blend
         from xmc.workflow.run_folder import (
             check_run_folder,
@@ -105,6 +104,7 @@ def run(config: BlendConfig, _: Given) -> None:
             save_model,
             write_json,
         )
+        from xmc.workflow.stacking import nearest_documents
 
     folder = Path(config.run)
     device = prepare_machine(config.device, config.threads)

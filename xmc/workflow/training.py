@@ -32,7 +32,6 @@ from xmc.train.tracking import LocalLog, Trackers
 from xmc.train.warm_up import warm_up
 from xmc.workflow.forgetting import tell_change
 from xmc.workflow.measuring import measure
-from xmc.workflow.neighbours import with_neighbours
 from xmc.workflow.run_folder import (
     WITHOUT_DEV,
     check_run_folder,
@@ -42,7 +41,7 @@ from xmc.workflow.run_folder import (
     save_model,
     write_json,
 )
-from xmc.workflow.stacking import stack_
+from xmc.workflow.stacking import stack_, with_neighbours
 from xmc.workflow.telling import tell_changes, tell_opening
 
 logger = logging.getLogger(__name__)
