@@ -47,14 +47,10 @@ class BowData(FolderData):
     def read(self) -> "Corpus":
         """The corpus of `{train,dev,test}.txt[.gz]`, or `<set>_train.txt` and so on, in the folder; train must be.
 
-        First line `rows features labels`, then `label,label feature:value feature:value ...` a document, all from 0 and
-        in any order; a document without labels begins with a space or with its first feature. A text of the corpus is
-        the features as they stand there, `Corpus.num_features` tells how many there are. Labels are called by their
-        numbers, documents `train-0`, ... by their row. A number of rows other than the header's is an error always.
-
-        The pairs of `{trn,tst}_filter_labels.txt` (or `filter_labels_{train,test}.txt`) become `Split.filter`.
-
-        Raises XMCError, naming file and line, for whatever cannot be read or does not fit together.
+        Labels and features count from 0, in any order; a document without labels begins with a space or with its first
+        feature. A text of the corpus is the features as they stand there, `Corpus.num_features` tells how many there
+        are. Labels are called by their numbers, documents `train-0`, ... by their row. A number of rows other than the
+        header's is an error always. Filters become `Split.filter`.
         """
         from xmc.data.assemble import assemble
         from xmc.data.filters import filtered

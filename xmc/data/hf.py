@@ -43,8 +43,6 @@ class HuggingFaceData(RecordData):
 
         The library keeps what it downloads in its own cache, memory-mapped. Numbers of a `ClassLabel`, alone or in a
         `Sequence`, become its names.
-
-        Raises XMCError, naming split and row, for whatever cannot be read or does not fit together.
         """
         from xmc.data.assemble import assemble
         from xmc.data.store import stored

@@ -27,8 +27,6 @@ class LightXMLData(FolderData):
         Line i of either file is document i, its labels separated by white space. `*_raw_texts.txt` are read where `raw`
         asks for them, or where there are no cleaned ones for train. The vocabulary is `labels.tsv` where there is one,
         else the labels of all splits. Documents are named `train-0`, `train-1`, ... by their line.
-
-        Raises XMCError, naming file and line, for missing files, files of different lengths and what is not UTF-8.
         """
         from xmc.data.assemble import assemble
         from xmc.data.store import stored

@@ -33,8 +33,6 @@ class PecosData(BenchmarkData):
         Line i of X is the document whose labels are the non-zero columns of row i of Y. Label ids are the columns'
         numbers, from 0; names are the lines of `output-items.txt`, where there is one. Documents are named `train-0`,
         ... by their row. A document that is skipped goes together with its row.
-
-        Raises XMCError, naming file and line, for whatever cannot be read or does not fit together.
         """
         from xmc.data.assemble import assemble
         from xmc.data.npz import shape_of

@@ -54,8 +54,6 @@ class RepositoryData(BenchmarkData):
 
         The pairs of `{trn,tst}_filter_labels.txt` (or `filter_labels_{train,test}.txt`) become `Split.filter`. Where
         documents are skipped, the others keep their labels and filter pairs.
-
-        Raises XMCError, naming file and line, for whatever cannot be read or does not fit together.
         """
         from xmc.data.assemble import assemble
         from xmc.data.filters import filtered

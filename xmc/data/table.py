@@ -86,8 +86,6 @@ class TableData(RecordData, BenchmarkData):
         what the data holds. Labels are a list, or a text that `label_separator` divides; where another would fit far
         better, this is logged. `id_field` None numbers the documents of each split, or of each of its files. What makes
         the rest of a file unreadable is an error always.
-
-        Raises XMCError, naming file and line, for whatever cannot be read or does not fit together.
         """
         from xmc.data.assemble import assemble, in_order
         from xmc.data.store import stored

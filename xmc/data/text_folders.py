@@ -28,8 +28,6 @@ class TextFolders(FolderData):
         """The corpus of the folders of that name, dev or validation and test if there are any; else all is train.
 
         A document is called by its path, and its label is that of its folder: `animals/birds` of folders in folders.
-
-        Raises XMCError, naming the file, for whatever cannot be read.
         """
         from xmc.data.assemble import assemble
         from xmc.data.store import stored
