@@ -19,9 +19,9 @@ from xmc.errors import XMCError
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-_SHOWN = 10
+_SHOWN = 10  # skipped documents that are told one by one
 _STREAM = "<stdin>"
-_SAMPLE = 1000
+_SAMPLE = 1000  # records by which labels are judged
 
 Record = Mapping[str, Any]
 """Values by field. One that cannot be read is the error of whoever asks for it."""
