@@ -4,9 +4,8 @@ import numpy as np
 
 from xmc import config as c
 from xmc.data.batches import Batches
-from xmc.data.corpus import Corpus, cut_dev
+from xmc.data.corpus import Corpus, cut_dev, mixed
 from xmc.data.formats import DataSection
-from xmc.data.mix import mixed
 from xmc.data.tokens import tokenize
 from xmc.distributed import ALONE, Processes
 from xmc.model.encoder import Encoder

@@ -10,7 +10,7 @@ from scipy.stats import binom
 from torch import Tensor
 
 from xmc.model.classifier import Classifier, FixedFanIn
-from xmc.model.head_and_tail import HeadAndTail
+from xmc.model.label_space import sparse_labels
 from xmc.ops.blocks import group_size, label_columns, label_slices
 from xmc.sparsity.health import gini
 
@@ -52,7 +52,7 @@ def map_connections(
     layer = classifier.sparse
     if layer is None:
         return None
-    labels = _labels_by_place(classifier, layer)
+    labels = sparse_labels(classifier).cpu()
     degrees = dict(zip(names, _degrees(layer, torch.from_numpy(bins)[labels], len(names)), strict=True))
     degrees = {"all labels": torch.stack(list(degrees.values())).sum(0)} | degrees
     by_use = degrees["all labels"].argsort(descending=True, stable=True)
@@ -71,12 +71,6 @@ def map_connections(
         block=_block(layer, places, _spread(by_use, COLUMNS)),
         block_counts=counts[places].numpy(),
     )
-
-
-def _labels_by_place(classifier: Classifier, layer: FixedFanIn) -> Tensor:
-    """The label of each row of the sparse weight, int64 on the CPU."""
-    own = torch.arange(layer.num_labels) if layer.order is None else layer.order.cpu()
-    return classifier.order.cpu()[classifier.head.num_labels :][own] if isinstance(classifier, HeadAndTail) else own
 
 
 def _degrees(layer: FixedFanIn, bin_of_place: Tensor, n_bins: int) -> list[Tensor]:

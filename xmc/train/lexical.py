@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csc_matrix, csr_matrix
 
 from xmc.model.clustering import cluster_labels, label_features
-from xmc.model.lexical import Level, LexicalHalf, Postings, Terms, prior
-from xmc.ops.lexical import Problem, solve
+from xmc.model.lexical import Level, LexicalHalf, Terms, prior
+from xmc.ops.lexical import Postings, Problem, solve
 from xmc.ops.lexical.dual import Rows
 
 logger = logging.getLogger(__name__)
