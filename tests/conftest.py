@@ -1,13 +1,20 @@
+import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
-from transformers import AutoTokenizer, BertConfig, BertModel
+
+from xmc.storage import user_cache
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal: nohup and the background ignore signals
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each process that tests start compiles all of xmc anew
+sys.dont_write_bytecode = False
+if (cache := user_cache()) is not None:
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(cache / "xmc"))  # where it is anyhow, for tests with another home, too
 settings.register_profile("no deadline", deadline=None)  # how long an example takes is the machine's matter
 settings.load_profile("no deadline")
 
@@ -24,6 +31,8 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny BERT with unusual special token ids, as a local Hugging Face folder."""
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
     folder = tmp_path_factory.mktemp("bert")
     words = ["[MASK]", "[SEP]", "open", "a", "file", "module", "[PAD]", "[UNK]", "[CLS]", *"bcdefgh"]
     (folder / "vocab.txt").write_text("\n".join(words))

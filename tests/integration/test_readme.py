@@ -1,9 +1,10 @@
-"""The commands of the README and of the pages behind it, as they stand there and in their order."""
+"""The commands of the README and of the pages behind it, in their order: cut short, and as they stand there."""
 
 import gzip
 import json
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,12 +25,25 @@ def commands_of(page: str) -> list[str]:
     return [command for command in found if not NOT_HERE.search(command)]
 
 
-def run_all(commands: list[str], xmc: Run, folder: Path) -> None:
+def cut(words: list[str]) -> list[str]:
+    """A command that trains a run, or tries rates, ends after a few steps."""
+    if words[0] == "coordinate-check":
+        return [*words, "check.steps=1", "check.seeds=[0]"]
+    trains = words[0] in ("train", "finetune") and "resume=true" not in words
+    return [*words, "trainer.max_steps=20"] if trains else words
+
+
+def run_all(commands: list[str], xmc: Run, folder: Path, cut: Callable[[list[str]], list[str]]) -> None:
     for line in commands:
         text, _, command = line.rpartition("| ")
         stdin = shlex.split(text)[1] + "\n" if text else ""
         print(command)
-        xmc(*shlex.split(command, comments=True)[1:], cwd=folder, input=stdin)
+        xmc(*cut(shlex.split(command, comments=True)[1:]), cwd=folder, input=stdin)
+
+
+as_they_stand = pytest.mark.parametrize(
+    "cut", [pytest.param(cut, id="cut"), pytest.param(list, id="whole", marks=pytest.mark.slow)]
+)
 
 
 @pytest.fixture
@@ -55,10 +69,11 @@ def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_readme(newcomer: Path, xmc: Run) -> None:
+@as_they_stand
+def test_the_readme(newcomer: Path, xmc: Run, cut: Callable[[list[str]], list[str]]) -> None:
     commands = commands_of("README.md")
     assert len(commands) > 12
-    run_all(commands, xmc, newcomer)
+    run_all(commands, xmc, newcomer, cut)
     assert json.loads((newcomer / "pred.jsonl").read_text())["labels"][0]["label"] == "topic1"
     examples = PYTHON.findall((ROOT / "docs/python.md").read_text())
     assert len(examples) == 3
@@ -67,12 +82,13 @@ def test_the_readme(newcomer: Path, xmc: Run) -> None:
         exec(re.sub(r"^    ", "", code, flags=re.MULTILINE), names)
 
 
-def test_the_guides(newcomer: Path, xmc: Run) -> None:
-    xmc("train", "data=jsonl", "data.root=my-data", "run=runs/mine", cwd=newcomer)
+@as_they_stand
+def test_the_guides(newcomer: Path, xmc: Run, cut: Callable[[list[str]], list[str]]) -> None:
+    xmc(*cut(["train", "data=jsonl", "data.root=my-data", "run=runs/mine"]), cwd=newcomer)
     for page in GUIDES:
         commands = commands_of(page)
         assert len(commands) > 1, page
-        run_all(commands, xmc, newcomer)
+        run_all(commands, xmc, newcomer, cut)
     assert len((newcomer / "scores.txt").read_text().splitlines()) == 2
     assert (newcomer / "suggestions.jsonl").exists() and (newcomer / "pred.parquet").exists()
 

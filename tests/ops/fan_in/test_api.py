@@ -40,6 +40,8 @@ def examples(number: int) -> int:
     return max(1, number // 16) if INTERPRETED else number
 
 
+LABELS = 70 if INTERPRETED else 150
+"""More than the blocks below hold, and no multiple of them."""
 backends = pytest.mark.parametrize("backend", SERVING)
 losses = pytest.mark.parametrize("loss", LOSSES)
 LOOSE = {"rtol": 1e-5, "atol": 1e-4}  # sums of a hundred terms in float32
@@ -98,10 +100,10 @@ class Problem:
 @st.composite
 def problems(draw: st.DrawFn) -> Problem:
     in_features = draw(st.integers(1, 40))
-    n_labels = draw(st.sampled_from([1, 3, 63, 64, 65, 150]))
+    n_labels = draw(st.sampled_from([1, 3, 63, 64, 65, LABELS]))
     sizes = [n for n in (1, 2, 7, 16, 100) if n <= n_labels]
     return Problem(
-        documents=draw(st.sampled_from([1, 2, 5, 8, 9, 17, 33, 48, 100])),
+        documents=draw(st.sampled_from([1, 2, 5, 8, 9, 17, 33] if INTERPRETED else [1, 2, 5, 8, 9, 17, 33, 48, 100])),
         n_labels=n_labels,
         in_features=in_features,
         fan_in=draw(st.one_of(st.integers(1, in_features), st.just(in_features))),
@@ -199,10 +201,10 @@ def test_bfloat16_weights_are_rounded_by_seed_step_label_and_slot(backend: str, 
 def test_sgd_step_touches_nothing_where_numbers_are_broken(
     backend: str, loss: LossName, where: str, bad: float
 ) -> None:
-    features, layer, generator = random_layer(3, 150, 16, 4, 0, dtype=dtype_of(backend))
+    features, layer, generator = random_layer(3, LABELS, 16, 4, 0, dtype=dtype_of(backend))
     {"features": features, "weight": layer.weight, "bias": layer.bias}[where].view(-1)[7 % 3] = bad
     before = layer.weight.clone(), layer.bias.clone()
-    positives = random_positives(3, 150, 0.1, generator)
+    positives = random_positives(3, LABELS, 0.1, generator)
     value, grad_features = fan_in_sgd_step(features, layer, positives, loss, InPlaceUpdate(0.1, 0.1), backend=backend)
     assert value.isnan() and grad_features.isnan().all()
     assert torch.equal(layer.weight.nan_to_num(), before[0].nan_to_num())
@@ -213,9 +215,9 @@ def test_sgd_step_touches_nothing_where_numbers_are_broken(
 @losses
 @pytest.mark.parametrize("where", ["features", "weight", "bias"])
 def test_nan_in_is_a_nan_loss(backend: str, loss: LossName, where: str) -> None:
-    features, layer, generator = random_layer(3, 150, 16, 16, 0, dtype=dtype_of(backend))
+    features, layer, generator = random_layer(3, LABELS, 16, 16, 0, dtype=dtype_of(backend))
     {"features": features, "weight": layer.weight, "bias": layer.bias}[where].view(-1)[5] = torch.nan
-    positives = random_positives(3, 150, 0.1, generator)
+    positives = random_positives(3, LABELS, 0.1, generator)
     assert fan_in_loss(features, layer, positives, loss, backend=backend).loss.isnan()
 
 
@@ -247,8 +249,8 @@ def test_linear_passes_gradcheck(backend: str, fan_in: int) -> None:
 @pytest.mark.parametrize("fan_in", [4, 12])
 def test_active_slots(backend: str, loss: LossName, fan_in: int) -> None:
     """Output and feature gradient as if only the first slots existed, weight gradient of all slots."""
-    features, whole, generator = random_layer(5, 150, 16, fan_in, 0, dtype=dtype_of(backend))
-    positives = random_positives(5, 150, 0.1, generator)
+    features, whole, generator = random_layer(5, LABELS, 16, fan_in, 0, dtype=dtype_of(backend))
+    positives = random_positives(5, LABELS, 0.1, generator)
     layer, masked = replace(whole, active=fan_in // 2), replace(whole, weight=whole.weight.clone())
     masked.weight[:, layer.n_active :] = 0
     out = fan_in_loss(features, layer, positives, loss, backend=backend)
@@ -261,11 +263,11 @@ def test_active_slots(backend: str, loss: LossName, fan_in: int) -> None:
 @backends
 @losses
 def test_shards_sum_up_to_the_whole(backend: str, loss: LossName) -> None:
-    features, layer, generator = random_layer(4, 150, 16, 3, 0, dtype=dtype_of(backend))
-    positives = random_positives(4, 150, 0.1, generator)
+    features, layer, generator = random_layer(4, LABELS, 16, 3, 0, dtype=dtype_of(backend))
+    positives = random_positives(4, LABELS, 0.1, generator)
     whole = fan_in_loss(features, layer, positives, loss, backend=backend)
     best = fan_in_topk(features, layer, 5, backend=backend)
-    bounds = [0, 40, 41, 150]
+    bounds = [0, 40, 41, LABELS]
     parts, tops = [], []
     for first, last in itertools.pairwise(bounds):
         shard = layer.part(slice(first, last))

@@ -25,35 +25,35 @@ CARRIES = "loss_equals or sgd_step_is or gradients_of or active or same_bits or 
 
 
 @pytest.mark.parametrize(
-    "chosen",
-    [
-        pytest.param("atomic", id="atomic"),
-        pytest.param(f"densified and ({CARRIES})", id="densified"),
-        pytest.param("densified", id="all densified", marks=pytest.mark.slow),
-    ],
+    "densified", [pytest.param(CARRIES, id="what carries"), pytest.param("triton", id="all", marks=pytest.mark.slow)]
 )
-def test_numerics_through_the_interpreter(chosen: str) -> None:
+def test_numerics_through_the_interpreter(densified: str) -> None:
     """Every test of the op's contract, on CPU tensors, by either form; what tells the forms apart always."""
-    chosen = f"triton and {chosen}"
-    told = run("-m", "pytest", "-q", "-k", chosen, "tests/ops/fan_in/test_api.py", TRITON_INTERPRET="1")
+    chosen = f"triton and (atomic or densified and ({densified}))"
+    told = run("-m", "pytest", "-n0", "-q", "-k", chosen, "tests/ops/fan_in/test_api.py", TRITON_INTERPRET="1")
     assert "passed" in told
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["densified", "triton"])
 def test_numerics_launched_as_on_a_gpu(form: str) -> None:
-    told = run("-m", "pytest", "-q", "-k", form, "tests/ops/fan_in/test_devices.py", TRITON_INTERPRET="1")
+    told = run("-m", "pytest", "-n0", "-q", "-k", form, "tests/ops/fan_in/test_devices.py", TRITON_INTERPRET="1")
     assert "passed" in told
 
 
-@pytest.mark.parametrize("capability", [90, *(pytest.param(c, marks=pytest.mark.slow) for c in (80, 89, 120))])
-def test_kernels_build_and_do_not_spill(capability: int) -> None:
-    chosen = f"--capability {capability} --group 1 32 --batch 128 --mode squared_hinge logits carry"
+WHOLE = [pytest.param(capability, "0/1", marks=pytest.mark.slow) for capability in (80, 89, 90, 120)]
+
+
+@pytest.mark.parametrize(("capability", "part"), [(90, "4/7"), *WHOLE])
+def test_kernels_build_and_do_not_spill(capability: int, part: str) -> None:
+    """Of each configuration a few: some of all modes and types, or all."""
+    chosen = f"--capability {capability} --group 1 32 --batch 128 --mode squared_hinge logits carry --part {part}"
     table = run("scripts/compile_kernels.py", *chosen.split())
     rows = [line for line in table.splitlines() if line.startswith(f"| {capability} |")]
     tried = Counter(line.split(" | ")[7] for line in rows)
     names = ("plain", "plain, twice the warps", "groups", "densified, 64 columns", "densified, 128 columns")
-    assert [tried[name] for name in names] == [6, 6, 6, 6, 4]
+    counts = [tried[name] for name in names]
+    assert counts == [6, 6, 6, 6, 4] if part == "0/1" else min(counts) > 0
 
 
 @pytest.mark.slow
