@@ -31,7 +31,7 @@ class Positives:
     """The positive labels of B documents as CSR: document `i` has `labels[offsets[i]:offsets[i + 1]]`.
 
     offsets: int64 [B + 1], from 0 to P. labels: int64 [P], ascending and without repeats in each document. checked:
-    they were looked through on the host, so that an op on a GPU need not wait to do so.
+    this is known of them, so that an op need not look through them, nor wait for a GPU to do so.
     """
 
     offsets: Tensor

@@ -41,6 +41,9 @@ class SparseLayer(Protocol):
     @property
     def active(self) -> int: ...
 
+    @property
+    def watches(self) -> bool: ...
+
     def watch(self) -> None:
         """Keep of the next batch what `take_evidence` is to give."""
         ...
@@ -90,15 +93,12 @@ class Strategy(ABC):
         learned: bool [L], labels whose active connections were learned before, and stay; None: none.
         """
 
-    def prepare(self, layer: SparseLayer, lr: float) -> None:
-        """Change the weights before a step at the learning rate `lr` of the layer."""
-
-    def observes(self, step: int) -> bool:
-        """Whether it wants to see the batch of the `step`-th update."""
-        return False
+    def prepare(self, layer: SparseLayer, step: int, lr: float) -> None:
+        """Come before the `step`-th update, at the learning rate `lr` of the layer: change the weights, or have the
+        layer `watch` its batch."""
 
     def observe(self, evidence: Evidence) -> None:
-        """See a batch that it wants to see; called before `rewire`."""
+        """See a batch that the layer watched; called before `rewire`."""
 
     def tensors(self) -> Mapping[str, Tensor | Rows]:
         """What a checkpoint must keep of it; of several processes each has the same, or some rows."""

@@ -1,6 +1,7 @@
 """What a run did since its last log line: losses, rates, memory."""
 
 import logging
+import math
 import resource
 import sys
 import time
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from xmc.train.state import TrainState
-from xmc.train.step import Outcome
+from xmc.train.step import Step
 from xmc.train.tracking import Record
 from xmc.types import Batch
 
@@ -43,7 +44,8 @@ class Meter:
     def restart_clock(self) -> None:
         self._clock = time.perf_counter()
 
-    def add(self, batch: Batch, outcome: Outcome, moved: int, health: dict[str, float]) -> None:
+    def add(self, batch: Batch, done: Step) -> None:
+        outcome = done.outcome
         self._steps += 1
         self._documents += len(batch)
         self._tokens += int(batch.attention_mask.sum())
@@ -51,8 +53,8 @@ class Meter:
         if outcome.auxiliary is not None:
             self._auxiliary += outcome.auxiliary.double()
             self._auxiliary_steps += 1
-        self._moved += moved
-        self._health |= health
+        self._moved += done.moved
+        self._health |= done.health
         self._seconds += time.perf_counter() - self._clock
         self.restart_clock()
         self._forecast_at -= 1
@@ -72,11 +74,11 @@ class Meter:
         """The mean since the last log line, 0 where there was no step. A GPU is waited for."""
         return float(self._main) / max(1, self._steps)
 
-    def record(
-        self, state: TrainState, gradient_norm: float, layer_norms: dict[str, float], rates: dict[str, float]
-    ) -> Record:
-        """One log line; starts the sums anew."""
+    def record(self, state: TrainState, done: Step) -> Record:
+        """One log line, after the step that was done last; starts the sums anew."""
         progress, loss = state.progress, self.loss
+        own = torch.linalg.vector_norm(done.outcome.gradient_BD.float()).item()
+        norms = done.layer_norms | {"features": math.sqrt(state.processes.total(own**2))}
         counts = state.processes.all_of(self._documents, self._tokens, self._moved)
         documents, tokens, moved = map(sum, zip(*counts, strict=True))
         self._seconds += time.perf_counter() - self._clock
@@ -85,9 +87,9 @@ class Meter:
             "epoch": progress.epoch,
             "loss": loss,
             "auxiliary_loss": float(self._auxiliary) / self._auxiliary_steps if self._auxiliary_steps else None,
-            "gradient_norm": gradient_norm,
-            **{f"gradient/{layer}": norm for layer, norm in layer_norms.items()},
-            **{f"lr/{name}": rate for name, rate in rates.items()},
+            "gradient_norm": done.gradient_norm.item(),
+            **{f"gradient/{layer}": norm for layer, norm in norms.items()},
+            **{f"lr/{name}": rate for name, rate in done.rates.items()},
             "seconds_per_step": self._seconds / self._steps,
             "documents_per_second": documents / self._seconds,
             "tokens_per_second": tokens / self._seconds,

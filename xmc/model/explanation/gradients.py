@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from xmc.errors import XMCError
-from xmc.model.embedding_bag import EmbeddingBag
+from xmc.model.bag import EmbeddingBag
 from xmc.model.explanation.ranking import Said
 from xmc.model.explanation.tokens import Tokens
 from xmc.tokenizer import Tokenizer

@@ -14,8 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xmc.model.bag import NUM_SPECIAL, UNKNOWN, BagModel
-from xmc.model.embedding_bag import EmbeddingBag
+from xmc.model.bag import NUM_SPECIAL, UNKNOWN, BagModel, EmbeddingBag
 from xmc.model.explanation import gradients
 from xmc.model.explanation.occurrences import Occurrences
 from xmc.model.explanation.ranking import Said

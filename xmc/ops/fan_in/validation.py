@@ -3,7 +3,6 @@
 import ctypes
 import os
 from collections.abc import Iterable
-from dataclasses import replace
 from itertools import combinations
 from numbers import Real
 from typing import NoReturn
@@ -94,12 +93,6 @@ def check_positives(positives: Positives, n_documents: int, device: torch.device
         _fail("positives.offsets", f"an ascending run from 0 to {len(labels)}", f"{offsets.tolist()[:8]}...")
     if label < 0:
         _fail("positives.labels", "labels >= 0", f"label {label}")
-
-
-def looked_through(positives: Positives, n_documents: int) -> Positives:
-    """The positives, checked where they are: best on the host, before they go to a GPU."""
-    check_positives(positives, n_documents, positives.labels.device)
-    return replace(positives, checked=True)
 
 
 def check_loss(loss: str) -> None:

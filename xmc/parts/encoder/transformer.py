@@ -104,7 +104,7 @@ class TransformerEncoder(EncoderSection):
 
     @classmethod
     def inherited(cls, trained: "Encoder", folder: str) -> dict[str, Any] | None:
-        from xmc.model.embedding_bag import EmbeddingBag
+        from xmc.model.bag import EmbeddingBag
 
         if isinstance(trained.backbone, EmbeddingBag):
             return None
