@@ -24,7 +24,7 @@ from xmc.config.compose import compose
 from xmc.distributed import Processes, joined
 from xmc.estimate import count, estimate
 from xmc.job import place
-from xmc.train.meter import peak_resident_mib
+from xmc.train.log import peak_resident_mib
 from xmc.train.state import TrainState
 from xmc.train.step import compute_gradients, share_gradients
 

@@ -15,10 +15,9 @@ import torch
 from xmc.errors import STOP_SIGNALS
 from xmc.sparsity.drop_and_grow import cosine_decay
 from xmc.train.checkpoint import Checkpoints
-from xmc.train.meter import Meter
+from xmc.train.log import Meter, Tracker
 from xmc.train.state import Progress, TrainState
 from xmc.train.step import check_loss, train_step
-from xmc.train.tracking import Tracker
 from xmc.types import Batch
 
 logger = logging.getLogger(__name__)

@@ -142,7 +142,8 @@ def compute_gradients(
     with torch.set_grad_enabled(not cached):
         parts = []
         for part in bounds:
-            replay.record()
+            if cached:
+                replay.record()
             parts.append(_encode(model, batch, *part))
     features_BD = torch.cat(parts) if cached else parts[0]
 

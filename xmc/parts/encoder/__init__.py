@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from xmc.errors import XMCError
-from xmc.parts.part import Choice, Part, Range, among
+from xmc.part import Choice, Part, Range, among
 from xmc.registry import Registry
 from xmc.values import Count, NonNegative, Positive, Share
 

@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from xmc.endings import undisturbed
+from xmc.part import Choice, Range, among
 from xmc.parts.encoder import TERM_DROPOUTS, Bag, EncoderSection, EncoderSite
-from xmc.parts.part import Choice, Range, among
 from xmc.section import Section
 from xmc.values import Count, NonNegative, Positive, Share, Size, Text
 
