@@ -113,10 +113,10 @@ def train(training: factory.Training, batches: Iterator[Batch]) -> int:
             *(state.model, state.auxiliary, batch),
             auxiliary_weight=training.plan.auxiliary_weight,
             micro_batch_size=training.plan.micro_batch_size,
-            update=state.in_place_update,
+            update=state.optimizers.in_place_update,
         )
         clip_gradients(state.model, training.plan.clip_norm)
-        state.optimizer_step()
+        state.optimizers.step()
         documents += len(batch)
     return documents
 

@@ -12,9 +12,9 @@ from transformers import AutoModel, PretrainedConfig
 
 from xmc.model import XMCModel
 from xmc.model.auxiliary import ClusterHead
+from xmc.model.bag import EmbeddingBag
 from xmc.model.classifier import Classifier, FixedFanIn
 from xmc.model.dense import Dense
-from xmc.model.embedding_bag import EmbeddingBag
 from xmc.model.intermediate import Linear
 from xmc.train.step import _Replay, clip_gradients, compute_gradients, gradient_norms
 from xmc.types import Batch, Positives

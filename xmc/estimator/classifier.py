@@ -23,8 +23,8 @@ from xmc.evaluate.metrics import ndcg_at_k, precision_at_k, recall_at_k
 from xmc.machine import prepare_machine
 from xmc.model import Prediction, Threshold, XMCModel
 from xmc.spelling import near_miss
+from xmc.train.log import read_log
 from xmc.train.loop import Interrupted
-from xmc.train.tracking import read_log
 from xmc.workflow.calibrating import Lists, calibrate
 from xmc.workflow.settings import with_recipe
 from xmc.workflow.training import train_run

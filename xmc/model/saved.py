@@ -28,8 +28,8 @@ from xmc.model.sharded import shared
 from xmc.model.sparse_ift import no_connections
 from xmc.model.sparse_linear import SparseLinear
 from xmc.model.tensor_file import ANEW, TensorFile, check_size, form
-from xmc.ops.blocks import group_size
 from xmc.ops.fan_in import check_distinct_columns, index_dtype, resolve_backend
+from xmc.types import group_size
 
 if TYPE_CHECKING:
     from xmc.model.model import XMCModel

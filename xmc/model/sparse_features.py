@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from torch import Tensor
 
-from xmc.model.embedding_bag import EmbeddingBag, EmbeddingBagConfig
+from xmc.model.bag import EmbeddingBag, EmbeddingBagConfig
 from xmc.sparse_rows import SparseRow
 from xmc.storage import read_json
 from xmc.tokenizer import Tokenized, Tokenizer

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from xmc.parts.part import Part
+from xmc.part import Part
 from xmc.registry import Registry
 from xmc.section import Before
 from xmc.values import Count, NonNegative, Positive, Size

@@ -26,9 +26,9 @@ from xmc.model.tensor_file import fill
 from xmc.ops.fan_in import keep_choices
 from xmc.storage import is_locked, whole_file, whole_folder
 from xmc.train.checkpoint import Checkpoints
+from xmc.train.log import LocalLog, Trackers
 from xmc.train.loop import Attend, Validate, train
 from xmc.train.state import TrainState
-from xmc.train.tracking import LocalLog, Trackers
 from xmc.train.warm_up import warm_up
 from xmc.workflow.forgetting import tell_change
 from xmc.workflow.measuring import measure

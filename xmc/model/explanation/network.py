@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xmc.errors import XMCError
-from xmc.model.bag import NUM_SPECIAL, UNKNOWN, BagModel
-from xmc.model.embedding_bag import EmbeddingBag
+from xmc.model.bag import NUM_SPECIAL, UNKNOWN, BagModel, EmbeddingBag
 from xmc.model.explanation.shares import Said
 from xmc.model.explanation.tokens import Occurrences, Tokens
 from xmc.model.intermediate import Identity
