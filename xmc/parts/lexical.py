@@ -128,21 +128,26 @@ class TreeLexical(LexicalSection):
 
     def learn(self, site: HalfSite) -> "LexicalHalf":
         """The names of the labels are documents too where documents have the words of their labels' names."""
-        from scipy.sparse import csr_matrix, vstack
-
         from xmc.train.lexical import LexicalRecipe, learn_lexical_half
 
-        taught = site.corpus.with_label_texts() if site.encoder.reads_text else site.corpus
-        batches, own = site.batches(taught), len(site.corpus.split("train"))
-        terms = self._terms(site.encoder, batches)
-        rows = [terms.matrix(batch.input_ids, batch.attention_mask, batch.values) for batch in _in_order(batches)]
-        documents, labels = csr_matrix(vstack(rows)), batches.labels
+        terms, documents, labels = self._documents(site)
+        own = len(site.corpus.split("train"))
         if own < documents.shape[0] and (share := _share_with_names(documents, labels, own, site.seed)) < _NAMED:
             percent = 100 * share
             logger.info("lexical half: labels' names are left out: %.0f%% of documents have a word of them", percent)
             documents, labels = documents[:own], labels[:own]
         recipe = LexicalRecipe(**{field.name: getattr(self, field.name) for field in fields(LexicalRecipe)})
         return learn_lexical_half(terms, documents, labels, recipe, site.seed)
+
+    def _documents(self, site: HalfSite) -> "tuple[Terms, csr_matrix, csr_matrix]":
+        """What the half reads, the terms of the training documents and, behind them, of the labels' names, CSR [N, V],
+        and their labels, CSR [N, L]. Their texts and tokens are let go."""
+        from scipy.sparse import csr_matrix, vstack
+
+        batches = site.batches(site.corpus.with_label_texts() if site.encoder.reads_text else site.corpus)
+        terms = self._terms(site.encoder, batches)
+        rows = [terms.matrix(batch.input_ids, batch.attention_mask, batch.values) for batch in _in_order(batches)]
+        return terms, csr_matrix(vstack(rows)), batches.labels
 
     def _terms(self, encoder: "Encoder", batches: "Batches") -> "Terms":
         import numpy as np
