@@ -308,7 +308,7 @@ def _patch_torch(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(torch, "get_autocast_dtype", lambda of: asked[1]("cpu"))
     import transformers
 
-    from xmc.model import embedding_bag, saved
+    from xmc.model import bag, saved
 
     save = transformers.PreTrainedModel.save_pretrained
 
@@ -319,7 +319,7 @@ def _patch_torch(patch: pytest.MonkeyPatch) -> None:
         save(model, folder, state_dict=to_host(state_dict), **options)
 
     patch.setattr(transformers.PreTrainedModel, "save_pretrained", save_from_host)
-    for module in (saved, embedding_bag):
+    for module in (saved, bag):
         patch.setattr(module, "save_file", lambda tensors, *rest, **o: save_file(to_host(tensors), *rest, **o))
 
 

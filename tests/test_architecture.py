@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "distributed": {"job"},
     "spelling": set(),
     "section": set(),
+    "part": {"section"},
     "registry": {"section"},
     "recipe": set(),
     "endings": {"terminal"},
@@ -26,16 +27,16 @@ MAY_IMPORT = {
     "storage": {"terminal"},
     "ops": {"types", "values", "storage"},
     "model": {"distributed", "types", "strings", "sparse_rows", "tokenizer", "values", "storage", "ops", "endings"},
-    "sparsity": {"distributed", "section", "registry", "values", "ops", "model"},
+    "sparsity": {"distributed", "part", "section", "registry", "types", "values", "ops", "model"},
     "train": {"distributed", "types", "values", "storage", "ops", "model", "sparsity"},
     "data": {
-        *("section", "registry", "types", "strings", "sparse_rows", "tokenizer", "values", "spelling", "storage"),
-        *("terminal", "endings"),
+        *("part", "section", "registry", "types", "strings", "sparse_rows", "tokenizer", "values", "spelling"),
+        *("storage", "terminal", "endings"),
     },
     "evaluate": {"types", "spelling"},
     "parts": {
-        *("section", "registry", "values", "types", "tokenizer", "storage", "endings", "ops", "model", "sparsity"),
-        *("train", "data", "distributed"),
+        *("part", "registry", "values", "section", "types", "tokenizer", "storage", "endings", "ops", "model"),
+        *("sparsity", "train", "data", "distributed"),
     },
     "config": {"section", "registry", "parts", "sparsity", "data", "values", "spelling", "storage"},
     "factory": {
@@ -50,7 +51,7 @@ MAY_IMPORT = {
     },
     "serve": {"model"},
     "commands": {
-        *("section", "values", "storage", "endings", "parts", "config", "factory", "data", "evaluate", "model"),
+        *("part", "section", "values", "storage", "endings", "parts", "config", "factory", "data", "evaluate", "model"),
         *("train", "run_report", "estimate", "workflow", "serve", "distributed", "job", "machine"),
     },
     "estimator": {

@@ -172,14 +172,3 @@ def test_a_printed_command_can_be_pasted(run: str) -> None:
     assert words[0] == "train" and words[2:] == ["resume=true", ""]
     quoted = run in ("'quoted'", "null", "~")
     assert words[1] == (as_override("run", run) if quoted else f"run={run}")
-
-
-SLOW = ["numpy", "pyarrow", "hydra", "pydantic", "torch"]
-
-
-@pytest.mark.parametrize("module", ["xmc.endings", "xmc.cli"])
-def test_nothing_slow_is_imported_before_it_is_needed(module: str) -> None:
-    """So that a signal finds xmc listening, and `--help` answers at once."""
-    asked = f"import sys, {module}; sys.exit(not sys.modules.keys().isdisjoint({SLOW}))"
-    root = Path(__file__).parent.parent
-    assert subprocess.run([sys.executable, "-c", asked], cwd=root).returncode == 0

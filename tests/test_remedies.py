@@ -199,7 +199,7 @@ EXCEPTIONS = {
     ("xmc.config.saved", "replay"): "of a run that fine-tunes, as all that is said of replay",
     ("xmc.workflow.forgetting", "replay"): "likewise",
     ("xmc.workflow.forgetting", "replay_fraction"): "likewise",
-    ("xmc.data.mix", "replay_fraction"): "likewise",
+    ("xmc.data.corpus", "replay_fraction"): "likewise",
     ("xmc.model.encoder", "encoder.layers"): "of a new encoder; a saved one has what it was trained with",
     ("xmc.model.encoder", "encoder.max_length"): "likewise",
     ("xmc.model.encoder", "encoder.name"): "likewise",

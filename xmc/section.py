@@ -63,8 +63,8 @@ def named(section: type[Section]) -> dict[str, FieldInfo]:
 
 
 def explanations(section: type[Section]) -> dict[str, str]:
-    """What each key of a section means; keys that say it themselves have none."""
-    told: dict[str, str] = {}
+    """What each key of a section means; keys that say it themselves have none. What a type means stands with it."""
+    told = {name: field.description for name, field in section.model_fields.items() if field.description is not None}
     for of in reversed(section.__mro__):
         if issubclass(of, Section):
             told |= _strings_behind_fields(of)

@@ -23,13 +23,10 @@ class Tokenizer(ABC):
     """
 
     has_values: ClassVar[bool] = False
+    pad_id: int = 0
 
     @property
     def num_special(self) -> int:
-        return 0
-
-    @property
-    def pad_id(self) -> int:
         return 0
 
     @property
@@ -65,8 +62,8 @@ class Tokenizer(ABC):
         """Write it into a folder that is there."""
 
     @abstractmethod
-    def located(self, text: str, max_length: int) -> tuple[Sequence[int], Sequence[tuple[int, int]]]:
-        """The ids of a text, and where in it each token begins and ends, which is the same of special ones.
+    def located(self, text: str, max_length: int) -> tuple[Tokenized, Sequence[tuple[int, int]]]:
+        """What a call gives of one text, and where in it each token begins and ends, which is the same of special ones.
 
         Raises:
             XMCError: the tokenizer does not tell.

@@ -23,12 +23,19 @@ Size = Annotated[int, Field(ge=0, le=LARGEST)]
 Cutoff = Annotated[int, Field(ge=1, le=100_000)]  # of a list of labels
 Port = Annotated[int, Field(ge=0, le=65535)]
 Threads = Annotated[int, Field(ge=1, le=1024)]
+OwnThreads = Annotated[Threads | None, Field(description="CPU threads; null: one a core that the process may use")]
 Seed = Annotated[int, Field(ge=0, lt=2**64)]  # what torch takes
 Text = Annotated[str, Field(min_length=1)]
 Character = Annotated[str, Field(min_length=1, max_length=1)]
 LossName = Literal["bce", "squared_hinge"]
 PredictionFormat = Literal["jsonl", "csv", "parquet", "scores", "annif"]
-Divide = Literal["documents", "labels"]
+Divide = Annotated[
+    Literal["documents", "labels"],
+    Field(
+        description="of several processes (torchrun): each has the model, or its labels alone where one device cannot "
+        "hold them"
+    ),
+]
 
 
 def _ascending(ks: tuple[int, ...]) -> tuple[int, ...]:
@@ -49,7 +56,7 @@ def _device(name: str) -> str:
     raise PydanticCustomError("device", "give auto, cpu, cuda, or one of several GPUs as cuda:1")
 
 
-Device = Annotated[str, AfterValidator(_device)]
+Device = Annotated[str, AfterValidator(_device), Field(description="auto | cpu | cuda | cuda:1, one of several GPUs")]
 """auto: a GPU, where there is one."""
 
 

@@ -23,7 +23,7 @@ from numba import njit
 from numba.extending import register_jitable
 from numpy.typing import NDArray
 
-from xmc.ops.fan_in.impl import elementwise, microkernels
+from xmc.ops.fan_in.impl import microkernels
 
 FASTMATH = {"reassoc", "contract", "nsz", "arcp", "afn"}  # all but "no NaN" and "no infinity"
 F32, I32 = np.float32, np.int32
@@ -199,13 +199,13 @@ def cases(width: int, fan_in: int, batch: int, labels: int) -> list[Case]:
         ("forward, groups of 32", over_labels_forward, microkernels.forward, [forward], forwards(shared, 32)),
         ("backward", over_labels_backward, microkernels.backward, [backward], backwards(own, 1)),
         ("backward, groups of 32", over_labels_backward, microkernels.backward, [backward], backwards(shared, 32)),
-        ("bce", over_labels_loss, elementwise.bce, [bce, bce_polynomial], loss),
-        ("squared_hinge", over_labels_loss, elementwise.squared_hinge, [squared_hinge], loss),
+        ("bce", over_labels_loss, microkernels.bce, [bce, bce_polynomial], loss),
+        ("squared_hinge", over_labels_loss, microkernels.squared_hinge, [squared_hinge], loss),
         (
-            *("sgd_update", over_labels_update, elementwise.sgd_update, [sgd_update]),
+            *("sgd_update", over_labels_update, microkernels.sgd_update, [sgd_update]),
             lambda: (weight.copy(), gradient.copy()),
         ),
-        ("row_sum", over_labels_sum, elementwise.row_sum, [row_sum], lambda: (rows, np.zeros(labels, F32))),
+        ("row_sum", over_labels_sum, microkernels.row_sum, [row_sum], lambda: (rows, np.zeros(labels, F32))),
     ]
 
 

@@ -24,7 +24,7 @@ from xmc.config.compose import compose
 from xmc.distributed import Processes, joined
 from xmc.estimate import count, estimate
 from xmc.job import place
-from xmc.train.meter import peak_resident_mib
+from xmc.train.log import peak_resident_mib
 from xmc.train.state import TrainState
 from xmc.train.step import compute_gradients, share_gradients
 
@@ -78,11 +78,11 @@ def measure(config: TrainConfig, steps: int, processes: Processes, overrides: li
     state, batches, sent, seconds = setup.state, iter(setup.batches.epoch(0)), 0, 0.0
     for _ in range(steps):
         batch, sent_before, begun = next(batches), processes.sent, time.perf_counter()
-        compute_gradients(state.model, None, batch, auxiliary_weight=0.0, update=state.in_place_update)
+        compute_gradients(state.model, None, batch, auxiliary_weight=0.0, update=state.optimizers.in_place_update)
         share_gradients(state.model, processes)
         sent, seconds = sent + processes.sent - sent_before, seconds + time.perf_counter() - begun
         held = divided(state)  # from the second step on with moments
-        state.optimizer_step()
+        state.optimizers.step()
     own = held, round(peak_resident_mib() * MIB) - before, sent // steps
     told = estimate(config, count(config, 5), processes.size)
     parts = [*told.always, *told.moments[0].parts]

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xmc.data.arriving import Arriving, standard_input
 from xmc.data.documents import read_documents
+from xmc.data.lines import Arriving, standard_input
 
 
 @given(st.lists(st.binary(max_size=9), max_size=9), st.none() | st.integers(1, 12))

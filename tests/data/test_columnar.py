@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from datasets import ClassLabel, Dataset, Features, Sequence, Value
 
-from xmc.data.documents import read_documents
-from xmc.data.records import records
+from xmc.data.documents import read_documents, records
 from xmc.data.sources import Sources
 from xmc.data.table import XlsxData
 from xmc.errors import XMCError

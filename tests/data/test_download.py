@@ -152,7 +152,7 @@ def test_nobody_there(target: Path) -> None:
 def test_no_connection_is_told_soon(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
     monkeypatch.setattr("http.client.HTTPConnection.connect", lambda self: release.wait())
-    monkeypatch.setattr("xmc.data.connection._REACHED", 0.1)
+    monkeypatch.setattr("xmc.data.download._REACHED", 0.1)
     with pytest.raises(XMCError, match=r"cannot be reached \(no connection within 0.1 s\)"):
         download("http://host/set.zip", target)
     release.set()
@@ -161,7 +161,7 @@ def test_no_connection_is_told_soon(target: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("what", ["content", "headers"])
 def test_a_trickle_is_no_progress(site: Site, target: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     monkeypatch.setattr("xmc.data.download._TIMEOUT", 0.2)
-    monkeypatch.setattr("xmc.data.connection._ANSWERED", 0.2)
+    monkeypatch.setattr("xmc.data.download._ANSWERED", 0.2)
     site.trickle = what
     with pytest.raises(XMCError, match=r"gave up after 5 attempts"):
         download(site.url("set.zip"), target)

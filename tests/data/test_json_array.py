@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from xmc.data.files import json_lines
+from xmc.data.lines import json_lines
 from xmc.errors import XMCError
 
 OBJECTS = [{"text": "a } ]", "labels": ["x"]}, {"text": "b", "more": {"deep": [{}]}}, {}]

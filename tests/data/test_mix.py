@@ -5,8 +5,7 @@ import pytest
 from datasets import Dataset
 from scipy.sparse import csr_matrix
 
-from xmc.data.corpus import ArrowTexts, Corpus, Split
-from xmc.data.mix import mixed
+from xmc.data.corpus import ArrowTexts, Corpus, Split, mixed
 from xmc.errors import XMCError
 
 

@@ -288,7 +288,7 @@ def test_odd_json_is_one_documents_fault(tmp_path: Path, caplog: pytest.LogCaptu
 
 @pytest.mark.parametrize("suffix", ["", ".gz", ".xz", ".zst"])
 def test_a_line_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
-    monkeypatch.setattr("xmc.data.files._LONGEST", 10_000)
+    monkeypatch.setattr("xmc.data.lines._LONGEST", 10_000)
     content = b'{"text": "' + b"x" * 1_000_000
     if suffix == ".zst":
         content = pa.compress(content, "zstd", asbytes=True)

@@ -17,8 +17,8 @@ from xmc.distributed.processes import Group
 from xmc.estimate.traffic import traffic
 from xmc.model import XMCModel
 from xmc.model.auxiliary import ClusterHead
+from xmc.model.bag import EmbeddingBag
 from xmc.model.classifier import FixedFanIn
-from xmc.model.embedding_bag import EmbeddingBag
 from xmc.model.encoder import Encoder
 from xmc.model.intermediate import Linear
 from xmc.model.sharded import ShardedClassifier

@@ -9,6 +9,7 @@ from harness import Run, small
 
 from xmc.model import XMCModel
 from xmc.model.lexical import LexicalHalf
+from xmc.model.lexical_file import load_apart
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory, xmc: Run) -> Path:
 def halves(run: Path) -> tuple[LexicalHalf, LexicalHalf]:
     model = XMCModel.from_pretrained(run / "model")
     assert model.lexical is not None
-    return model.lexical, LexicalHalf.load_apart(run / "without-dev", len(model.label_ids))
+    return model.lexical, load_apart(run / "without-dev", len(model.label_ids))
 
 
 def test_the_model_has_learned_from_all(run: Path, data: Path) -> None:

@@ -15,7 +15,7 @@ from test_resume import model_bytes
 from xmc import XMCModel, factory
 from xmc.config import load_run_config
 from xmc.model.label_space import selected
-from xmc.train.tracking import LocalLog, Record
+from xmc.train.log import LocalLog, Record
 
 TOPICS = [f"topic{t}" for t in range(12)]
 FROZEN = ["encoder.embedding_lr=1e-12", "encoder.lr=1e-12", "classifier.optimizer.lr=1e-12", "sparsity=static"]

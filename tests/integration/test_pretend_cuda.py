@@ -29,6 +29,7 @@ from xmc.ops.fan_in.impl import tuning
 from xmc.serve.models import Explain, Models, Suggest
 from xmc.train import loop
 from xmc.train.state import Progress
+from xmc.train.step import Step
 from xmc.types import TopK
 from xmc.workflow.training import train_run
 
@@ -225,14 +226,14 @@ def test_resumes(bert: Path, cache: Path, tmp_path: Path, xmc: Run, monkeypatch:
     given = overrides(
         bert, cache, tmp_path / "run", "sparsity=rigl", SET, "trainer.checkpoint_every=1", "trainer.max_steps=4"
     )
-    step = loop._train_step
+    step = loop.train_step
 
-    def stop(state: loop.TrainState, *rest: object) -> None:
+    def stop(state: loop.TrainState, *given: Any, **options: Any) -> Step:
         if state.progress.step == 3:
             raise KeyboardInterrupt
-        step(state, *rest)  # type: ignore[arg-type]
+        return step(state, *given, **options)
 
-    monkeypatch.setattr(loop, "_train_step", stop)
+    monkeypatch.setattr(loop, "train_step", stop)
     xmc("train", *given, check=False)
     monkeypatch.undo()
     told = xmc("train", f"run={tmp_path / 'run'}", "resume=true").stderr
@@ -250,23 +251,23 @@ def test_a_step_waits_for_nothing(
 ) -> None:
     """But for the log. Transformers asks in each forward pass whether anything is masked, and the stock operators ask
     once where the positives of each block of labels begin."""
-    waits: list[Counter[str]] = []
-    step, encode = loop._train_step, XMCModel.features
+    before: list[Counter[str]] = []
+    step, encode = loop.train_step, XMCModel.features
 
     def encoded(*given: Any) -> torch.Tensor:
         counting.waits["_local_scalar_dense"] -= 1
         return encode(*given)
 
-    def counted(*given: Any) -> None:
-        before = counting.waits.copy()
-        step(*given)
-        waits.append(counting.waits - before)
+    def counted(*given: Any, **options: Any) -> Step:
+        before.append(counting.waits.copy())
+        return step(*given, **options)
 
-    monkeypatch.setattr(loop, "_train_step", counted)
+    monkeypatch.setattr(loop, "train_step", counted)
     monkeypatch.setattr(XMCModel, "features", encoded)
     rare = ("trainer.max_steps=4", "trainer.eval_every=100", "trainer.log_every=100")
     train(overrides(bert, cache, tmp_path / "run", "sparsity=static", *rare, *variant))
-    assert waits[1:-1] == [Counter() if INTERPRETED else Counter(tolist=1)] * 2
+    waits = [after - start for start, after in itertools.pairwise(before)]
+    assert waits[1:] == [Counter() if INTERPRETED else Counter(tolist=1)] * 2
 
 
 class Pause:
@@ -289,15 +290,15 @@ def test_the_fastest_is_measured_before_training_and_kept(
 ) -> None:
     """A process that goes on keeps what the checkpoint says, though all else is faster now."""
     caplog.set_level(logging.INFO)
-    clock, step, at_steps = itertools.count(999, -1), loop._train_step, []
+    clock, step, at_steps = itertools.count(999, -1), loop.train_step, []
 
     def milliseconds(call: Callable[[], object], **_: Any) -> int:
         call()
         return next(clock)
 
-    def watched(*given: Any) -> None:
+    def watched(*given: Any, **options: Any) -> Step:
         at_steps.append(len(tuned()))
-        step(*given)
+        return step(*given, **options)
 
     def tuned() -> list[str]:
         return [message for message in caplog.messages if message.startswith("tuned ")]
@@ -307,7 +308,7 @@ def test_the_fastest_is_measured_before_training_and_kept(
         return {call: choice for call, choice in state["tuned"].items() if "in place" in call}
 
     monkeypatch.setattr("triton.testing.do_bench", milliseconds)
-    monkeypatch.setattr(loop, "_train_step", watched)
+    monkeypatch.setattr(loop, "train_step", watched)
     given = overrides(bert, cache, tmp_path / "run", IN_PLACE, "sparsity=static", "trainer.max_steps=4")
     config = parse(TrainConfig, compose([*given, "trainer.eval_every=10"]))
     train_run(config, to_yaml(config), attend=Pause())

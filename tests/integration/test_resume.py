@@ -14,7 +14,7 @@ import torch
 from harness import Run, command, small, write_bow
 
 from xmc.ops.fan_in import api
-from xmc.train.tracking import LocalLog, Record
+from xmc.train.log import LocalLog, Record
 
 # Dropout, the auxiliary head, SET and early evaluations are all at work in these runs.
 OVERRIDES = ("trainer.epochs=4", "trainer.checkpoint_every=7", "trainer.log_every=1")

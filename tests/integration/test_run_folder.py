@@ -136,7 +136,7 @@ def test_a_failed_first_step(corpus: Path, tmp_path: Path, xmc: Run, way_on: str
 
     arguments = small(corpus, f"run={tmp_path / 'run'}", "trainer.max_steps=2")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("xmc.train.loop.compute_gradients", fail)
+        patch.setattr("xmc.train.step.compute_gradients", fail)
         failed = xmc("train", *arguments, check=False)
     assert failed.returncode == 1 and "Traceback" not in failed.stderr
     assert "memory is exhausted (Unable to allocate 4.00 GiB)" in failed.stderr

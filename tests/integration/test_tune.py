@@ -19,8 +19,8 @@ from xmc.commands.tune.halving import Trial
 from xmc.config import TrainConfig
 from xmc.estimate import Counts, Estimate
 from xmc.estimate.memory import Part
-from xmc.train.loop import Diverged
-from xmc.train.tracking import LocalLog, Record
+from xmc.train.log import LocalLog, Record
+from xmc.train.step import Diverged
 
 pytest.importorskip("optuna")
 

@@ -17,7 +17,7 @@ from xmc.model.dense import Dense
 from xmc.model.encoder import Encoder
 from xmc.model.head_and_tail import HeadAndTail
 from xmc.model.intermediate import Identity
-from xmc.model.lexical.terms import Terms
+from xmc.model.lexical import Terms
 from xmc.model.sparse_features import SparseFeaturesConfig, SparseFeaturesModel, SparseFeaturesTokenizer
 from xmc.model.word_tokenizer import WordTokenizer
 from xmc.ops.fan_in import resolve_backend

@@ -8,9 +8,8 @@ import torch
 
 from xmc.model.bag import BagConfig, BagModel
 from xmc.model.encoder import Encoder
-from xmc.model.explanation.occurrences import Occurrences
-from xmc.model.explanation.shapley import coalitions, shapley_values
-from xmc.model.explanation.tokens import Tokens, by_word, tokens_of
+from xmc.model.explanation.shares import coalitions, shapley_values
+from xmc.model.explanation.tokens import Occurrences, Tokens, by_word, tokens_of
 from xmc.model.word_tokenizer import WordTokenizer
 
 

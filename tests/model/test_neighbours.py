@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 from scipy.sparse import csr_matrix
 
 from xmc.errors import XMCError
+from xmc.model import neighbours as search
 from xmc.model.neighbours import Neighbours, principal_directions, seen_from
 from xmc.model.tensor_file import TensorFile
-from xmc.ops import nearest as search
 
 WIDTH, LABELS = 4, 6
 

@@ -8,7 +8,7 @@ from xmc.model.sparse_linear import SparseLinear
 from xmc.ops.fan_in.impl import fused_cpu
 from xmc.sparsity.rigl import RigL
 from xmc.sparsity.topology import absent_columns, init_index
-from xmc.train.optim import SlotAdamW, SlotState
+from xmc.train.optim import Optimizers, SlotAdamW
 
 INPUTS, OUTPUTS, FAN_IN = 12, 7, 4
 
@@ -80,6 +80,6 @@ def test_rigl_grows_by_the_dense_gradient(candidates: Literal["all", "sample"]) 
         sample = absent_columns(before, FAN_IN, INPUTS, seed=0, step=10).long()
         among = torch.ones_like(kept).scatter_(1, sample, False)
     wanted = sparse.dense_gradient(evidence, slice(0, OUTPUTS)).abs().masked_fill(among, -1).topk(2, dim=1).indices
-    strategy.rewire(sparse, SlotState([optimizer]), 10)
+    strategy.rewire(sparse, Optimizers(weights=optimizer), 10)
     for row, columns in enumerate(wanted.tolist()):
         assert set(columns) | set(kept[row].nonzero().flatten().tolist()) == set(sparse.index[row].tolist())

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit
 
-from xmc.model.lexical.stacking import candidates, meta_features, num_features, prior
+from xmc.model.lexical import candidates, meta_features, num_features, prior
 from xmc.types import TopK
 
 RANKING = st.dictionaries(st.integers(0, 9), st.floats(0.015625, 1, width=32), max_size=6)

@@ -9,7 +9,7 @@ import pytest
 from served import Server, running, with_limits, with_rules
 
 from xmc.model import XMCModel
-from xmc.serve import connection
+from xmc.serve import server as uvicorn_server
 from xmc.serve.door import Rules, is_loopback
 
 TOKEN = "a-token-of-some-length"
@@ -111,7 +111,7 @@ def test_a_body_that_does_not_come(model_folder: Path) -> None:
     ids=["nothing", "a piece", "a line now and then", "the second request"],
 )
 def test_a_head_that_does_not_come(server: Server, monkeypatch: pytest.MonkeyPatch, pieces: list[bytes]) -> None:
-    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.5)
+    monkeypatch.setattr(uvicorn_server, "HEAD_SECONDS", 0.5)
     started = time.monotonic()
     assert b"HTTP/1.1 408" in spoken(server.port, *pieces, pause=0.05)
     assert time.monotonic() - started < 5

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xmc.sparsity.schedule import cosine_decay
+from xmc.sparsity.drop_and_grow import cosine_decay
 
 
 def test_by_hand() -> None:

@@ -7,13 +7,13 @@ from ops.cases import Largest
 from xmc.model.classifier import FixedFanIn
 from xmc.ops.fan_in import resolve_backend
 from xmc.sparsity import gradient_growth, topkast
+from xmc.sparsity.drop_and_grow import Set
 from xmc.sparsity.rigl import RigL
-from xmc.sparsity.set import Set
 from xmc.sparsity.store import ImplicitStore
 from xmc.sparsity.strategy import Strategy
 from xmc.sparsity.topkast import TopKast
 from xmc.sparsity.topology import init_index
-from xmc.train.optim import SlotAdamW, SlotState
+from xmc.train.optim import Optimizers, SlotAdamW
 from xmc.types import Positives
 
 L, K, D, B = 20_000, 8, 512, 100
@@ -38,11 +38,10 @@ def test_rewiring_holds_blocks_alone(name: str, monkeypatch: pytest.MonkeyPatch)
     optimizer = SlotAdamW([layer.weight], lr=0.1)
     with Largest() as largest:
         strategy.start(layer)
-        strategy.prepare(layer, 0.1)
-        layer.watch()
+        strategy.prepare(layer, 10, 0.1)
         layer.step(features, positives, "bce")
         optimizer.step()
-        if strategy.observes(10):
+        if layer.watches:
             strategy.observe(layer.take_evidence())
-        assert strategy.rewire(layer, SlotState([optimizer]), 10) > 0
+        assert strategy.rewire(layer, Optimizers(weights=optimizer), 10) > 0
     assert largest.elements < L * D / 6 < B * L, largest.elements

@@ -8,9 +8,9 @@ from xmc.model.classifier import FixedFanIn
 from xmc.model.evidence import Evidence, batch_of, evidence_of
 from xmc.ops.fan_in import resolve_backend
 from xmc.ops.losses import LOSSES
+from xmc.sparsity.drop_and_grow import cosine_decay
 from xmc.sparsity.rigl import RigL
-from xmc.sparsity.schedule import cosine_decay
-from xmc.train.optim import SlotAdamW, SlotState
+from xmc.train.optim import Optimizers, SlotAdamW
 from xmc.values import LossName
 
 B, L, D, K = 5, 13, 24, 6
@@ -55,7 +55,7 @@ def rewired(layer: FixedFanIn, strategy: RigL, evidence: list[Evidence], step: i
     optimizer = SlotAdamW([layer.weight], lr=0.1)
     layer.weight.grad = torch.ones_like(layer.weight)
     optimizer.step()
-    strategy.rewire(layer, SlotState([optimizer]), step)
+    strategy.rewire(layer, Optimizers(weights=optimizer), step)
     state = optimizer.state[layer.weight]
     assert torch.equal(state["slot_step"] == 0, layer.weight == 0)
     return before

@@ -3,8 +3,7 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from xmc.sparsity.schedule import cosine_decay
-from xmc.sparsity.set import Set
+from xmc.sparsity.drop_and_grow import Set, cosine_decay
 from xmc.sparsity.static import Static
 from xmc.sparsity.topology import init_index
 

@@ -15,7 +15,7 @@ from xmc.ops.counter_rng import bell_shaped
 from xmc.sparsity.store import HostStore, ImplicitStore, MappedStore, WeightStore
 from xmc.sparsity.topkast import TopKast, initial_scale, scale_below
 from xmc.sparsity.topology import init_index
-from xmc.train.optim import SlotAdamW, SlotState
+from xmc.train.optim import Optimizers, SlotAdamW
 from xmc.types import Positives
 
 L, D, K, B = 9, 20, 4, 6
@@ -108,7 +108,7 @@ def test_equals_brute_force(
             features[:, ::2] = 0
         waiting = ~brute.backward
         before = dense_of(layer, store)
-        strategy.prepare(layer, LR)
+        strategy.prepare(layer, i + 1, LR)
         layer.step(features, positives, "bce")
         optimizer.step()
         brute.step(features, positives)
@@ -116,7 +116,7 @@ def test_equals_brute_force(
         assert torch.equal(after[waiting], before[waiting])
         torch.testing.assert_close(after, brute.weight, rtol=1e-9, atol=1e-11)
         if strategy.due(i + 1):
-            changed += strategy.rewire(layer, SlotState([optimizer]), i + 1)
+            changed += strategy.rewire(layer, Optimizers(weights=optimizer), i + 1)
             brute.choose()
             assert torch.equal(dense_of(layer, store), after)
             chosen = torch.zeros(L, D, dtype=torch.bool)
@@ -132,11 +132,11 @@ def test_the_three_stores_give_identical_models(tmp_path: Path) -> None:
         strategy, optimizer = TopKast(store, 3, PENALTY), SlotAdamW([layer.weight], lr=0.05)
         strategy.start(layer)
         for i, (features, positives) in enumerate(batches(40)):
-            strategy.prepare(layer, 0.05)
+            strategy.prepare(layer, i + 1, 0.05)
             layer.step(features.float(), positives, "bce")
             optimizer.step()
             if strategy.due(i + 1):
-                strategy.rewire(layer, SlotState([optimizer]), i + 1)
+                strategy.rewire(layer, Optimizers(weights=optimizer), i + 1)
             if i == 20:  # a checkpoint, and on from it
                 kept = {name: tensor.clone() for name, tensor in strategy.tensors().items()}
                 strategy = TopKast(make_store(kind, tmp_path / "again", torch.float32), 3, PENALTY)
@@ -169,11 +169,11 @@ def test_without_exploration_the_mask_is_frozen(tmp_path: Path) -> None:
     strategy.start(layer)
     before = layer.index.clone()
     for i, (features, positives) in enumerate(batches(30)):
-        strategy.prepare(layer, LR)
+        strategy.prepare(layer, i + 1, LR)
         layer.step(features, positives, "bce")
         optimizer.step()
         weight = layer.weight.detach().clone()
-        assert strategy.rewire(layer, SlotState([optimizer]), i + 1) == 0
+        assert strategy.rewire(layer, Optimizers(weights=optimizer), i + 1) == 0
         assert torch.equal(layer.index, before) and torch.equal(layer.weight, weight)
     waiting = store.read(slice(0, L), torch.device("cpu")).scatter(1, layer.index.long(), 0).abs()
     assert (layer.weight.abs().min(1).values < waiting.max(1).values).any()
@@ -190,7 +190,7 @@ def test_moments_follow_their_connections(tmp_path: Path) -> None:
         state = optimizer.state[layer.weight]
         before = {name: by_column(layer, state[name]) for name in ("exp_avg", "exp_avg_sq", "slot_step")}
         had = torch.zeros(L, D, dtype=torch.bool).scatter_(1, layer.index.long(), True)
-        strategy.rewire(layer, SlotState([optimizer]), i + 1)
+        strategy.rewire(layer, Optimizers(weights=optimizer), i + 1)
         has = torch.zeros(L, D, dtype=torch.bool).scatter_(1, layer.index.long(), True)
         for name, old in before.items():
             assert torch.equal(by_column(layer, state[name]), old * (had & has))
@@ -216,7 +216,7 @@ def test_a_penalty_never_turns_a_sign(tmp_path: Path) -> None:
     strategy = TopKast(make_store("host", tmp_path), 1, penalty=0.5)
     strategy.start(layer)
     signs = layer.weight.sign().clone()
-    strategy.prepare(layer, lr=1.0)  # 1 - 0.5 * D / K < 0
+    strategy.prepare(layer, 1, lr=1.0)  # 1 - 0.5 * D / K < 0
     assert torch.equal(layer.weight[:, :K].sign(), signs[:, :K])
     assert not layer.weight[:, K:].any()
 
@@ -255,7 +255,7 @@ def test_on_a_gpu_the_host_sees_what_moves_alone(kind: str, tmp_path: Path, monk
             with OnHost() as host:
                 strategy.start(layer)
                 layer.weight.data *= torch.arange(1, 6, device=device) % 3
-                assert strategy.rewire(layer, SlotState([optimizer]), 1) > 0
+                assert strategy.rewire(layer, Optimizers(weights=optimizer), 1) > 0
             rows = 4 * D if device == "cpu" or kind != "implicit" else 4 * (K + 1)
             assert host.elements <= rows
             made.append((layer.weight.detach().cpu(), layer.index.cpu(), *strategy.tensors().values()))

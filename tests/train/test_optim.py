@@ -7,7 +7,7 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW
 
 from xmc.train import optim
-from xmc.train.optim import InPlaceSGD, SlotAdamW, SlotState
+from xmc.train.optim import InPlaceSGD, Optimizers, SlotAdamW
 from xmc.types import InPlaceUpdate
 
 
@@ -45,7 +45,7 @@ def test_a_reset_slot_learns_as_a_new_one() -> None:
     fresh = nn.Parameter(parameter.detach().clone())
 
     slots = torch.tensor([[False, True, False], [True, False, False]])
-    SlotState([optimizer]).reset(parameter, slots)
+    Optimizers(weights=optimizer).reset(parameter, slots)
     for p, o in ((parameter, optimizer), (undisturbed, twin), (fresh, SlotAdamW([fresh], lr=0.01))):
         train(p, o, 20, seed=1)
     assert torch.equal(parameter[slots], fresh[slots])
@@ -72,7 +72,7 @@ def test_the_trap_of_a_shared_step_count() -> None:
     for _ in range(20_000):
         ours.grad = torch.ones(1)
         optimizer.step()
-    SlotState([optimizer]).reset(ours, torch.tensor([True]))
+    Optimizers(weights=optimizer).reset(ours, torch.tensor([True]))
     before = ours.item()
     ours.grad = torch.ones(1)
     optimizer.step()
@@ -95,7 +95,7 @@ def test_sgd(momentum: float) -> None:
     parameter = nn.Parameter(torch.zeros(2, 2))
     optimizer = SGD([parameter], lr=0.1, momentum=momentum)
     train(parameter, optimizer, 3)
-    SlotState([optimizer]).reset(parameter, torch.tensor([[True, False], [False, False]]))
+    Optimizers(weights=optimizer).reset(parameter, torch.tensor([[True, False], [False, False]]))
     if momentum:
         buffer = optimizer.state[parameter]["momentum_buffer"]
         assert buffer[0, 0] == 0
@@ -111,7 +111,7 @@ def test_sgd_in_place_only_counts() -> None:
         optimizer.step()
     parameter.grad = None
     optimizer.step()
-    SlotState([optimizer]).reset(parameter, torch.tensor([True, False]))
+    Optimizers(weights=optimizer).reset(parameter, torch.tensor([True, False]))
     assert optimizer.update() == InPlaceUpdate(0.1, 0.2, seed=3, step=1)
     assert parameter.tolist() == [0, 0]
 
@@ -124,9 +124,9 @@ def test_unknown_state_is_refused(kind: type[torch.optim.Optimizer]) -> None:
     with pytest.raises(
         ValueError, match=rf"{kind.__name__} keeps state that does not move by slot; known: InPlaceSGD, SGD, SlotAdamW"
     ):
-        SlotState([optimizer]).reset(parameter, torch.tensor([True, False]))
+        Optimizers(weights=optimizer).reset(parameter, torch.tensor([True, False]))
 
 
 def test_a_parameter_without_optimizer_is_refused() -> None:
     with pytest.raises(ValueError, match="no optimizer updates this parameter"):
-        SlotState([]).reset(torch.zeros(1), torch.tensor([True]))
+        Optimizers().reset(torch.zeros(1), torch.tensor([True]))

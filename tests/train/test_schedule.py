@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xmc.train.schedule import ScheduleKind, learning_rate_multiplier
+from xmc.train.loop import ScheduleKind, learning_rate_multiplier
 
 KINDS: list[ScheduleKind] = ["cosine", "linear", "constant"]
 

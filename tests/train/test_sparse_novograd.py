@@ -3,9 +3,9 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig
 
-from xmc.model.embedding_bag import EmbeddingBag
+from xmc.model.bag import EmbeddingBag
 from xmc.ops.bag import Bags, TableGradient
-from xmc.train.sparse_novograd import SparseNovoGrad
+from xmc.train.optim import SparseNovoGrad
 
 
 def make_bag(table: Tensor) -> EmbeddingBag:

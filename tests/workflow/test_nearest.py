@@ -8,8 +8,8 @@ from test_model import TEXTS, make_model
 from test_stack_half import dev_of
 
 from xmc.model.neighbours import seen_from
-from xmc.workflow import neighbours as module
-from xmc.workflow.neighbours import nearest_documents
+from xmc.workflow import stacking as module
+from xmc.workflow.stacking import nearest_documents
 
 
 def test_each_document_is_nearest_to_itself() -> None:
@@ -21,7 +21,7 @@ def test_each_document_is_nearest_to_itself() -> None:
 
 
 def test_of_many_documents_some_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MOST", 5)
+    monkeypatch.setattr(module, "_VOTERS", 5)
     model = make_model().eval()
     found, again = (nearest_documents(model, dev_of(model), 1, seed=0) for _ in range(2))
     assert len(found.features) == 5 and found.features.equal(again.features)

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xmc.data.documents import read_documents
-from xmc.data.sources import Sources, of_shard
+from xmc.data.sources import Sources
 from xmc.errors import XMCError
 from xmc.model import Prediction
 from xmc.values import PredictionFormat
 from xmc.workflow import resuming
-from xmc.workflow.predicting import Ranked, predict_documents
+from xmc.workflow.predicting import Ranked, of_shard, predict_documents
 from xmc.workflow.resuming import check_not_begun, manifest_of, resumable
 from xmc.workflow.sinks import write_predictions
 

@@ -11,7 +11,7 @@ from xmc.data.formats import Fields, OnError
 from xmc.endings import undisturbed
 from xmc.errors import XMCError
 from xmc.storage import locked
-from xmc.values import Count, Device, NonNegative, Positive, Seed, Size, Text, Texts, Threads
+from xmc.values import Count, Device, NonNegative, OwnThreads, Positive, Seed, Size, Text, Texts
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,6 @@ class AddLabelsConfig(Section):
     on_error: OnError = "error"
     """skip: leave out examples that cannot be used, and list them"""
     data: RunData = Field(default_factory=dict)
-    """any key of the run's data that is another now: data.root=... where it has moved"""
     negatives: Size = 5000
     """training documents of the run that count as negatives: more are more careful suggestions"""
     steps: Count = 200
@@ -47,9 +46,7 @@ class AddLabelsConfig(Section):
     """decoupled, of the new rows"""
     seed: Seed = 0
     device: Device = "auto"
-    """auto | cpu | cuda | cuda:1, one of several GPUs"""
-    threads: Threads | None = None
-    """CPU threads; null: one a core that the process may use"""
+    threads: OwnThreads = None
 
 
 def run(config: AddLabelsConfig, _: Given) -> None:

@@ -11,7 +11,7 @@ from xmc.config import RunData, Section, load_run_config, run_config_path, to_ya
 from xmc.endings import undisturbed
 from xmc.errors import XMCError
 from xmc.storage import whole_file
-from xmc.values import Count, Device, Folders, Text, Threads
+from xmc.values import Count, Device, Folders, OwnThreads, Text
 
 NEIGHBOURS = "neighbours"
 """What a blend's ranking by the nearest training documents is called."""
@@ -45,12 +45,9 @@ class BlendConfig(Section):
     nearest: Count = 20
     """of them; fewer where labels are rare"""
     data: RunData = Field(default_factory=dict)
-    """any key of the runs' data that is another now: data.root=... where it has moved"""
     batch_size: Count = 256
     device: Device = "auto"
-    """auto | cpu | cuda | cuda:1, one of several GPUs"""
-    threads: Threads | None = None
-    """CPU threads; null: one a core that the process may use"""
+    threads: OwnThreads = None
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -97,7 +94,6 @@ def run(config: BlendConfig, _: Given) -> None:
         from xmc.model import Blend, Member, NearestDocuments, ScoreFiles
         from xmc.workflow import blending
         from xmc.workflow.measuring import report_of
-        from xmc.workflow.neighbours import nearest_documents
         from xmc.workflow.predicting import rank_by_blend
         from xmc.workflow.run_folder import (
             check_run_folder,
@@ -108,6 +104,7 @@ def run(config: BlendConfig, _: Given) -> None:
             save_model,
             write_json,
         )
+        from xmc.workflow.stacking import nearest_documents
 
     folder = Path(config.run)
     device = prepare_machine(config.device, config.threads)

@@ -8,7 +8,7 @@ from xmc.commands.command import Command, Given
 from xmc.config import RunData, Section, load_run_config
 from xmc.endings import undisturbed
 from xmc.errors import XMCError
-from xmc.values import Count, Cutoff, Device, Fraction, Text, Threads
+from xmc.values import Count, Cutoff, Device, Fraction, OwnThreads, Text
 
 
 class CalibrateConfig(Section):
@@ -17,7 +17,6 @@ class CalibrateConfig(Section):
     run: Text
     """folder of a run"""
     data: RunData = Field(default_factory=dict)
-    """any key of the run's data that is another now: data.root=... where it has moved"""
     k: Cutoff = 20
     """best labels of a document that are fitted to, and that can be assigned"""
     precision: Fraction | None = None
@@ -28,9 +27,7 @@ class CalibrateConfig(Section):
     """dev documents that a label needs for a threshold of its own; the others take that for all"""
     batch_size: Count = 256
     device: Device = "auto"
-    """auto | cpu | cuda | cuda:1, one of several GPUs"""
-    threads: Threads | None = None
-    """CPU threads; null: one a core that the process may use"""
+    threads: OwnThreads = None
 
 
 def run(config: CalibrateConfig, _: Given) -> None:

@@ -11,7 +11,7 @@ from xmc.config import RunData, Section, Split, TrainConfig, load_run_config
 from xmc.endings import undisturbed
 from xmc.errors import XMCError
 from xmc.job import place
-from xmc.values import Count, Device, Divide, Text, Threads
+from xmc.values import Count, Device, Divide, OwnThreads, Text
 
 if TYPE_CHECKING:
     import torch
@@ -25,17 +25,13 @@ class EvaluateConfig(Section):
     run: Text
     """folder of a run"""
     data: RunData = Field(default_factory=dict)
-    """any key of the run's data that is another now: data.root=... where it has moved"""
     split: Split = "test"
     documents: bool = False
     """the figures of each document too, in documents-<split>.jsonl"""
     divide: Divide = "documents"
-    """of several processes (torchrun): each has the model, or its labels alone where one device cannot hold them"""
     batch_size: Count = 256
     device: Device = "auto"
-    """auto | cpu | cuda | cuda:1, one of several GPUs"""
-    threads: Threads | None = None
-    """CPU threads; null: one a core that the process may use"""
+    threads: OwnThreads = None
 
 
 def run(config: EvaluateConfig, _: Given) -> None:

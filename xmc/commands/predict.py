@@ -16,12 +16,12 @@ from xmc.commands.outputs import by_name, check_apart, check_output
 from xmc.config import Section, TrainConfig, load_config_if_run
 from xmc.data.files import file
 from xmc.data.formats import Fields, OnError
-from xmc.data.sources import Sources, of_shard
+from xmc.data.sources import Sources
 from xmc.endings import undisturbed
 from xmc.errors import XMCError
 from xmc.job import place
 from xmc.storage import digest
-from xmc.values import Count, Device, Divide, PredictionFormat, Text, Texts, Threads, Threshold
+from xmc.values import Count, Device, Divide, OwnThreads, PredictionFormat, Text, Texts, Threshold
 
 if TYPE_CHECKING:
     from xmc.distributed import Processes
@@ -67,7 +67,6 @@ class PredictConfig(Section):
     filter: Text | None = None
     """`document label` a line, both from 0: what a document's list leaves out"""
     divide: Divide = "documents"
-    """of several processes (torchrun): each has the model, or its labels alone where one device cannot hold them"""
     explain: bool = False
     """the words that say most for and against each label, with their weights; jsonl and parquet have them"""
     on_error: OnError = "error"
@@ -76,9 +75,7 @@ class PredictConfig(Section):
     """with on_error=skip: a file for what is wrong with each document that is left out, a JSON object a line"""
     batch_size: Count = 64
     device: Device = "auto"
-    """auto | cpu | cuda | cuda:1, one of several GPUs"""
-    threads: Threads | None = None
-    """CPU threads; null: one a core that the process may use"""
+    threads: OwnThreads = None
     text_fields: Texts | None = None
     """fields to join; null: as in training"""
     text_separator: str | None = None
@@ -156,9 +153,9 @@ def _ranked(
     done: int,
 ) -> Iterator["Ranked | XMCError"]:
     """Predictions for the documents of the shard, behind the first `done` of them; all are the first process's."""
-    from xmc.data.arriving import Arriving, standard_input
     from xmc.data.filters import StreamFilter
-    from xmc.workflow.predicting import predict_documents
+    from xmc.data.lines import Arriving, standard_input
+    from xmc.workflow.predicting import of_shard, predict_documents
     from xmc.workflow.progress import shown
     from xmc.workflow.sharing import predict_together
 

@@ -9,7 +9,7 @@ from xmc.config import RunData, Section, Split, load_run_config
 from xmc.endings import undisturbed
 from xmc.errors import XMCError
 from xmc.storage import whole_file
-from xmc.values import Count, Device, Folders, Seed, Text, Threads
+from xmc.values import Count, Device, Folders, OwnThreads, Seed, Text
 
 
 class ReportConfig(Section):
@@ -20,7 +20,6 @@ class ReportConfig(Section):
     runs: Folders = ()
     """or several of them; differences are to the first"""
     data: RunData = Field(default_factory=dict)
-    """any key of the runs' data that is another now: data.root=... where it has moved"""
     split: Split = "dev"
     output: Text | None = None
     """null: report-<split>.html in the folder of the run, or comparison-<split>.html in that of the first"""
@@ -32,9 +31,7 @@ class ReportConfig(Section):
     """best and worst documents to show"""
     batch_size: Count = 256
     device: Device = "auto"
-    """auto | cpu | cuda | cuda:1, one of several GPUs"""
-    threads: Threads | None = None
-    """CPU threads; null: one a core that the process may use"""
+    threads: OwnThreads = None
 
     @property
     def folders(self) -> tuple[str, ...]:

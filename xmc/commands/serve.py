@@ -10,7 +10,7 @@ from xmc.commands.command import Command, Given
 from xmc.config import Section
 from xmc.endings import undisturbed
 from xmc.errors import XMCError
-from xmc.values import Count, Cutoff, Device, NonNegative, Port, Positive, Text, Texts, Threads
+from xmc.values import Count, Cutoff, Device, NonNegative, OwnThreads, Port, Positive, Text, Texts
 
 logger = logging.getLogger(__name__)
 
@@ -57,9 +57,7 @@ class ServeConfig(Section):
     origins: Texts = ()
     """pages elsewhere that may ask (CORS), such as https://catalogue.example.org"""
     device: Device = "auto"
-    """auto | cpu | cuda | cuda:1, one of several GPUs"""
-    threads: Threads | None = None
-    """CPU threads; null: one a core that the process may use"""
+    threads: OwnThreads = None
 
     @model_validator(mode="after")
     def _room_for_a_request(self) -> "ServeConfig":

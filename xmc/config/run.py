@@ -20,8 +20,10 @@ from xmc.sparsity.strategy import SparsitySection
 from xmc.values import Count, Cutoffs, Device, Fraction, LossName, NonNegative, Positive, Seed, Size, Text, Threads
 
 Split = Literal["train", "dev", "test"]
-RunData = dict[str, Any]
-"""What is another now in the data section of a run: its root, where it moved."""
+RunData = Annotated[
+    dict[str, Any],
+    Field(description="any key of the data that is another now: data.root=... where it has moved"),
+]
 
 
 class Trainer(Section):
@@ -49,7 +51,6 @@ class Trainer(Section):
     float32_matmul_precision: Annotated[Literal["highest", "high", "medium"], Before("highest")] = "highest"
     """of products of float32 on a GPU: high takes TF32, medium bfloat16, both faster and coarser"""
     device: Device = "auto"
-    """auto | cpu | cuda | cuda:1, one of several GPUs"""
     threads: Threads | None = None
     """CPU threads; null: one a core that the process may use; resume takes another"""
     log_every: Count = 50

@@ -42,11 +42,8 @@ class AnnifData(FolderData):
         vocabulary. Without one it is what the data holds, URIs and names, and a file of the folder that looks like one
         is told. Documents that tell no id are named `train-0`, ... by their line (TSV) or row, in folders
         `train/<name of the file>`. What makes the rest of a CSV file unreadable is an error always.
-
-        Raises XMCError, naming file and line, for whatever cannot be read or does not fit together.
         """
-        from xmc.data.assemble import assemble
-        from xmc.data.shards import in_order
+        from xmc.data.assemble import assemble, in_order
         from xmc.data.store import stored
 
         def keep(path: Path, name: str) -> "RawSplit":

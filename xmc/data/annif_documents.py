@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from xmc.data import files as inputs
-from xmc.data.fields import id_of
+from xmc.data.documents import Record, id_of, records, usable
+from xmc.data.files import format_of
 from xmc.data.formats import Document
 from xmc.data.labels import URI, bare_uri
-from xmc.data.records import Record, format_of, records, usable
+from xmc.data.lines import attempt, json_object, numbered_lines, text_line
 from xmc.errors import XMCError
 
 FORMATS = ("tsv", "csv", "jsonl")
@@ -46,7 +47,7 @@ def of_file(files: Sequence[Path], split: str, id_field: str | None) -> Iterator
         )
     if format_ == "jsonl":
         for row, (line, given) in enumerate(records(path)):
-            yield inputs.attempt(_of_json, line, f"{split}-{row}", f"{path}:{line}", given, id_field)
+            yield attempt(_of_json, line, f"{split}-{row}", f"{path}:{line}", given, id_field)
         return
     read = _csv_records if format_ == "csv" else _tsv_records
     checked = _mostly_uris(record for _, _, record in islice(read(path), _SAMPLE))
@@ -61,7 +62,7 @@ def of_file(files: Sequence[Path], split: str, id_field: str | None) -> Iterator
         return line, _id(record, id_field, where) or f"{split}-{row}", text, list(map(bare_uri, subjects))
 
     for row, line, given in read(path):
-        yield inputs.attempt(document, row, line, given)
+        yield attempt(document, row, line, given)
 
 
 def of_folder(files: Sequence[Path], split: str, id_field: str | None) -> Iterator[Document | XMCError]:
@@ -71,7 +72,7 @@ def of_folder(files: Sequence[Path], split: str, id_field: str | None) -> Iterat
     def document(place: int, path: Path) -> Document:
         id_ = f"{split}/{path.name}"
         if format_of(path, ("json",)):
-            return _of_json(place, id_, str(path), inputs.json_object(_content(path), str(path)), id_field)
+            return _of_json(place, id_, str(path), json_object(_content(path), str(path)), id_field)
         stem = _stem(path, "txt")
         if stem not in subjects:
             raise XMCError(f"{path}: no {stem}.tsv or {stem}.key beside it; write its subjects there, a line each")
@@ -79,7 +80,7 @@ def of_folder(files: Sequence[Path], split: str, id_field: str | None) -> Iterat
 
     for place, path in enumerate(files):
         if format_of(path, _IN_FOLDERS):
-            yield inputs.attempt(document, place, path)
+            yield attempt(document, place, path)
 
 
 def _of_json(line: int, id_: str, where: str, given: Record | XMCError, id_field: str | None) -> Document:
@@ -140,16 +141,16 @@ def _tsv_records(path: Path) -> Iterator[tuple[int, int, Record | XMCError]]:
     """Place, line and columns, called as in CSV, of each line that is not blank."""
 
     def record(number: int, raw: bytes) -> Record:
-        line = inputs.text_line(raw, f"{path}:{number}")
+        line = text_line(raw, f"{path}:{number}")
         text, tab, subjects = line.partition("\t")
         if not tab:
             raise XMCError(f"{path}:{number}: expected `text<TAB><uri> <uri>`, found {line!r:.40}")
         return {"text": text, "subject_uris": subjects}
 
     with inputs.open_bytes(path) as stream:
-        for number, raw in inputs.numbered_lines(stream, str(path)):
+        for number, raw in numbered_lines(stream, str(path)):
             if raw.strip():
-                yield number - 1, number, inputs.attempt(record, number, raw)
+                yield number - 1, number, attempt(record, number, raw)
 
 
 def _csv_records(path: Path) -> Iterator[tuple[int, int, Record | XMCError]]:

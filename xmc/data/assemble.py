@@ -1,8 +1,11 @@
 """Documents as read to a checked corpus; every reader ends here."""
 
 import logging
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from xmc.data.corpus import Corpus, Split
+from xmc.data.corpus import ArrowTexts, Corpus, Split
 from xmc.data.files import near_misses
 from xmc.data.formats import OnError
 from xmc.errors import XMCError
@@ -34,6 +37,15 @@ class RawSplit:
     where: Callable[[int], str]
     kept: NDArray[np.bool_] | None = None
     filter: csr_matrix | None = None
+
+
+def in_order(paths: Sequence[Path], split: str, keep: Callable[[Path, str], RawSplit]) -> RawSplit:
+    """The documents of all these files, one file after another.
+
+    `keep`, which stores those of one, is given what it may number them by: `train`, then `train-1` ...
+    """
+    parts = [keep(path, f"{split}-{number}" if number else split) for number, path in enumerate(paths)]
+    return parts[0] if len(parts) == 1 else _joined(parts)
 
 
 def label_lists(labels: Sequence[Sequence[str]]) -> pa.ChunkedArray:
@@ -73,6 +85,24 @@ def assemble(
         documents = len(checked["train"])
         raise XMCError(f"{name}: no labels at all in train ({documents} documents); is the label field the right one?")
     return Corpus(name, checked, ids, names)
+
+
+def _joined(parts: Sequence[RawSplit]) -> RawSplit:
+    from datasets import concatenate_datasets
+
+    starts = list(accumulate((len(part.ids) for part in parts), initial=0))
+
+    def where(row: int) -> str:
+        part = bisect_right(starts, row) - 1
+        return parts[part].where(row - starts[part])
+
+    return RawSplit(
+        [id_ for part in parts for id_ in part.ids],
+        ArrowTexts(concatenate_datasets([part.texts.dataset for part in parts if isinstance(part.texts, ArrowTexts)])),
+        pa.chunked_array([chunk for part in parts for chunk in part.labels.chunks], type=parts[0].labels.type),
+        where,
+        np.concatenate([part.kept for part in parts if part.kept is not None]),
+    )
 
 
 def _check_ids(splits: Mapping[str, RawSplit]) -> None:

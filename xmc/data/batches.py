@@ -37,10 +37,6 @@ def rows_by_length(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
     return _cut(np.argsort(-lengths, kind="stable"), batch_size)
 
 
-def _all(rows: np.ndarray) -> np.ndarray:
-    return rows
-
-
 def _cut(rows: np.ndarray, batch_size: int) -> list[np.ndarray]:
     return [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
 
@@ -77,7 +73,7 @@ class Batches:
 
     tokens: column `input_ids`, int32 lists, and for sparse features `values`, float32 lists as long; memory-mapped and
     read a batch at a time. labels: CSR [N, L], sorted indices. pad_id: the token that fills rows on the right. part: of
-    a batch's rows those that are read here, where other processes read the others; all, if None.
+    a batch's rows those that are read here, where other processes read the others.
     """
 
     def __init__(
@@ -87,17 +83,18 @@ class Batches:
         pad_id: int,
         batch_size: int,
         seed: int = 0,
-        part: Callable[[np.ndarray], np.ndarray] | None = None,
+        part: Callable[[np.ndarray], np.ndarray] = np.asarray,
     ) -> None:
         if len(tokens) != labels.shape[0]:
             raise ValueError(f"tokens has {len(tokens)} documents, labels {labels.shape[0]}")
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; expected at least 1")
+        labels.check_format(full_check=True)  # so that no batch need be looked through
         self.labels = labels
         self.pad_id = pad_id
         self.batch_size = batch_size
         self.seed = seed
-        self._part = part or _all
+        self._part = part
         self._ids = _Lists(tokens, "input_ids")
         self._values = _Lists(tokens, "values") if "values" in tokens.column_names else None
         self.lengths = self._ids.lengths
@@ -105,7 +102,7 @@ class Batches:
     def whole(self) -> "Batches":
         """The same with all rows of each batch."""
         batches = copy.copy(self)
-        batches._part = _all
+        batches._part = np.asarray
         return batches
 
     @property
@@ -155,4 +152,5 @@ class Batches:
         counts = self.labels.indptr[rows + 1] - starts
         offsets = np.concatenate([[0], counts.cumsum()]).astype(np.int64)
         places = np.repeat(starts - offsets[:-1], counts) + np.arange(offsets[-1])
-        return Positives(torch.from_numpy(offsets), torch.from_numpy(self.labels.indices[places].astype(np.int64)))
+        labels = self.labels.indices[places].astype(np.int64)
+        return Positives(torch.from_numpy(offsets), torch.from_numpy(labels), checked=True)

@@ -9,6 +9,7 @@ from xmc.data import files as inputs
 from xmc.data.documents import settled
 from xmc.data.formats import Document, Files, FilesBySplit, FolderData, OnError
 from xmc.data.labels import MOST_LABELS, check_places
+from xmc.data.lines import attempt, numbered_lines, text_line
 from xmc.data.sources import Sources
 from xmc.data.splits import split_files
 from xmc.errors import XMCError
@@ -46,14 +47,10 @@ class BowData(FolderData):
     def read(self) -> "Corpus":
         """The corpus of `{train,dev,test}.txt[.gz]`, or `<set>_train.txt` and so on, in the folder; train must be.
 
-        First line `rows features labels`, then `label,label feature:value feature:value ...` a document, all from 0 and
-        in any order; a document without labels begins with a space or with its first feature. A text of the corpus is
-        the features as they stand there, `Corpus.num_features` tells how many there are. Labels are called by their
-        numbers, documents `train-0`, ... by their row. A number of rows other than the header's is an error always.
-
-        The pairs of `{trn,tst}_filter_labels.txt` (or `filter_labels_{train,test}.txt`) become `Split.filter`.
-
-        Raises XMCError, naming file and line, for whatever cannot be read or does not fit together.
+        Labels and features count from 0, in any order; a document without labels begins with a space or with its first
+        feature. A text of the corpus is the features as they stand there, `Corpus.num_features` tells how many there
+        are. Labels are called by their numbers, documents `train-0`, ... by their row. A number of rows other than the
+        header's is an error always. Filters become `Split.filter`.
         """
         from xmc.data.assemble import assemble
         from xmc.data.filters import filtered
@@ -103,12 +100,12 @@ def _rows(stream: Iterable[bytes], name: str, prefix: str, features: int) -> Ite
     def document(row: int, number: int, raw: bytes) -> tuple[str, str]:
         return f"{prefix}{row}", _row(raw, header, f"{name}:{number}")[1]
 
-    lines = inputs.numbered_lines(stream, name)
+    lines = numbered_lines(stream, name)
     header = _header(lines, name)
     if header.features != features:
         raise XMCError(f"{name}:1: the header tells {header.features} features; the model was trained on {features}")
     for row, (number, raw) in enumerate(_counted(lines, header, name)):
-        yield inputs.attempt(document, row, number, raw)
+        yield attempt(document, row, number, raw)
 
 
 def _is_of(stem: str, split: str) -> bool:
@@ -127,7 +124,7 @@ def _sizes(paths: Mapping[str, Path]) -> tuple[int, int]:
     found = {}
     for path in paths.values():
         with inputs.open_bytes(path) as stream:
-            header = _header(inputs.numbered_lines(stream, str(path)), str(path))
+            header = _header(numbered_lines(stream, str(path)), str(path))
         if header.labels is None:
             raise XMCError(f"{path}:1: the header tells no number of labels; expected `rows features labels`")
         found[path] = (header.features, header.labels)
@@ -138,7 +135,7 @@ def _sizes(paths: Mapping[str, Path]) -> tuple[int, int]:
 
 
 def _header(lines: Iterator[tuple[int, bytes]], name: str) -> _Header:
-    line = inputs.text_line(next(lines, (1, b""))[1], f"{name}:1")
+    line = text_line(next(lines, (1, b""))[1], f"{name}:1")
     try:
         rows, features, *labels = map(whole_number, line.split())
         if len(labels) > 1 or min(rows, features, *labels) < 0:
@@ -163,12 +160,12 @@ def _documents(files: tuple[Path], split: str, sizes: tuple[int, int]) -> Iterat
         return number, f"{split}-{row}", features, labels
 
     with inputs.open_bytes(path) as stream:
-        lines = inputs.numbered_lines(stream, str(path))
+        lines = numbered_lines(stream, str(path))
         header = _header(lines, str(path))
         if (header.features, header.labels) != sizes:
             raise inputs.changed(path)
         for row, (number, raw) in enumerate(_counted(lines, header, str(path))):
-            yield inputs.attempt(document, row, number, raw)
+            yield attempt(document, row, number, raw)
 
 
 def _counted(lines: Iterator[tuple[int, bytes]], header: _Header, name: str) -> Iterator[tuple[int, bytes]]:
@@ -186,7 +183,7 @@ def _counted(lines: Iterator[tuple[int, bytes]], header: _Header, name: str) -> 
 
 def _row(raw: bytes, header: _Header, where: str) -> tuple[list[int], str]:
     """Labels and features of a document."""
-    line = inputs.text_line(raw, where)
+    line = text_line(raw, where)
     features = line.strip()
     places: list[int] = []
     if header.labels is not None and features and not line[0].isspace():

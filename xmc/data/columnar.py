@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from zipfile import BadZipFile
 
 from xmc.data.delimited import check_columns
-from xmc.data.files import DAMAGED
+from xmc.data.lines import DAMAGED
 from xmc.errors import XMCError, said
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from itertools import chain, islice
 from typing import Any
 
 from xmc.data.encodings import decoded
-from xmc.data.files import listing, numbered_lines
+from xmc.data.files import listing
+from xmc.data.lines import numbered_lines
 from xmc.errors import XMCError
 
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"(?=\t|\Z)')

@@ -1,22 +1,31 @@
-"""A file from the web: gone on with where it broke off, checked, and renamed into place once it is whole."""
+"""A file from the web: gone on with where it broke off, checked, and renamed into place once it is whole.
+
+Connections are made, and answer, within a time: urllib counts anew with every byte.
+"""
 
 import base64
 import hashlib
+import http.client
+import queue
 import re
+import socket
+import threading
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
 from time import monotonic, sleep
-from typing import IO
+from typing import IO, Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from tqdm import tqdm
 
-from xmc.data.connection import CONNECTED
 from xmc.errors import XMCError
 from xmc.terminal import without_passwords
 
+_REACHED = 8  # seconds in which a connection is made: names, every address, proxies and TLS together
+_ANSWERED = 60  # seconds in which an answer begins: the whole of its head
 _BLOCK = 1 << 20
 _TIMEOUT = 60  # seconds without a byte
 _LEAST = 1 << 16  # bytes that are progress, of a minute or of an attempt
@@ -110,7 +119,8 @@ def _opener() -> urllib.request.OpenerDirector:
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
-        *(handler() for handler in CONNECTED),
+        _HTTP(),
+        _HTTPS(),
         _Redirects(),
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPErrorProcessor(),
@@ -205,3 +215,58 @@ def _validator(part: Path) -> Path:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
+
+
+class _Timed(http.client.HTTPConnection):
+    def connect(self) -> None:
+        outcome: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
+
+        def run() -> None:
+            try:
+                super(_Timed, self).connect()
+            except Exception as error:
+                outcome.put(error)
+            else:
+                outcome.put(None)
+
+        threading.Thread(target=run, daemon=True).start()
+        try:
+            error = outcome.get(timeout=_REACHED)
+        except queue.Empty:
+            raise TimeoutError(f"no connection within {_REACHED} s") from None
+        if error is not None:
+            raise error
+
+    def getresponse(self) -> HTTPResponse:
+        late = threading.Event()
+
+        def give_up() -> None:
+            late.set()
+            with suppress(AttributeError, OSError):  # closed just now
+                self.sock.shutdown(socket.SHUT_RDWR)
+
+        timer = threading.Timer(_ANSWERED, give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            response = super().getresponse()
+        finally:
+            timer.cancel()
+        if late.is_set():  # to http.client, the head of an answer that breaks off is a whole one
+            response.close()
+            raise TimeoutError(f"no whole answer within {_ANSWERED} s")
+        return response
+
+
+class _TimedTLS(_Timed, http.client.HTTPSConnection):
+    pass
+
+
+class _HTTP(urllib.request.HTTPHandler):
+    def http_open(self, req: urllib.request.Request) -> Any:
+        return self.do_open(_Timed, req)
+
+
+class _HTTPS(urllib.request.HTTPSHandler):
+    def https_open(self, req: urllib.request.Request) -> Any:
+        return self.do_open(_TimedTLS, req)

@@ -4,34 +4,24 @@ import bz2
 import errno
 import gzip
 import io
-import json
 import lzma
 import os
-import zlib
-from codecs import BOM_UTF8
-from collections.abc import Callable, Collection, Iterable, Iterator
-from functools import partial
-from itertools import chain, zip_longest
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from shlex import quote
-from typing import Any, BinaryIO, ParamSpec, TypeVar, cast
+from typing import BinaryIO, ParamSpec, TypeVar, cast
 
-from xmc.data.encodings import guessed, marked, recoded
-from xmc.data.json_array import array_items
+from xmc.data.lines import numbered_lines, reason_of, text_line
 from xmc.errors import XMCError
 from xmc.spelling import did_you_mean
-from xmc.storage import home_expanded, parse_json
+from xmc.storage import home_expanded
 
 A = TypeVar("A")
 B = TypeVar("B")
 P = ParamSpec("P")
 
-_COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
-_LONGEST = 2**28  # bytes of a line
+FORMATS = ("jsonl", "ndjson", "json", "csv", "tsv", "xlsx", "parquet")
+COMPRESSIONS = ("gz", "bz2", "xz", "zst")
 _LONG_NAME = 100  # characters
-
-DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError)
-"""What reading a file that is cut short or otherwise damaged raises."""
 
 
 def near_misses(given: str, known: Collection[str]) -> str:
@@ -43,6 +33,14 @@ def listing(names: Iterable[str], limit: int = 12) -> str:
     """A few sorted names for a message, none in full that is very long."""
     ordered = [name if len(name) <= _LONG_NAME else f"{name[:_LONG_NAME]}..." for name in sorted(names)]
     return ", ".join(ordered[:limit]) + (f", ... ({len(ordered)} in all)" if len(ordered) > limit else "") or "nothing"
+
+
+def format_of(path: Path, known: Sequence[str] = FORMATS) -> str | None:
+    """The format a file's name tells, `train.jsonl.gz` as `train.jsonl`; None for a name that tells none known."""
+    suffixes = [suffix.lstrip(".").lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in COMPRESSIONS:
+        suffixes.pop()
+    return suffixes[-1] if suffixes and suffixes[-1] in known else None
 
 
 def folder(path: str | Path) -> Path:
@@ -109,118 +107,7 @@ def open_bytes(path: str | Path) -> BinaryIO:
                 return io.BufferedReader(pa.input_stream(str(given), compression="zstd"))
         return given.open("rb")
     except OSError as error:
-        raise XMCError(f"{given} cannot be opened ({_reason(error)})") from None
-
-
-def utf8(raw: bytes, where: str) -> str:
-    """`raw` decoded; `where` is its file:line."""
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        name = where.rpartition(":")[0]
-        named = f" {quote(name)}" if Path(name).is_file() and Path(name).suffix.lower() not in _COMPRESSED else ""
-        raise XMCError(
-            f"{where}: not UTF-8 ({error}); convert the file, e.g. with `iconv -f {guessed(raw)} -t utf-8{named}`"
-        ) from None
-
-
-def text_line(raw: bytes, where: str) -> str:
-    """A line decoded, without a byte order mark and without its end, of Unix or of Windows."""
-    return utf8(raw, where).removeprefix("\ufeff").rstrip("\r\n")
-
-
-def attempt(make: Callable[P, A], *args: P.args, **kwargs: P.kwargs) -> A | XMCError:
-    """What `make` gives, or the error that it raises."""
-    try:
-        return make(*args, **kwargs)
-    except XMCError as error:
-        return error
-
-
-def json_lines(stream: Iterable[bytes], name: str) -> Iterator[tuple[int, dict[str, Any] | XMCError]]:
-    """Line of each object, and the object or what is wrong with it; `name` is the file's.
-
-    An object a line or, where the first that is not blank begins with a bracket, those of an array.
-    """
-
-    def record(raw: bytes, where: str) -> dict[str, Any]:
-        return json_object(text_line(raw, where), where)
-
-    lines = numbered_lines(stream, name)
-    first = next(((number, raw) for number, raw in lines if raw.removeprefix(BOM_UTF8).strip()), None)
-    if first is None:
-        return
-    lines = chain([first], lines)
-    if first[1].removeprefix(BOM_UTF8).lstrip().startswith(b"["):
-        texts = ((number, text_line(raw, f"{name}:{number}")) for number, raw in lines)
-        for number, text in array_items(texts, name):
-            yield number, attempt(json_object, text, f"{name}:{number}")
-        return
-    for number, raw in lines:
-        if raw.strip():
-            yield number, attempt(record, raw, f"{name}:{number}")
-
-
-def json_object(line: str, where: str) -> dict[str, Any]:
-    """The object of a line of JSON; `where` is its file:line."""
-    line = line.strip()
-    try:
-        record = parse_json(line, where)
-    except XMCError as error:
-        raise XMCError(f"{error}; expected one JSON object a line") from None
-    if r"\ud" in line.lower() and not _encodable(record):
-        raise XMCError(f"{where}: malformed JSON, half of a surrogate pair in a text; write the character in UTF-8")
-    if not isinstance(record, dict):
-        raise XMCError(f"{where}: expected a JSON object, found {_excerpt(line, 0)!r}")
-    return record
-
-
-def side_by_side(left: Iterable[A], right: Iterable[B], names: tuple[object, object]) -> Iterator[tuple[A, B]]:
-    """Line i of two files for each i; XMCError, with both counts, where one of them has more lines."""
-    pairs = zip_longest(left, right)
-    for row, (one, other) in enumerate(pairs):
-        if one is None or other is None:
-            longer = row + 1 + sum(1 for _ in pairs)
-            counts = (longer, row) if other is None else (row, longer)
-            raise XMCError(
-                f"{names[0]} has {counts[0]} lines, {names[1]} has {counts[1]}; "
-                "line i of both must be the same document"
-            )
-        yield one, other
-
-
-def numbered_lines(stream: Iterable[bytes], name: str) -> Iterator[tuple[int, bytes]]:
-    """Line number, from 1, and bytes of each line of a file that may turn out to be damaged, or to have no lines.
-
-    What is in UTF-16 or UTF-32 becomes UTF-8.
-    """
-    number = 0
-    try:
-        for number, line in enumerate(_lines(stream), 1):
-            if len(line) > _LONGEST:
-                raise XMCError(f"{name}:{number}: a line of more than {_LONGEST:,} bytes; expected a document a line")
-            yield number, line
-    except (*DAMAGED, UnicodeDecodeError) as error:
-        raise XMCError(f"{name}: cannot be read beyond line {number} ({_reason(error)}); is it complete?") from None
-
-
-def peekable(stream: BinaryIO) -> io.BufferedReader:
-    """A stream whose next bytes can be seen before they are read."""
-    return cast(io.BufferedReader, stream if hasattr(stream, "peek") else io.BufferedReader(cast(io.RawIOBase, stream)))
-
-
-def _lines(stream: Iterable[bytes]) -> Iterator[bytes]:
-    """Of a file without a single line feed those that carriage returns end, as on old Macs."""
-    lines = _of_stream(cast(BinaryIO, stream)) if isinstance(stream, io.IOBase) else iter(stream)
-    first = next(lines, b"")
-    yield from [first] if first.endswith(b"\n") or len(first) > _LONGEST else first.splitlines(keepends=True)
-    yield from lines
-
-
-def _of_stream(stream: BinaryIO) -> Iterator[bytes]:
-    stream = peekable(stream)
-    encoding = marked(stream.peek(4)[:4])
-    return recoded(stream, encoding, _LONGEST) if encoding else iter(partial(stream.readline, _LONGEST + 1), b"")
+        raise XMCError(f"{given} cannot be opened ({reason_of(error)})") from None
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -253,7 +140,7 @@ def _exists(path: Path) -> bool:
             raise XMCError(f"{path} is a link to {os.readlink(path)}, which is not there") from None
         return False
     except (OSError, ValueError) as error:
-        raise XMCError(f"{path} cannot be opened ({_reason(error)})") from None
+        raise XMCError(f"{path} cannot be opened ({reason_of(error)})") from None
     return True
 
 
@@ -263,19 +150,3 @@ def _names(folder: Path) -> list[str]:
         return os.listdir(folder)
     except OSError:
         return []
-
-
-def _reason(error: Exception) -> str:
-    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-
-
-def _excerpt(line: str, position: int, width: int = 40) -> str:
-    return line[max(0, position - width // 2) : position + width].strip()
-
-
-def _encodable(record: object) -> bool:
-    try:
-        json.dumps(record, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from xmc.data import files as inputs
 from xmc.data.delimited import AS_FOUND, Dialect
+from xmc.part import Part
 from xmc.section import Before, Section
 from xmc.storage import home_expanded
 from xmc.values import Share, Text, Threads
@@ -46,13 +47,12 @@ class Fields:
         return replace(self, **{name: value for name, value in given.items() if value not in (None, ())})
 
 
-class DataSection(Section):
+class DataSection(Part):
     """Where documents and their labels come from."""
 
     holds_text: ClassVar[bool] = True
     """False: rows of sparse features, `SparseRow`."""
 
-    kind: str
     dev_fraction: Share = 0.1
     """cut from train where there is no dev split; 0: train on all, keep the last model"""
     parents: Annotated[Text | None, Before(None)] = None

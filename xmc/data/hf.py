@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from xmc.data.columnar import names_of_classes
-from xmc.data.files import attempt, listing
+from xmc.data.files import listing
 from xmc.data.formats import SAME_DOCUMENTS, Document, Fields, Files
+from xmc.data.lines import attempt
 from xmc.data.splits import SPLITS
 from xmc.data.table import RecordData, document_of
 from xmc.endings import undisturbed
@@ -42,8 +43,6 @@ class HuggingFaceData(RecordData):
 
         The library keeps what it downloads in its own cache, memory-mapped. Numbers of a `ClassLabel`, alone or in a
         `Sequence`, become its names.
-
-        Raises XMCError, naming split and row, for whatever cannot be read or does not fit together.
         """
         from xmc.data.assemble import assemble
         from xmc.data.store import stored

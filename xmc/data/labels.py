@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from xmc.data.files import json_object, text_lines
+from xmc.data.files import text_lines
+from xmc.data.lines import json_object
 from xmc.errors import XMCError
 
 MOST_LABELS = 100_000_000

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from xmc.data import files as inputs
 from xmc.data.formats import Document, FolderData
 from xmc.data.labels import read_labels_tsv
+from xmc.data.lines import attempt, numbered_lines, side_by_side, text_line
 from xmc.errors import XMCError
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ class LightXMLData(FolderData):
         Line i of either file is document i, its labels separated by white space. `*_raw_texts.txt` are read where `raw`
         asks for them, or where there are no cleaned ones for train. The vocabulary is `labels.tsv` where there is one,
         else the labels of all splits. Documents are named `train-0`, `train-1`, ... by their line.
-
-        Raises XMCError, naming file and line, for missing files, files of different lengths and what is not UTF-8.
         """
         from xmc.data.assemble import assemble
         from xmc.data.store import stored
@@ -50,15 +49,13 @@ def _documents(files: tuple[Path, Path], split: str) -> Iterator[Document | XMCE
     texts, labels = files
     with inputs.open_bytes(texts) as text_stream, inputs.open_bytes(labels) as label_stream:
         lines = (
-            inputs.numbered_lines(text_stream, str(texts)),
-            inputs.numbered_lines(label_stream, str(labels)),
+            numbered_lines(text_stream, str(texts)),
+            numbered_lines(label_stream, str(labels)),
         )
-        for (number, text), (_, tags) in inputs.side_by_side(*lines, names=files):
-            yield inputs.attempt(_document, files, split, number, text, tags)
+        for (number, text), (_, tags) in side_by_side(*lines, names=files):
+            yield attempt(_document, files, split, number, text, tags)
 
 
 def _document(files: tuple[Path, Path], split: str, number: int, text: bytes, tags: bytes) -> Document:
-    texts, labels = (
-        inputs.text_line(raw, f"{path}:{number}").strip() for path, raw in zip(files, (text, tags), strict=True)
-    )
+    texts, labels = (text_line(raw, f"{path}:{number}").strip() for path, raw in zip(files, (text, tags), strict=True))
     return number, f"{split}-{number - 1}", texts, labels.split()

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from xmc.data.files import DAMAGED
 from xmc.data.labels import MOST_LABELS
+from xmc.data.lines import DAMAGED
 from xmc.errors import XMCError, said
 
 _EXPECTED = "expected a CSR matrix as scipy.sparse.save_npz writes it"

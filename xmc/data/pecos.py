@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from xmc.data import files as inputs
 from xmc.data.benchmark import BenchmarkData, Layout
 from xmc.data.formats import Document
+from xmc.data.lines import attempt, numbered_lines, side_by_side, text_line
 from xmc.errors import XMCError
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ class PecosData(BenchmarkData):
         Line i of X is the document whose labels are the non-zero columns of row i of Y. Label ids are the columns'
         numbers, from 0; names are the lines of `output-items.txt`, where there is one. Documents are named `train-0`,
         ... by their row. A document that is skipped goes together with its row.
-
-        Raises XMCError, naming file and line, for whatever cannot be read or does not fit together.
         """
         from xmc.data.assemble import assemble
         from xmc.data.npz import shape_of
@@ -87,7 +86,7 @@ def _documents(files: tuple[Path, Path], split: str, shape: tuple[int, int]) -> 
         )
 
     def document(number: int, raw: bytes, labels: "NDArray[np.integer]") -> Document:
-        text = inputs.text_line(raw, f"{texts}:{number}").strip()
+        text = text_line(raw, f"{texts}:{number}").strip()
         outside = labels[(labels < 0) | (labels >= columns)]
         if len(outside):
             raise XMCError(
@@ -97,6 +96,6 @@ def _documents(files: tuple[Path, Path], split: str, shape: tuple[int, int]) -> 
         return number, f"{split}-{number - 1}", text, labels.tolist()
 
     with inputs.open_bytes(texts) as stream:
-        lines = inputs.numbered_lines(stream, str(texts))
-        for (number, raw), labels in inputs.side_by_side(lines, label_rows(matrix), names=files):
-            yield inputs.attempt(document, number, raw, labels)
+        lines = numbered_lines(stream, str(texts))
+        for (number, raw), labels in side_by_side(lines, label_rows(matrix), names=files):
+            yield attempt(document, number, raw, labels)

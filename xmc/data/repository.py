@@ -8,10 +8,10 @@ from pydantic import Field
 
 from xmc.data import files as inputs
 from xmc.data.benchmark import BenchmarkData, Layout
-from xmc.data.fields import id_of, joined
+from xmc.data.documents import Record, id_of, joined
 from xmc.data.formats import SAME_DOCUMENTS, Document, Fields
 from xmc.data.labels import MOST_LABELS, check_places, read_labels_json
-from xmc.data.records import Record
+from xmc.data.lines import attempt, json_object, numbered_lines, text_line
 from xmc.errors import XMCError
 from xmc.values import Texts
 
@@ -54,8 +54,6 @@ class RepositoryData(BenchmarkData):
 
         The pairs of `{trn,tst}_filter_labels.txt` (or `filter_labels_{train,test}.txt`) become `Split.filter`. Where
         documents are skipped, the others keep their labels and filter pairs.
-
-        Raises XMCError, naming file and line, for whatever cannot be read or does not fit together.
         """
         from xmc.data.assemble import assemble
         from xmc.data.filters import filtered
@@ -103,13 +101,13 @@ def _documents(
 
     def document(number: int, raw: bytes) -> Document:
         where = f"{path}:{number}"
-        record = inputs.json_object(inputs.text_line(raw, where), where)
+        record = json_object(text_line(raw, where), where)
         id_ = f"{split}-{number - 1}" if id_field is None else id_of(record, id_field, where)
         return number, id_, joined(record, text_fields, text_separator, where), _labels(record, label_count, where)
 
     with inputs.open_bytes(path) as stream:
-        for number, raw in inputs.numbered_lines(stream, str(path)):
-            yield inputs.attempt(document, number, raw)
+        for number, raw in numbered_lines(stream, str(path)):
+            yield attempt(document, number, raw)
 
 
 def _labels(record: Record, label_count: int, where: str) -> list[int]:

@@ -2,19 +2,16 @@
 
 import glob
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import xxhash
 
-from xmc.data.files import file, listing
-from xmc.data.records import FORMATS, format_of
+from xmc.data.files import FORMATS, file, format_of, listing
 from xmc.errors import XMCError
 from xmc.storage import home_expanded
 
-T = TypeVar("T")
 TEXT = "txt"
 """The format of a file that is one document."""
 
@@ -89,16 +86,6 @@ class Sources:
                 case _:
                     return None
         return total
-
-
-def of_shard(documents: Iterable[T], shard: str, size: int) -> Iterator[tuple[int, T]]:
-    """The documents of one shard, each with its place among all, from 0.
-
-    shard: `i/n`, of every n batches the i-th. size: of a batch. So a document is in the same batch as without shards,
-    and its predictions are the same to the bit.
-    """
-    number, shards = map(int, shard.split("/"))
-    return ((place, one) for place, one in enumerate(documents) if place // size % shards == number - 1)
 
 
 @dataclass(frozen=True)

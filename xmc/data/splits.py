@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from glob import glob
 from pathlib import Path
 
-from xmc.data.files import file, listing, within
-from xmc.data.records import COMPRESSIONS, format_of
+from xmc.data.files import COMPRESSIONS, file, format_of, listing, within
 from xmc.errors import XMCError
 
 SPLITS = {"train": ("train",), "dev": ("dev", "validation", "valid", "val"), "test": ("test",)}

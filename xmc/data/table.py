@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from xmc.data import files as inputs
 from xmc.data.benchmark import BenchmarkData, Layout
 from xmc.data.delimited import Dialect
-from xmc.data.fields import advise_on_labels, id_of, labels_of, text_of
+from xmc.data.documents import Record, advise_on_labels, id_of, labels_of, records, text_of, usable
+from xmc.data.files import FORMATS
 from xmc.data.formats import SAME_DOCUMENTS, DataSection, Document, Fields, Files, FilesBySplit, OnError
 from xmc.data.labels import read_labels_tsv
-from xmc.data.records import FORMATS, Record, records, usable
+from xmc.data.lines import attempt
 from xmc.data.splits import split_files
 from xmc.errors import XMCError
 from xmc.section import Before
@@ -86,11 +86,8 @@ class TableData(RecordData, BenchmarkData):
         what the data holds. Labels are a list, or a text that `label_separator` divides; where another would fit far
         better, this is logged. `id_field` None numbers the documents of each split, or of each of its files. What makes
         the rest of a file unreadable is an error always.
-
-        Raises XMCError, naming file and line, for whatever cannot be read or does not fit together.
         """
-        from xmc.data.assemble import assemble
-        from xmc.data.shards import in_order
+        from xmc.data.assemble import assemble, in_order
         from xmc.data.store import stored
 
         def keep(path: Path, name: str) -> "RawSplit":
@@ -140,4 +137,4 @@ class ParquetData(TableData):
 def _documents(files: tuple[Path], split: str, fields: Fields, has_id: bool) -> Iterator[Document | XMCError]:
     (path,) = files
     for row, (line, record) in enumerate(records(path, fields.dialect)):
-        yield inputs.attempt(document_of, record, (str(path), line), f"{split}-{row}", fields, has_id)
+        yield attempt(document_of, record, (str(path), line), f"{split}-{row}", fields, has_id)

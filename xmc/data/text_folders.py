@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from xmc.data import files as inputs
 from xmc.data.documents import text_of_file
+from xmc.data.files import format_of
 from xmc.data.formats import SAME_DOCUMENTS, Document, FolderData
-from xmc.data.records import format_of
+from xmc.data.lines import attempt
 from xmc.data.sources import TEXT, files_below
 from xmc.data.splits import SPLITS
 from xmc.errors import XMCError
@@ -28,8 +28,6 @@ class TextFolders(FolderData):
         """The corpus of the folders of that name, dev or validation and test if there are any; else all is train.
 
         A document is called by its path, and its label is that of its folder: `animals/birds` of folders in folders.
-
-        Raises XMCError, naming the file, for whatever cannot be read.
         """
         from xmc.data.assemble import assemble
         from xmc.data.store import stored
@@ -64,4 +62,4 @@ def _documents(files: tuple[Path, ...], split: str, root: str, encoding: str | N
         return place, f"{split}/{within.as_posix()}", text_of_file(path, encoding), [label]
 
     for place, path in enumerate(files):
-        yield inputs.attempt(document, place, path)
+        yield attempt(document, place, path)

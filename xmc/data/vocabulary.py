@@ -8,10 +8,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from xmc.data.files import listing, open_bytes, text_lines
+from xmc.data.documents import records, usable
+from xmc.data.files import COMPRESSIONS, format_of, listing, open_bytes, text_lines
 from xmc.data.formats import BROADER
 from xmc.data.labels import URI, bare_uri, named_labels
-from xmc.data.records import COMPRESSIONS, format_of, records, usable
 from xmc.errors import XMCError, said
 from xmc.storage import digest, read_json
 

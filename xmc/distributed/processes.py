@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from xmc.distributed.shard import Rows, Shard
@@ -42,6 +44,10 @@ class Processes:
     def shard(self, number: int) -> Shard:
         """Which of so many things in a row are this process's."""
         return Shard.part(number, self.rank, self.size)
+
+    def part(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Of these rows those that are this process's."""
+        return rows
 
     def shard_of_labels(self, number: int, what: str = "labels") -> Shard:
         """Likewise of what each must have one of.
@@ -114,6 +120,9 @@ class Group(Processes):
         self.rank = place.rank
         self.size = place.size
         self.local_rank = place.local_rank
+
+    def part(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        return rows[self.shard(len(rows)).rows]
 
     def all_of(self, *numbers: int) -> list[tuple[int, ...]]:
         own = torch.tensor([numbers], dtype=torch.int64)

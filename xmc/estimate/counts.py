@@ -12,8 +12,7 @@ from xmc import factory
 from xmc.config import TrainConfig
 from xmc.data.benchmark import Benchmark
 from xmc.data.corpus import Corpus
-from xmc.model.bag import BagModel
-from xmc.model.embedding_bag import EmbeddingBag
+from xmc.model.bag import BagModel, EmbeddingBag
 from xmc.types import Batch
 
 _LONGEST = 2048  # documents whose terms are looked at

@@ -17,14 +17,13 @@ from xmc.config import to_yaml
 from xmc.config.shell import shell_command
 from xmc.errors import XMCError
 from xmc.estimator.documents import data_folder, names_of, write_documents, write_vocabulary
-from xmc.estimator.labels import Label, Labels, as_matrix, label_lists, plain
+from xmc.estimator.given import Label, Labels, Texts, as_matrix, label_lists, plain, texts_of
 from xmc.estimator.parameters import Parameters
-from xmc.estimator.texts import Texts, texts_of
 from xmc.evaluate.metrics import ndcg_at_k, precision_at_k, recall_at_k
 from xmc.machine import prepare_machine
 from xmc.model import Prediction, Threshold, XMCModel
 from xmc.spelling import near_miss
-from xmc.storage import parse_json
+from xmc.train.log import read_log
 from xmc.train.loop import Interrupted
 from xmc.workflow.calibrating import Lists, calibrate
 from xmc.workflow.settings import with_recipe
@@ -125,8 +124,7 @@ class XMCClassifier(Parameters):
                     raise KeyboardInterrupt(f"go on with: {go_on}") from stop
             device = prepare_machine(config.trainer.device, config.trainer.threads)
             self._use(XMCModel.from_pretrained(run / "model", device=str(device)), classes)
-            log = (run / "log.jsonl").read_text(encoding="utf-8").splitlines()
-            self.history_ = [parse_json(line, f"{run / 'log.jsonl'}:{number}") for number, line in enumerate(log, 1)]
+            self.history_ = list(read_log(run / "log.jsonl"))
         self._matrix = None if as_matrix(labels) is None else "sparse" if sp.issparse(labels) else "dense"
         return self
 

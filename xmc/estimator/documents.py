@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from xmc.errors import XMCError
-from xmc.estimator.labels import Label, Labels, as_matrix, columns_of, count, label_lists, plain
-from xmc.estimator.texts import Texts, texts_of
+from xmc.estimator.given import Label, Labels, Texts, as_matrix, columns_of, count, label_lists, plain, texts_of
 
 
 @contextmanager

@@ -1,12 +1,9 @@
 """From configuration to texts, tokens and batches."""
 
-import numpy as np
-
 from xmc import config as c
 from xmc.data.batches import Batches
-from xmc.data.corpus import Corpus, cut_dev
+from xmc.data.corpus import Corpus, cut_dev, mixed
 from xmc.data.formats import DataSection
-from xmc.data.mix import mixed
 from xmc.data.tokens import tokenize
 from xmc.distributed import ALONE, Processes
 from xmc.model.encoder import Encoder
@@ -37,8 +34,4 @@ def build_batches(
     """Batches of a split, its texts tokenised on first use. processes: that have a part of each batch."""
     documents, data = corpus.split(split), config.data
     tokens = tokenize(documents, encoder.tokenizer, encoder.max_length, data.cache, data.processes)
-
-    def part(rows: np.ndarray) -> np.ndarray:
-        return rows[processes.shard(len(rows)).rows]
-
-    return Batches(tokens, documents.labels, encoder.tokenizer.pad_id, batch_size, config.seed, part)
+    return Batches(tokens, documents.labels, encoder.tokenizer.pad_id, batch_size, config.seed, processes.part)

@@ -1,24 +1,23 @@
 """From configuration to optimizers."""
 
 from torch import nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import AdamW
 
 from xmc import config as c
 from xmc.model import XMCModel
 from xmc.model.auxiliary import ClusterHead
+from xmc.model.bag import EmbeddingBag
 from xmc.model.classifier import FixedFanIn, LinearClassifier
-from xmc.model.embedding_bag import EmbeddingBag
 from xmc.model.head_and_tail import HeadAndTail
 from xmc.model.sparse_linear import SparseLinear
-from xmc.train.optim import SlotAdamW
-from xmc.train.sparse_novograd import SparseNovoGrad
+from xmc.train.optim import Optimizers, SlotAdamW, SparseNovoGrad
 from xmc.train.step import feature_parameters
 
 
-def build_optimizers(config: c.TrainConfig, model: XMCModel, auxiliary: ClusterHead | None) -> dict[str, Optimizer]:
+def build_optimizers(config: c.TrainConfig, model: XMCModel, auxiliary: ClusterHead | None) -> Optimizers:
     """One optimizer a part; all follow the same schedule from their own peak."""
     encoder, rules = config.encoder, config.parametrization
-    parts: dict[str, Optimizer] = {}
+    parts = Optimizers()
     bags = [module for module in model.encoder.modules() if isinstance(module, EmbeddingBag)]
     sparse = {
         layer.weight: rules.hidden_rate(layer.active, None if part is model.intermediate else layer.dense_fan_in)

@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from xmc import factory
 from xmc.config import Section, load_config_if_run, parse
-from xmc.data.fields import text_of
-from xmc.data.files import attempt
+from xmc.data.documents import text_of
 from xmc.data.formats import Fields, OnError
+from xmc.data.lines import attempt
 from xmc.errors import XMCError
 from xmc.machine import prepare_machine
 from xmc.model import Blend, XMCModel

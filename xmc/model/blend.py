@@ -12,13 +12,12 @@ import torch
 from xmc.errors import XMCError
 from xmc.model.card import BlendCard, ModelCard, NeighboursCard, ScoresCard
 from xmc.model.encoder import Encoder
-from xmc.model.explanation.blended import explain_blend
 from xmc.model.explanation.contribution import Explanation
+from xmc.model.explanation.explain import explain_blend
 from xmc.model.label_file import read_labels, write_labels
-from xmc.model.logistic import sigmoid
 from xmc.model.model import XMCModel
 from xmc.model.neighbours import Neighbours
-from xmc.model.prediction import DEFAULT_K, Prediction, Threshold, check_texts, predictions
+from xmc.model.prediction import DEFAULT_K, Prediction, Threshold, check_texts, predictions, sigmoid
 from xmc.model.rankings import blended
 from xmc.model.saved import CARD, FORMAT_VERSION, LABELS, read_blend_card
 from xmc.model.seal import seal_checked, sealed

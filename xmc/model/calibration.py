@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xmc.errors import XMCError
 from xmc.model.card import CalibrationCard
-from xmc.model.logistic import sigmoid
+from xmc.model.prediction import sigmoid
 from xmc.model.tensor_file import TensorFile, fill
 from xmc.storage import whole_file
 

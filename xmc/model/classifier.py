@@ -206,7 +206,7 @@ class FixedFanIn(LinearClassifier, Watched):
     def step(
         self, features_BD: Tensor, positives: Positives, loss: LossName, scale: float = 1.0, update: Update = None
     ) -> tuple[Tensor, Tensor]:
-        if self._watches:
+        if self.watches:
             self._evidence = evidence_of(features_BD, positives, loss)
         if update is None:
             return super().step(features_BD, positives, loss, scale)

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from xmc.errors import XMCError
-from xmc.model.bag import BagModel
+from xmc.model.bag import BagModel, EmbeddingBag
 from xmc.model.card import EncoderCard, Pooling, read_part
-from xmc.model.embedding_bag import EmbeddingBag
 from xmc.model.encoder_folder import check_tokens, saved_backbone, saved_tokenizer, told
 from xmc.model.quantised import packed
 from xmc.model.sparse_features import SparseFeaturesModel

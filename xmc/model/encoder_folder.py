@@ -13,8 +13,7 @@ import torch
 
 from xmc.endings import undisturbed
 from xmc.errors import XMCError, said
-from xmc.model.bag import BagConfig, BagModel
-from xmc.model.embedding_bag import CONFIG, EmbeddingBag, EmbeddingBagConfig
+from xmc.model.bag import CONFIG, BagConfig, BagModel, EmbeddingBag, EmbeddingBagConfig
 from xmc.model.sparse_features import SparseFeaturesConfig, SparseFeaturesModel, SparseFeaturesTokenizer
 from xmc.model.sparse_ift import SparseIFT
 from xmc.model.tensor_file import ANEW, Shards, check_size, fill

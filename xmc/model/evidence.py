@@ -14,19 +14,22 @@ Evidence = Mapping[str, Tensor]
 
 
 class Watched:
-    """A layer that keeps evidence from `watch` to `take_evidence`, in between in `_evidence`, and none otherwise."""
+    """A layer that keeps evidence from `watch` to `take_evidence`, in between in `_evidence`, and none otherwise.
 
-    _watches = False
+    watches: whether it does.
+    """
+
+    watches = False
     _evidence: Evidence | None = None
 
     def watch(self) -> None:
         """Keep evidence of the next batch."""
-        self._watches = True
+        self.watches = True
 
     def take_evidence(self) -> Evidence:
         """What was kept of the batch since `watch`; the layer forgets it, and keeps nothing more."""
         assert self._evidence is not None, "no training step since `watch`"
-        evidence, self._evidence, self._watches = self._evidence, None, False
+        evidence, self._evidence, self.watches = self._evidence, None, False
         return evidence
 
 

@@ -28,7 +28,7 @@ from transformers.utils import logging as transformers_logging
 
 from xmc.errors import XMCError
 from xmc.model import hub
-from xmc.model.embedding_bag import CONFIG
+from xmc.model.bag import CONFIG
 from xmc.model.encoder_folder import BAGS, check_tokens, checked_config, told
 from xmc.model.pretrained_tokenizer import PretrainedTokenizer
 from xmc.model.sparse_ift import SparseIFT, no_connections, sparsify_feed_forward_

@@ -1,9 +1,8 @@
 """Whether the documents of a batch have anything to do with one another."""
 
-from xmc.model.bag import BagModel
+from xmc.model.bag import BagModel, EmbeddingBag
 from xmc.model.blend import Blend
 from xmc.model.classifier import FixedFanIn
-from xmc.model.embedding_bag import EmbeddingBag
 from xmc.model.intermediate import Identity
 from xmc.model.model import XMCModel
 

@@ -20,9 +20,8 @@ from xmc.model.explanation.explain import numbers_of
 from xmc.model.hierarchy import implied, path_above
 from xmc.model.intermediate import Identity, Linear
 from xmc.model.lexical import CANDIDATES, LexicalHalf
-from xmc.model.logistic import sigmoid
 from xmc.model.precision import Precision, computing_type
-from xmc.model.prediction import DEFAULT_K, Prediction, Threshold, check_texts, predictions
+from xmc.model.prediction import DEFAULT_K, Prediction, Threshold, check_texts, predictions, sigmoid
 from xmc.model.saved import CARD, HEAD, check_connections, parts_of, read_card, write_card, write_model
 from xmc.model.seal import seal_checked
 from xmc.model.sharded import is_divided

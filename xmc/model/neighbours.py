@@ -7,17 +7,24 @@ from typing import Self
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from xmc.errors import XMCError
 from xmc.model.tensor_file import ANEW, TensorFile, check_finite, form
-from xmc.ops.nearest import nearest, votes
+from xmc.ops.compiled import in_parallel, kernel, ranges_of
+from xmc.ops.lexical import ranking_kernels
+from xmc.ops.lexical.ranking_kernels import insert
 from xmc.types import TopK
+
+Ranked = tuple[NDArray[np.int64], NDArray[np.float32]]
+compiled = kernel(__file__, ranking_kernels.__file__)
 
 WIDTH = 64  # directions, at most
 _ITERATIONS = 4
+_BLOCK = 1 << 14  # documents whose products are there together
 _FORMS = {  # of what is saved: type and dimensions
     "directions": (torch.float32, 2),
     "features": (torch.float16, 2),
@@ -115,3 +122,79 @@ class Neighbours:
 def seen_from(directions: Tensor, features_BD: Tensor) -> Tensor:
     """Features as they are compared, float32 [B, d] of length 1, on the CPU."""
     return F.normalize(features_BD.float().cpu() @ directions)
+
+
+def nearest(queries: NDArray[np.float32], columns: NDArray[np.float32], k: int) -> Ranked:
+    """The k columns of the largest product with each query, best first, int64 [B, k], and the products.
+
+    queries: [B, d]. columns: [d, N]. Of equal products the first columns are taken. -1 and -inf where there are fewer.
+    """
+    size = len(queries)
+    found, best = np.full((size, k), -1, np.int64), np.full((size, k), -np.inf, np.float32)
+    for first in range(0, columns.shape[1], _BLOCK):
+        products = queries @ columns[:, first : first + _BLOCK]
+
+        def run(start: int, stop: int, first: int = first, products: NDArray[np.float32] = products) -> None:
+            keep_best(products, first, found, best, start, stop)
+
+        in_parallel(keep_best, run, ranges_of(size, 8, 16))
+    return found, best
+
+
+def votes(
+    voters: NDArray[np.int64],
+    weights: NDArray[np.float32],
+    offsets: NDArray[np.int64],
+    labels: NDArray[np.int32],
+    k: int,
+) -> Ranked:
+    """The k labels with the largest share of their voters' weight, best first, int64 [B, k], and the shares.
+
+    voters: int64 [B, n], -1 for none. weights: [B, n], of which those above 0 count. A voter v is for each of
+    `labels[offsets[v]:offsets[v + 1]]`, which are different. Equal shares rank by ascending label; the tail is -1
+    and 0.
+    """
+    size = len(voters)
+    found, best = np.full((size, k), -1, np.int64), np.zeros((size, k), np.float32)
+
+    def run(start: int, stop: int) -> None:
+        count_votes(voters, weights, offsets, labels, found, best, start, stop)
+
+    in_parallel(count_votes, run, ranges_of(size, 8, 16))
+    return found, best
+
+
+@compiled
+def keep_best(products, first, found, best, start, stop):  # type: ignore[no-untyped-def]
+    """Take in products [B, n] of the columns from `first` on."""
+    k = found.shape[1]
+    for row in range(start, stop):
+        for column in range(products.shape[1]):
+            if products[row, column] > best[row, k - 1]:
+                insert(found[row], best[row], first + column, products[row, column])
+
+
+@compiled
+def count_votes(voters, weights, offsets, labels, found, best, start, stop):  # type: ignore[no-untyped-def]
+    """See `votes`."""
+    k = found.shape[1]
+    for row in range(start, stop):
+        total, number = np.float32(0), 0
+        for i in range(voters.shape[1]):
+            if voters[row, i] >= 0 and weights[row, i] > 0:
+                total += weights[row, i]
+                number += offsets[voters[row, i] + 1] - offsets[voters[row, i]]
+        named, shares, at = np.empty(number, np.int32), np.empty(number, np.float32), 0
+        for i in range(voters.shape[1]):
+            if voters[row, i] >= 0 and weights[row, i] > 0:
+                for entry in range(offsets[voters[row, i]], offsets[voters[row, i] + 1]):
+                    named[at], shares[at] = labels[entry], weights[row, i] / total
+                    at += 1
+        order, at = np.argsort(named, kind="mergesort"), 0
+        while at < number:
+            label, share = named[order[at]], np.float32(0)
+            while at < number and named[order[at]] == label:
+                share += shares[order[at]]
+                at += 1
+            if share > best[row, k - 1]:
+                insert(found[row], best[row], label, share)

@@ -4,6 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+import numpy as np
+import torch
+from scipy.special import expit
 from torch import Tensor
 
 from xmc.errors import XMCError
@@ -49,6 +52,16 @@ def predictions(
             for label, score, logit, suggest in zip(*row, strict=True)
             if suggest
         ]
+
+
+def sigmoid(logits: Tensor) -> Tensor:
+    """1 / (1 + exp(-logits)), of the same type and shape.
+
+    On the CPU torch takes vectors of numbers, and the last few by another function, whose last bit may differ.
+    """
+    if logits.device.type != "cpu":
+        return torch.sigmoid(logits)
+    return torch.from_numpy(np.asarray(expit(logits.detach().numpy())))
 
 
 def check_texts(texts: Sequence[str], reads_text: bool) -> None:

@@ -18,6 +18,7 @@ class PretrainedTokenizer(Tokenizer):
 
     def __init__(self, wrapped: PreTrainedTokenizerBase) -> None:
         self.wrapped = wrapped
+        self.pad_id = 0 if wrapped.pad_token_id is None else int(wrapped.pad_token_id)
 
     def __call__(self, texts: Sequence[str], max_length: int) -> Tokenized:
         if type(self.wrapped) is PreTrainedTokenizerFast:
@@ -38,10 +39,6 @@ class PretrainedTokenizer(Tokenizer):
     @property
     def num_special(self) -> int:
         return self.wrapped.num_special_tokens_to_add()
-
-    @property
-    def pad_id(self) -> int:
-        return 0 if self.wrapped.pad_token_id is None else int(self.wrapped.pad_token_id)
 
     @property
     def special_ids(self) -> Sequence[int]:
@@ -69,14 +66,14 @@ class PretrainedTokenizer(Tokenizer):
             self.wrapped.backend_tokenizer.no_padding()
         self.wrapped.save_pretrained(folder)
 
-    def located(self, text: str, max_length: int) -> tuple[Sequence[int], Sequence[tuple[int, int]]]:
+    def located(self, text: str, max_length: int) -> tuple[Tokenized, Sequence[tuple[int, int]]]:
         if not self.wrapped.is_fast:
             raise XMCError(
                 f"{type(self.wrapped).__name__} does not tell where its tokens stand in a text; only models with a "
                 "fast tokenizer of transformers can be explained"
             )
         read = self.wrapped(text, truncation=True, max_length=max_length, return_offsets_mapping=True)
-        return read["input_ids"], read["offset_mapping"]
+        return Tokenized([read["input_ids"]]), read["offset_mapping"]
 
 
 def _ids(tokenizer: PreTrainedTokenizerFast, texts: list[str], max_length: int) -> list[list[int]]:

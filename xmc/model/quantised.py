@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from xmc.model.embedding_bag import EmbeddingBag
+from xmc.model.bag import EmbeddingBag
 from xmc.model.tensor_file import scale_of
 from xmc.ops.blocks import label_slices
 

@@ -22,14 +22,14 @@ from xmc.model.head_and_tail import HeadAndTail
 from xmc.model.hierarchy import check_above
 from xmc.model.intermediate import Identity, Linear, intermediate_config
 from xmc.model.label_file import read_labels, write_labels
-from xmc.model.lexical import LexicalHalf
+from xmc.model.lexical_file import half_card, load_half, save_half
 from xmc.model.seal import sealed
 from xmc.model.sharded import shared
 from xmc.model.sparse_ift import no_connections
 from xmc.model.sparse_linear import SparseLinear
 from xmc.model.tensor_file import ANEW, TensorFile, check_size, form
-from xmc.ops.blocks import group_size
 from xmc.ops.fan_in import check_distinct_columns, index_dtype, resolve_backend
+from xmc.types import group_size
 
 if TYPE_CHECKING:
     from xmc.model.model import XMCModel
@@ -87,7 +87,7 @@ def write_card(model: "XMCModel", folder: Path) -> None:
         "intermediate": intermediate_config(model.intermediate),
         "classifier": {"kind": model.classifier.kind, "in_features": model.classifier.in_features},
         "calibration": calibration,
-        "lexical": None if model.lexical is None else model.lexical.card(),
+        "lexical": None if model.lexical is None else half_card(model.lexical),
     }
     files = [folder / HEAD, folder / LABELS, *(path for path in folder.glob("encoder/**/*") if path.is_file())]
     if calibration is not None and calibration["own"]:
@@ -114,7 +114,7 @@ def write_model(model: "XMCModel", folder: Path) -> None:
     save_file(head, folder / HEAD)
     (folder / LEXICAL).unlink(missing_ok=True)
     if model.lexical is not None:
-        model.lexical.save(folder / LEXICAL)
+        save_half(model.lexical, folder / LEXICAL)
     write_labels(folder / LABELS, model.label_ids, model.label_names)
     for tensors in folder.rglob("*.safetensors"):  # which safetensors writes for the user's eyes alone
         shutil.copymode(folder / LABELS, tensors)
@@ -140,9 +140,7 @@ def parts_of(
     lexical = None
     if card.lexical is not None:
         size = len(encoder.tokenizer)
-        lexical = LexicalHalf.load(
-            folder / LEXICAL, card.lexical, size, classifier.num_labels, card.classifier.in_features
-        )
+        lexical = load_half(folder / LEXICAL, card.lexical, size, classifier.num_labels, card.classifier.in_features)
     above = torch.empty_like(_pairs(head)) if "above" in head else None
     return {
         "encoder": encoder,

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from torch import Tensor
 
-from xmc.model.embedding_bag import EmbeddingBag, EmbeddingBagConfig
+from xmc.model.bag import EmbeddingBag, EmbeddingBagConfig
 from xmc.sparse_rows import SparseRow
 from xmc.storage import read_json
 from xmc.tokenizer import Tokenized, Tokenizer
@@ -89,10 +89,10 @@ class SparseFeaturesTokenizer(Tokenizer):
         settings = {"num_features": self.num_features, "tokenizer_class": type(self).__name__}
         (folder / self.FILE).write_text(json.dumps(settings, indent=2) + "\n")
 
-    def located(self, text: str, max_length: int) -> tuple[Sequence[int], Sequence[tuple[int, int]]]:
-        ids = self([text], max_length).ids[0]
+    def located(self, text: str, max_length: int) -> tuple[Tokenized, Sequence[tuple[int, int]]]:
+        row = self([text], max_length)
         found = {int(entry[1]): entry.span() for entry in re.finditer(r"(\d+):\S+", text)}
-        return ids, [found[feature] for feature in ids]
+        return row, [found[feature] for feature in row.ids[0]]
 
 
 def _largest(row: SparseRow, limit: int) -> SparseRow:

@@ -55,7 +55,7 @@ class SparseLinear(nn.Module, Watched):
             inputs = inputs.to(torch.get_autocast_dtype(device))
         inputs_NI = inputs.reshape(-1, self.in_features).contiguous()
         outputs_NO = fan_in_linear(inputs_NI, FanIn(self.weight, self.index, self.bias))
-        if self._watches and outputs_NO.requires_grad:
+        if self.watches and outputs_NO.requires_grad:
             seen_NI = inputs_NI.detach()
             outputs_NO.register_hook(lambda gradient_NO: self._record(gradient_NO, seen_NI))
         return outputs_NO.contiguous().view(*inputs.shape[:-1], self.out_features)

@@ -82,10 +82,10 @@ class WordTokenizer(Tokenizer):
         settings = _OF_TRANSFORMERS | {"pad_token": PAD, "unk_token": UNK}
         (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
-    def located(self, text: str, max_length: int) -> tuple[Sequence[int], Sequence[tuple[int, int]]]:
+    def located(self, text: str, max_length: int) -> tuple[Tokenized, Sequence[tuple[int, int]]]:
         self.library.enable_truncation(max_length)
         read = self.library.encode(text)
-        return read.ids, read.offsets
+        return Tokenized([read.ids]), read.offsets
 
 
 def recipe() -> str:

@@ -29,18 +29,6 @@ def label_slices(n_labels: int, size: int) -> list[slice]:
     return [slice(start, min(start + size, n_labels)) for start in range(0, n_labels, size)]
 
 
-def group_size(n_labels: int, n_groups: int) -> int:
-    """Labels that share a row of the index [G, K]: label l belongs to group l // size; the last may be smaller."""
-    return -(-n_labels // n_groups)
-
-
-def label_columns(index_GK: Tensor, labels: slice, size: int) -> Tensor:
-    """Columns [l, K] of a run of labels in groups of `size`."""
-    if size == 1:
-        return index_GK[labels]
-    return index_GK[torch.arange(labels.start, labels.stop, device=index_GK.device) // size]
-
-
 def label_blocks(positives: Positives, label_offset: int, n_labels: int, size: int) -> Iterator[LabelBlock]:
     """The labels [label_offset, label_offset + n_labels) in blocks of `size`; positives outside are left out."""
     local = positives.labels - label_offset

@@ -5,9 +5,9 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from xmc.part import Part
 from xmc.parts.optimizer import AdamW
 from xmc.parts.output import LONG, Load, OutputBytes, OutputSite, dense_memory
-from xmc.parts.part import Part
 from xmc.registry import Registry
 from xmc.values import Count, Fraction, Positive, Share
 

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from xmc.parts.part import Part
+from xmc.part import Part
 from xmc.registry import Registry
 from xmc.values import Count, Share
 

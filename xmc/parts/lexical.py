@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from xmc.parts.part import Part
+from xmc.part import Part
 from xmc.registry import Registry
 from xmc.section import Before
 from xmc.values import Count, NonNegative, Positive, Size
@@ -111,7 +111,7 @@ class TreeLexical(LexicalSection):
     """a classifier starts at so many times its centroid, with a bias of -2"""
     cost: Positive = 1.0
     """of an error against moving away from there"""
-    passes: Count = 5
+    passes: Count = 6
     """over the documents of a node"""
     threshold: NonNegative = 0.05
     """smaller weights are dropped"""

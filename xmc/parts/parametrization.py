@@ -11,7 +11,7 @@ import math
 from abc import abstractmethod
 from typing import Literal
 
-from xmc.parts.part import Part
+from xmc.part import Part
 from xmc.registry import Registry
 from xmc.values import Count, Fraction
 

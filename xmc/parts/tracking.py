@@ -6,13 +6,15 @@ import secrets
 import shutil
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from xmc.errors import XMCError
-from xmc.parts.part import Part
+from xmc.part import Part
 from xmc.registry import Registry
 from xmc.storage import whole_file
-from xmc.train.tracking import Record, Tracker
+
+if TYPE_CHECKING:
+    from xmc.train.log import Record, Tracker
 
 
 class TrackingSection(Part):
@@ -22,7 +24,7 @@ class TrackingSection(Part):
         """Raise XMCError where what it needs cannot be had; called before anything of the run is done."""
 
     @abstractmethod
-    def start(self, run: Path, config: dict[str, Any]) -> Tracker | None:
+    def start(self, run: Path, config: dict[str, Any]) -> "Tracker | None":
         """What receives the figures of a run, which may have been begun before; None: nothing does.
 
         run: its folder. config: its resolved configuration.
@@ -95,7 +97,7 @@ class Wandb:
                 "or tracking=none"
             ) from None
 
-    def log(self, record: Record) -> None:
+    def log(self, record: "Record") -> None:
         self._run.log({k: v for k, v in record.items() if k != "step"}, step=record["step"])
 
     def close(self) -> None:

@@ -1,16 +1,48 @@
 """The sections on how a model came to be: learning curves, connections, topology, time and memory, configuration."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 import numpy as np
 
 from xmc.run_report.blocks import ABSENT, Cell, Code, Figures, Folded, Note, Number, Paragraph, Section, Table
-from xmc.run_report.charts import Line, SignPicture, Ticks, line_chart, sign_picture
+from xmc.run_report.charts import Line, LineChart, SignPicture, Ticks, line_chart, sign_picture
 from xmc.run_report.connections import Connections
 from xmc.run_report.facts import Missing, RunFacts
-from xmc.run_report.figures import learning_figures, topology_figures, topology_layers
+from xmc.run_report.folder import Curve
 
 MIB = 2**20
+LINES = 8  # of one figure
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """keys: patterns of the log's keys; the first that a log has is the one that runs are compared by."""
+
+    title: str
+    unit: str
+    keys: tuple[str, ...]
+    percent: bool = False
+    zero: bool = False
+    logarithmic: bool = False
+
+
+LEARNING = (
+    Figure("Loss", "sum over labels, mean over documents", ("loss", "auxiliary_loss")),
+    Figure("Metrics on dev", "percent", ("dev/nDCG@*", "dev/*"), percent=True),
+    Figure("Learning rates", "", ("lr/classifier", "lr/*"), logarithmic=True),
+    Figure("Gradient norms", "", ("gradient/features", "gradient/*"), logarithmic=True),
+    Figure("Speed", "documents a second", ("documents_per_second",), zero=True),
+    Figure("Peak memory", "MiB", ("peak_memory_mib",), zero=True),
+)
+TOPOLOGY = (
+    Figure("Turnover", "percent", ("turnover", "changed_rows"), percent=True, zero=True),
+    Figure("Age of connections", "steps", ("age_mean", "age_median"), zero=True),
+    Figure("Column degrees", "labels, or groups, a feature serves", ("degree_max", "degree_min"), zero=True),
+    Figure("Inequality of column degrees", "Gini coefficient", ("degree_gini",), zero=True),
+    Figure("Spectral gap", "first minus second singular value", ("spectral_gap", "spectral_gap_ramanujan")),
+)
 
 
 def learning(runs: Sequence[RunFacts]) -> Section:
@@ -19,7 +51,7 @@ def learning(runs: Sequence[RunFacts]) -> Section:
     if not any(run.history.curves for run in runs):
         return Section(title, [Missing("The run folder has no log.")])
     note = Note("From the log of training, a point a log line or the mean of several. Memory is the peak so far.")
-    return Section(title, [learning_figures(runs), note])
+    return Section(title, [_learning_figures(runs), note])
 
 
 def connection_map(runs: Sequence[RunFacts]) -> Section:
@@ -54,17 +86,17 @@ def connection_map(runs: Sequence[RunFacts]) -> Section:
 
 def topology(runs: Sequence[RunFacts]) -> Section:
     """The health of the topologies from rewiring to rewiring."""
-    title, layers = "Topology over time", list(dict.fromkeys(layer for run in runs for layer in topology_layers(run)))
+    title, layers = "Topology over time", list(dict.fromkeys(layer for run in runs for layer in _topology_layers(run)))
     if not layers:
         reason = "The log follows no topology: it never changed, or the run is of an older version."
         return Section(title, [Missing(reason)])
     first, *inner = layers
-    folded = [Folded(layer, topology_figures(runs, layer)) for layer in inner]
+    folded = [Folded(layer, _topology_figures(runs, layer)) for layer in inner]
     note = Note(
         "After each rewiring. Turnover, ages and the gap are those of 256 rows spread over the index; the gap is "
         "set beside that of a Ramanujan graph of the same mean degrees, the best expander."
     )
-    return Section(title, [topology_figures(runs, first), *folded, note])
+    return Section(title, [_topology_figures(runs, first), *folded, note])
 
 
 def cost(runs: Sequence[RunFacts]) -> Section:
@@ -156,3 +188,50 @@ def _peak(run: RunFacts) -> Cell:
 def _size(run: RunFacts, part: str) -> Cell:
     size = run.sizes.get(part)
     return ABSENT if size is None else Number(f"{size / MIB:,.1f}", size)
+
+
+def _learning_figures(runs: Sequence[RunFacts]) -> Figures:
+    return Figures([_draw(figure, runs, "") for figure in LEARNING])
+
+
+def _topology_figures(runs: Sequence[RunFacts], layer: str) -> Figures:
+    """layer: as the log's keys name it, empty for the classifier."""
+    prefix = f"topology/{layer}/" if layer else "topology/"
+    return Figures([_draw(figure, runs, prefix) for figure in TOPOLOGY])
+
+
+def _topology_layers(run: RunFacts) -> list[str]:
+    """The layers whose topology the log follows; the classifier's name is empty."""
+    keys = [key.removeprefix("topology/") for key in run.history.curves if key.startswith("topology/")]
+    return list(dict.fromkeys(key.rpartition("/")[0] for key in keys))
+
+
+def _draw(figure: Figure, runs: Sequence[RunFacts], prefix: str) -> LineChart:
+    lines, title = [], figure.title
+    if len(runs) == 1:
+        curves = runs[0].history.curves
+        keys = list(_keys(figure, runs[0], prefix))[:LINES]
+        lines = [_line(figure, _title_of(key) if len(keys) > 1 else "", curves[key]) for key in keys]
+    elif key := next(_keys(figure, runs[0], prefix), None):
+        if len(figure.keys) > 1 and _title_of(key) != title.lower():
+            title = f"{title}: {_title_of(key)}"
+        lines = [_line(figure, run.name, run.history.curves[key]) for run in runs if key in run.history.curves]
+    return line_chart(
+        title, lines, x_label="step", y_label=figure.unit, zero=figure.zero, logarithmic=figure.logarithmic
+    )
+
+
+def _keys(figure: Figure, run: RunFacts, prefix: str) -> Iterator[str]:
+    """The keys of a run's log that a figure shows, in the order of its patterns."""
+    found = (key for pattern in figure.keys for key in run.history.curves if fnmatchcase(key, prefix + pattern))
+    yield from dict.fromkeys(found)
+
+
+def _line(figure: Figure, name: str, curve: Curve) -> Line:
+    scale = 100 if figure.percent else 1
+    return Line(name, curve.steps.tolist(), (scale * curve.values).tolist(), dashed=name.endswith("ramanujan"))
+
+
+def _title_of(key: str) -> str:
+    """A key without the group that the figure's title names."""
+    return key.rpartition("/")[2].replace("_", " ")

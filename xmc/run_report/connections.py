@@ -10,8 +10,8 @@ from scipy.stats import binom
 from torch import Tensor
 
 from xmc.model.classifier import Classifier, FixedFanIn
-from xmc.model.head_and_tail import HeadAndTail
-from xmc.ops.blocks import group_size, label_columns, label_slices
+from xmc.model.label_space import sparse_labels
+from xmc.ops.blocks import label_slices
 from xmc.sparsity.health import gini
 
 POINTS = 24  # of a curve over the features
@@ -52,7 +52,7 @@ def map_connections(
     layer = classifier.sparse
     if layer is None:
         return None
-    labels = _labels_by_place(classifier, layer)
+    labels = sparse_labels(classifier).cpu()
     degrees = dict(zip(names, _degrees(layer, torch.from_numpy(bins)[labels], len(names)), strict=True))
     degrees = {"all labels": torch.stack(list(degrees.values())).sum(0)} | degrees
     by_use = degrees["all labels"].argsort(descending=True, stable=True)
@@ -73,18 +73,11 @@ def map_connections(
     )
 
 
-def _labels_by_place(classifier: Classifier, layer: FixedFanIn) -> Tensor:
-    """The label of each row of the sparse weight, int64 on the CPU."""
-    own = torch.arange(layer.num_labels) if layer.order is None else layer.order.cpu()
-    return classifier.order.cpu()[classifier.head.num_labels :][own] if isinstance(classifier, HeadAndTail) else own
-
-
 def _degrees(layer: FixedFanIn, bin_of_place: Tensor, n_bins: int) -> list[Tensor]:
     """Labels that use each feature, int64 [D] a bin."""
-    size = group_size(layer.num_labels, len(layer.index))
     degrees = torch.zeros(n_bins * layer.in_features, dtype=torch.int64)
     for labels in label_slices(layer.num_labels, _LABELS):
-        columns = label_columns(layer.index[:, : layer.active], labels, size).cpu().long()
+        columns = layer.connections.columns(labels)[:, : layer.active].cpu().long()
         keys = bin_of_place[labels, None] * layer.in_features + columns
         degrees += torch.bincount(keys.flatten(), minlength=len(degrees))
     return list(degrees.view(n_bins, -1))
@@ -102,7 +95,7 @@ def _spread(order: Tensor, count: int) -> Tensor:
 
 def _block(layer: FixedFanIn, places: Tensor, features: Tensor) -> NDArray[np.int8]:
     """Signs of the weights between some labels and some features."""
-    rows = layer.index[:, : layer.active].cpu()[places // group_size(layer.num_labels, len(layer.index))].long()
+    rows = layer.index[:, : layer.active].cpu()[places // layer.connections.group_size].long()
     signs = torch.zeros(len(places), layer.in_features, dtype=torch.int8)
     weight = layer.weight.detach()[:, : layer.active].cpu()[places]
     signs.scatter_(1, rows, torch.where(weight < 0, -1, 1).to(torch.int8))

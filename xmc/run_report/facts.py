@@ -24,7 +24,7 @@ from xmc.evaluate import (
 )
 from xmc.evaluate.terms import CSR, Labels
 from xmc.run_report.connections import Connections
-from xmc.run_report.curves import History
+from xmc.run_report.folder import History
 from xmc.types import TopK
 
 CONFUSIONS = 15

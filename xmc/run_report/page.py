@@ -5,11 +5,25 @@ from collections.abc import Sequence
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from xmc.run_report import anatomy, charts, quality
-from xmc.run_report.blocks import Section
+from xmc.run_report.blocks import Section, Table
 from xmc.run_report.connections import Connections
 from xmc.run_report.facts import Measured, RunFacts
-from xmc.run_report.terms import terms
 
+_TERMS = {
+    "P@k": "precision: of the first k labels of a document, the share that is true",
+    "R@k": "recall: of a document's true labels, the share that stands among the first k",
+    "nDCG@k": "as precision, with more weight for the first places; 100 where all true labels come first",
+    "PSP@k": "precision in which a rare label counts more, after its propensity: what is rare is easily overlooked, by "
+    "people too",
+    "macro-F1": "the balance of precision and recall of each label, averaged over labels: rare ones count alike",
+    "coverage": "of the labels that have a true document, the share that is found for at least one",
+    "head, torso, tail": "frequent, medium and rare labels: each third of the assignments in training",
+    "interval": "where the figure would lie in 95 of 100 sets of documents like these, by the bootstrap",
+    "connections": "the features that a label's score is the weighted sum of; its fan-in is their number",
+    "rewiring": "the least useful connections of each label are dropped and as many others are tried",
+    "Gini coefficient": "0 where all features serve as many labels, near 1 where few serve nearly all",
+    "dev, test": "documents kept apart from training: dev to choose by, test for the end",
+}
 PARTS = ("data", "encoder", "classifier", "sparsity")
 
 _templates = Environment(
@@ -45,7 +59,7 @@ def _of_one(run: RunFacts) -> list[Section]:
         anatomy.connection_map([run]),
         anatomy.topology([run]),
         anatomy.configuration([run]),
-        terms(),
+        _terms(),
     ]
     return [section for section in sections if section is not None]
 
@@ -60,7 +74,7 @@ def _of_several(runs: Sequence[RunFacts]) -> list[Section]:
         anatomy.learning(runs),
         anatomy.connection_map(runs),
         anatomy.topology(runs),
-        terms(),
+        _terms(),
     ]
     return [section for section in sections if section is not None]
 
@@ -90,3 +104,8 @@ def _subtitle(runs: Sequence[RunFacts]) -> str:
     told = ", ".join(f"{part} {runs[0].config[f'{part}.kind']}" for part in same)
     others = [part for part in PARTS if part not in same]
     return "; ".join(filter(None, [told, f"differing in {', '.join(others)}" if others else ""]))
+
+
+def _terms() -> Section:
+    """The words of the page, each in a sentence."""
+    return Section("Terms", [Table("What the words mean", ["term", "meaning"], [*_TERMS.items()], texts=2)])

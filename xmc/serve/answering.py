@@ -9,10 +9,10 @@ from pydantic import Field
 
 from xmc.errors import XMCError
 from xmc.model import Prediction
-from xmc.serve.connection import ARRIVED
 from xmc.serve.models import Explain, Models, Served, Suggest, UnknownModel
 from xmc.serve.problems import HUNG_UP, Problem
 from xmc.serve.queueing import Full, Gone, Late, ModelThread, Work
+from xmc.serve.server import ARRIVED
 
 K = Annotated[int, Field(ge=1, description="labels of a document, at most")]
 DocumentText = Annotated[str, Field(json_schema_extra={"pattern": r"\S"})]

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from xmc.serve.connection import ARRIVED
 from xmc.serve.metrics import Metrics
 from xmc.serve.problems import Problem
+from xmc.serve.server import ARRIVED
 
 _OPEN = {"/", "/docs", "/openapi.json", "/health/live", "/health/ready"}  # to all; and what the pages are made of
 _PAGE, _RELOAD = "/page/", "/reload"

@@ -11,7 +11,7 @@ SPARSITY = Registry(
     SparsitySection,
     {
         "static": "xmc.sparsity.static:StaticSparsity",
-        "set": "xmc.sparsity.set:SetSparsity",
+        "set": "xmc.sparsity.drop_and_grow:SetSparsity",
         "rigl": "xmc.sparsity.rigl:RigLSparsity",
         "topkast": "xmc.sparsity.topkast:TopKastSparsity",
     },

@@ -1,14 +1,14 @@
-"""Strategies that drop connections of each row and grow as many."""
+"""Strategies that drop connections of each row and grow as many: what they share, and SET, the plainest."""
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from xmc.sparsity.schedule import cosine_decay
 from xmc.sparsity.strategy import OptimizerState, Site, SparseLayer, SparsitySection, Strategy
 from xmc.values import Count, Fraction
 
@@ -19,6 +19,17 @@ if TYPE_CHECKING:
     from xmc.sparsity.topology import Growth
 
 _ROWS = 1 << 14  # of the index that are rewired at once
+_FINAL_THRESHOLD = 1e-4
+
+
+def cosine_decay(step: int, initial: float, end: int, final: float = 0.0) -> float:
+    """Half a cosine from `initial` at step 0 to `final` at step `end`; 0 from there on, where the method is off.
+
+    With `final` 0 it is the drop fraction of RigL (Evci et al., ICML 2020, section 3), f0 / 2 (1 + cos(pi t / T_end)).
+    """
+    if step >= end:
+        return 0.0
+    return final + (initial - final) / 2 * (1 + math.cos(math.pi * step / end))
 
 
 class DropAndGrowSection(SparsitySection):
@@ -105,7 +116,12 @@ class DropAndGrow(Strategy):
         self._seen.clear()
         return moved
 
+    def prepare(self, layer: SparseLayer, step: int, lr: float) -> None:
+        if self.observes(step):
+            layer.watch()
+
     def observes(self, step: int) -> bool:
+        """Whether the rules see the batch of the `step`-th update."""
         until = -step % self.interval
         return until < self.batches and self.due(step + until)
 
@@ -122,3 +138,48 @@ class DropAndGrow(Strategy):
             seen[int(number)][part] = value
         self._seen.clear()
         self._seen.extend(seen[number] for number in sorted(seen))
+
+
+class SetSparsity(DropAndGrowSection):
+    """Sparse evolutionary training: drop the smallest weights of each label, regrow as many at random."""
+
+    kind: Literal["set"] = "set"
+    drop: Literal["fraction", "threshold"] = "fraction"
+    initial: Fraction = 0.2
+    """share of a label's connections, or |weight|, to drop at first; it falls by cosine"""
+    stop: Fraction = 0.66
+    """of the training steps"""
+
+    def build(self, site: Site) -> Strategy:
+        return Set(*self.schedule(site), mode=self.drop, offset=site.first_row)
+
+    def why_idle(self, layer: SparseLayer, step: int, total_steps: int) -> str | None:
+        return super().why_idle(layer, step, total_steps) if self.drop == "fraction" else None
+
+    def most_dropped(self, slots: int) -> int:
+        return super().most_dropped(slots) if self.drop == "fraction" else slots
+
+
+@dataclass(eq=False)
+class Set(DropAndGrow):
+    """SET (Mocanu et al., Nature Communications 2018), with both drop modes of "Navigating Extremes" (NeurIPS 2024).
+
+    mode: "fraction" drops a share of every row's connections, "threshold" those below a magnitude, which is `initial`
+    at step 0 and falls to 1e-4.
+    """
+
+    _: KW_ONLY
+    mode: Literal["fraction", "threshold"] = "fraction"
+
+    def drop(self, layer: SparseLayer, seen: Sequence[Evidence], step: int) -> tuple[Tensor, Tensor]:
+        from xmc.sparsity.topology import below_threshold
+
+        if self.mode == "fraction":
+            return super().drop(layer, seen, step)
+        threshold = cosine_decay(step, self.initial, self.end, min(self.initial, _FINAL_THRESHOLD))
+        return below_threshold(layer.weight, layer.index, threshold), layer.weight
+
+    def grow(self, layer: SparseLayer, seen: Sequence[Evidence], step: int) -> Growth:
+        from xmc.sparsity.topology import random_growth
+
+        return random_growth(layer.index, layer.in_features, seed=self.seed, step=step, offset=self.offset)

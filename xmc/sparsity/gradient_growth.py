@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from xmc.model.evidence import Evidence
-from xmc.ops.blocks import group_size, label_slices
+from xmc.ops.blocks import label_slices
 from xmc.sparsity.strategy import SparseLayer
 from xmc.sparsity.topology import Growth, by_group
+from xmc.types import group_size
 
 _BLOCK = 1 << 22  # numbers of a dense gradient that exist at once
 

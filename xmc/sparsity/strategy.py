@@ -10,9 +10,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from xmc.section import Section
+from xmc.part import Part
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,6 +40,9 @@ class SparseLayer(Protocol):
     def in_features(self) -> int: ...
     @property
     def active(self) -> int: ...
+
+    @property
+    def watches(self) -> bool: ...
 
     def watch(self) -> None:
         """Keep of the next batch what `take_evidence` is to give."""
@@ -90,15 +93,12 @@ class Strategy(ABC):
         learned: bool [L], labels whose active connections were learned before, and stay; None: none.
         """
 
-    def prepare(self, layer: SparseLayer, lr: float) -> None:
-        """Change the weights before a step at the learning rate `lr` of the layer."""
-
-    def observes(self, step: int) -> bool:
-        """Whether it wants to see the batch of the `step`-th update."""
-        return False
+    def prepare(self, layer: SparseLayer, step: int, lr: float) -> None:
+        """Come before the `step`-th update, at the learning rate `lr` of the layer: change the weights, or have the
+        layer `watch` its batch."""
 
     def observe(self, evidence: Evidence) -> None:
-        """See a batch that it wants to see; called before `rewire`."""
+        """See a batch that the layer watched; called before `rewire`."""
 
     def tensors(self) -> Mapping[str, Tensor | Rows]:
         """What a checkpoint must keep of it; of several processes each has the same, or some rows."""
@@ -139,7 +139,7 @@ class Site:
         return min(max(self.total_steps // REWIRINGS, SHORTEST), LONGEST)
 
 
-class SparsitySection(Section, ABC):
+class SparsitySection(Part):
     """Which connections a label has, and when and how they change.
 
     rewires: whether it ever changes them. learns_beyond_output: whether weights learn, or wait, that take no part in
@@ -150,8 +150,6 @@ class SparsitySection(Section, ABC):
     divides: ClassVar[bool] = False
     rewires: ClassVar[bool] = True
     learns_beyond_output: ClassVar[bool] = False
-
-    kind: str
 
     @abstractmethod
     def build(self, site: Site) -> Strategy:
@@ -179,8 +177,4 @@ class SparsitySection(Section, ABC):
 
     def beyond_estimates(self, fan_in: int, in_features: int) -> Iterator[str]:
         """What of its memory no formula covers, in words."""
-        yield from ()
-
-    def remedies(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Overrides that save memory, as text and as values."""
         yield from ()

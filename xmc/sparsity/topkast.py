@@ -121,7 +121,7 @@ class TopKast(Strategy):
                 weight_LD = torch.where(learned[rows, None].to(weight_LD.device), mine, weight_LD)
             self._choose(layer, rows, weight_LD, None)
 
-    def prepare(self, layer: SparseLayer, lr: float) -> None:
+    def prepare(self, layer: SparseLayer, step: int, lr: float) -> None:
         density, weight = layer.active / layer.in_features, layer.weight.detach()
         weight[:, : layer.active] *= max(0.0, 1 - lr * self._penalty)
         weight[:, layer.active :] *= max(0.0, 1 - lr * self._penalty / density)

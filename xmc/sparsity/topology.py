@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xmc.ops.blocks import group_size, label_slices
 from xmc.ops.counter_rng import random_integers
 from xmc.ops.fan_in import index_dtype
+from xmc.types import group_size
 
 _BLOCK = 1 << 14
 # The step of the draws before training; steps of training count from 0.
@@ -42,7 +42,7 @@ def init_index(n_groups: int, fan_in: int, in_features: int, seed: int, *, offse
 def absent_columns(index: Tensor, many: int, in_features: int, *, seed: int, step: int, offset: int = 0) -> Tensor:
     """`many` distinct columns that each row lacks, every subset equally likely, [G, many] in the type of the index."""
     columns = torch.empty(len(index), many, dtype=index.dtype, device=index.device)
-    for s in label_slices(len(index), _BLOCK):
+    for s, _ in _blocks(len(index), len(index), 1):
         numbers = torch.arange(s.start, s.stop, device=index.device) + offset
         counts = torch.full_like(numbers, many)
         columns[s] = _sample_absent(index[s], counts, many, in_features, seed, step, numbers)
@@ -117,8 +117,10 @@ def rewire_(
 
 def _blocks(n_labels: int, n_groups: int, size: int) -> Iterator[tuple[slice, slice]]:
     """Runs of groups, each with the run of its labels."""
-    for groups in label_slices(n_groups, max(1, _BLOCK // size)):
-        yield groups, slice(groups.start * size, min(groups.stop * size, n_labels))
+    step = max(1, _BLOCK // size)
+    for start in range(0, n_groups, step):
+        stop = min(start + step, n_groups)
+        yield slice(start, stop), slice(start * size, min(stop * size, n_labels))
 
 
 def by_group(values: Tensor, size: int) -> Tensor:

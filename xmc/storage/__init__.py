@@ -1,8 +1,7 @@
 """What lies on disk is whole or refused: files and folders that appear at once, locks, and reading back."""
 
-from xmc.storage.home import home_expanded
 from xmc.storage.lock import forget_lock, is_locked, locked
-from xmc.storage.private import private_folder, user_cache
+from xmc.storage.private import home_expanded, private_folder, user_cache
 from xmc.storage.read import digest, parse_json, read_json, unreadable
 from xmc.storage.whole import sweep, whole_file, whole_folder
 

@@ -55,9 +55,9 @@ def locked(folder: Path, *, name: str = "lock", wait: bool = False) -> Iterator[
                 above.rmdir()
 
 
-def is_locked(folder: Path, *, name: str = "lock") -> bool:
-    """Whether `<folder>/.<name>` is held, or was by a process that was killed since."""
-    return (folder / f".{name}").exists()
+def is_locked(folder: Path) -> bool:
+    """Whether `<folder>/.lock` is held, or was by a process that was killed since."""
+    return (folder / ".lock").exists()
 
 
 def forget_lock(folder: Path, *, name: str = "lock") -> None:

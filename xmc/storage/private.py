@@ -1,10 +1,13 @@
-"""Folders that nobody but this user writes to: for what is executed, or trusted, when it is read back."""
+"""The user's home, and folders that nobody but this user writes to: for what is executed, or trusted, when it is read
+back."""
 
 import grp
 import os
 import pwd
 import stat
 from pathlib import Path
+
+from xmc.errors import XMCError
 
 
 def private_folder(path: Path) -> Path:
@@ -21,6 +24,17 @@ def private_folder(path: Path) -> Path:
         if others := _others_write(folder.stat(), last=folder == place):
             raise PermissionError(f"{folder} {others}")
     return place
+
+
+def home_expanded(path: str | Path) -> Path:
+    """`~/...` with the home directory. Raises XMCError where there is none."""
+    given = Path(path)
+    if given.parts[:1] != ("~",):
+        return given
+    try:
+        return given.expanduser()
+    except RuntimeError:
+        raise XMCError(f"{path}: there is no home directory; set HOME, or give the path without ~") from None
 
 
 def user_cache() -> Path | None:

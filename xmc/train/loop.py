@@ -12,18 +12,17 @@ from typing import Literal, Protocol, Self
 
 import torch
 
-from xmc.errors import STOP_SIGNALS, XMCError
-from xmc.sparsity.schedule import cosine_decay
+from xmc.errors import STOP_SIGNALS
+from xmc.sparsity.drop_and_grow import cosine_decay
 from xmc.train.checkpoint import Checkpoints
-from xmc.train.meter import Meter
-from xmc.train.schedule import ScheduleKind, learning_rate_multiplier
+from xmc.train.log import Meter, Tracker
 from xmc.train.state import Progress, TrainState
-from xmc.train.step import clip_gradients, compute_gradients, gradient_norms, own_random_numbers, share_gradients
-from xmc.train.tracking import Tracker
+from xmc.train.step import check_loss, train_step
 from xmc.types import Batch
 
 logger = logging.getLogger(__name__)
 
+ScheduleKind = Literal["cosine", "linear", "constant"]
 Validate = Callable[[], tuple[float, dict[str, float]]]  # the metric to choose the best model by; every figure to log
 
 
@@ -60,10 +59,6 @@ class Attend(Protocol):
         """Whether a run that paused is to be measured as it stands."""
 
 
-class Diverged(XMCError):
-    """The loss is no longer finite."""
-
-
 class Interrupted(Exception):
     """The run was asked to stop; its last checkpoint is on disk. signal: the signal's number."""
 
@@ -92,57 +87,47 @@ def train(
         Interrupted: a signal to stop came; a checkpoint was written first.
         Diverged: the loss is no longer finite; the checkpoints before are kept.
     """
-    meter = Meter(plan.total_steps)
-    paused = attend is not None and attend(state.progress, plan) == "pause"
+    meter, progress = Meter(plan.total_steps), state.progress
+    state.model.train()
+    paused = attend is not None and attend(progress, plan) == "pause"
     with _StopSignal(of_a_job=state.processes.size > 1) as stop:
-        while not (state.progress.finished or paused):
-            for batch in _ready(batches.epoch(state.progress.epoch, state.progress.batch), state.model.device):
-                _train_step(state, batch, plan, meter, tracker)
-                state.progress.batch += 1
-                wish = "go on" if attend is None else attend(state.progress, plan)
+        while not (progress.finished or paused):
+            for batch in _ready(batches.epoch(progress.epoch, progress.batch), state.model.device):
+                logs = (progress.step + 1) % plan.log_every == 0 or progress.step + 1 == plan.total_steps
+                done = train_step(
+                    *(state, batch),
+                    rate=learning_rate_multiplier(progress.step, plan.total_steps, plan.warmup_steps, plan.schedule),
+                    auxiliary_weight=cosine_decay(progress.step, plan.auxiliary_weight, plan.auxiliary_steps),
+                    micro_batch_size=plan.micro_batch_size,
+                    clip_norm=plan.clip_norm,
+                    by_layer=logs,
+                )
+                progress.batch += 1
+                meter.add(batch, done)
+                if logs:
+                    check_loss(meter.loss, progress.step)
+                    tracker.log(meter.record(state, done))
+                wish = "go on" if attend is None else attend(progress, plan)
                 paused = wish == "pause"
                 _end_of_step(state, plan, meter, validate, checkpoints, tracker, stop, saves=wish != "go on")
-                if state.progress.finished or paused:
+                if progress.finished or paused:
                     break
             else:
-                state.progress.epoch, state.progress.batch = state.progress.epoch + 1, 0
+                progress.epoch, progress.batch = progress.epoch + 1, 0
 
 
-def _train_step(state: TrainState, batch: Batch, plan: Plan, meter: Meter, tracker: Tracker) -> None:
-    step = state.progress.step
-    rates = state.set_learning_rates(learning_rate_multiplier(step, plan.total_steps, plan.warmup_steps, plan.schedule))
-    state.model.train()
-    watching = [part for part in state.sparse.values() if part.strategy.observes(step + 1)]
-    for part in state.sparse.values():
-        part.strategy.prepare(part.layer, rates[part.optimizer])
-    for part in watching:
-        part.layer.watch()
-    with own_random_numbers(state.processes, state.model.device):
-        outcome = compute_gradients(
-            state.model,
-            state.auxiliary,
-            batch,
-            auxiliary_weight=cosine_decay(step, plan.auxiliary_weight, plan.auxiliary_steps),
-            micro_batch_size=plan.micro_batch_size,
-            update=state.in_place_update,
-        )
-    share_gradients(state.model, state.processes)
-    if state.model.device.type == "cpu":
-        _check_loss(outcome.main.item(), step + 1)
-    logs = (step + 1) % plan.log_every == 0 or step + 1 == plan.total_steps
-    norms = gradient_norms(state.model) if logs else {}
-    norm = clip_gradients(state.model, plan.clip_norm)
-    state.optimizer_step()
-    state.progress.step = step + 1
-    for part in watching:
-        part.strategy.observe(part.layer.take_evidence())
-    moved, health = _rewire(state)
-    meter.add(batch, outcome, moved, health)
-    if logs:
-        _check_loss(meter.loss, step + 1)
-        own = torch.linalg.vector_norm(outcome.gradient_BD.float()).item()
-        norms["features"] = math.sqrt(state.processes.total(own**2))
-        tracker.log(meter.record(state, norm.item(), norms, rates))
+def learning_rate_multiplier(step: int, total_steps: int, warmup_steps: int, kind: ScheduleKind) -> float:
+    """Factor on the peak learning rate at a step counted from 0: linear warm-up, then decay to 0 at `total_steps`."""
+    if step < warmup_steps:
+        return (step + 1) / (warmup_steps + 1)
+    done = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+    match kind:
+        case "cosine":
+            return 0.5 * (1 + math.cos(math.pi * done))
+        case "linear":
+            return 1 - done
+        case "constant":
+            return 1.0
 
 
 def _ready(batches: Iterable[Batch], device: torch.device) -> Iterable[Batch]:
@@ -163,27 +148,6 @@ def _ready(batches: Iterable[Batch], device: torch.device) -> Iterable[Batch]:
             yield batch
 
 
-def _check_loss(loss: float, step: int) -> None:
-    if not math.isfinite(loss):
-        raise Diverged(
-            f"the loss is {loss} at step {step}: training diverged. Lower the learning rates (encoder.lr, "
-            "classifier.optimizer.lr) or lengthen trainer.warmup, and start anew with another run=..."
-        )
-
-
-def _rewire(state: TrainState) -> tuple[int, dict[str, float]]:
-    """Connections that moved after this step, in all layers together; and how the topologies that were due are then."""
-    step, moved = state.progress.step, 0
-    health: dict[str, float] = {}
-    for name, part in state.sparse.items():
-        if part.strategy.due(step):
-            moved += part.strategy.rewire(part.layer, state.slots, step)
-            prefix = "topology/" if name == "classifier" else f"topology/{name}/"
-            figures = part.health.record(part.layer.index[:, : part.layer.active], step)
-            health |= {prefix + figure: value for figure, value in figures.items()}
-    return moved, health
-
-
 def _end_of_step(
     state: TrainState,
     plan: Plan,
@@ -200,12 +164,12 @@ def _end_of_step(
     validates = validate is not None and (progress.finished or progress.step % plan.eval_every == 0)
     saves = saves or progress.finished or progress.step % plan.checkpoint_every == 0
     if validate is not None and validates:
-        _check_loss(meter.loss, progress.step)  # what diverged is neither the best nor kept
+        check_loss(meter.loss, progress.step)  # what diverged is neither the best nor kept
         _validate(state, plan, validate, checkpoints, tracker)
         meter.restart_clock()
     (stopped_by,) = max(state.processes.all_of(stop.signal_number or 0))  # all stop, after the same step
     if saves or progress.finished or stopped_by:
-        _check_loss(meter.loss, progress.step)
+        check_loss(meter.loss, progress.step)
         checkpoints.save(progress.step, state.tensors(), state.scalars(), best_step=progress.best_step)
         meter.restart_clock()
     if stopped_by and not progress.finished:
@@ -222,6 +186,7 @@ def _validate(
     """Measure the model on dev, keep it if it is the best so far, and count towards early stopping."""
     progress = state.progress
     metric, figures = validate()
+    state.model.train()
     better = progress.best_metric is None or metric > progress.best_metric
     if better:
         progress.best_step, progress.best_metric, progress.stale = progress.step, metric, 0

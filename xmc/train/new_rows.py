@@ -14,7 +14,6 @@ from xmc.model.evidence import evidence_of
 from xmc.sparsity.gradient_growth import gradient_growth
 from xmc.sparsity.topology import init_index, rewire_
 from xmc.train.optim import SlotAdamW
-from xmc.train.schedule import learning_rate_multiplier
 from xmc.types import Positives
 from xmc.values import LossName
 
@@ -75,7 +74,7 @@ def _learn(
     for step, (rows, some) in enumerate(itertools.islice(itertools.chain.from_iterable(epochs), recipe.steps)):
         layer.step(features_ND[rows], some, loss)
         for optimizer in optimizers:
-            optimizer.param_groups[0]["lr"] = recipe.lr * learning_rate_multiplier(step, recipe.steps, 0, "linear")
+            optimizer.param_groups[0]["lr"] = recipe.lr * (1 - step / recipe.steps)
             optimizer.step()
 
 

@@ -1,4 +1,4 @@
-"""Optimizer state that moves with the connections of a sparse layer."""
+"""The optimizers of a run: those of our own, and all together, whose state moves with the connections of layers."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
 
+from xmc.model.bag import EmbeddingBag
 from xmc.types import InPlaceUpdate
 
 _LAST_STEP = torch.iinfo(torch.int16).max
@@ -97,8 +98,48 @@ class InPlaceSGD(Optimizer):
         state["step"] = state.get("step", 0) + 1
 
 
-class SlotState:
-    """The state of some optimizers, by slot of their parameters."""
+class SparseNovoGrad(Optimizer):
+    """NovoGrad (Ginsburg et al., 2019, arXiv 1905.11286, algorithm 1) without momentum, for tables of embedding bags.
+
+    A step is -lr * g / sqrt(v), with v the bias-corrected running mean of the mean square of the elements of the rows
+    that have a gradient. All rows share v, so a rare row moves as little as its few gradients say; optimizers with a
+    scale of their own a row or an element (Adagrad, Adam) let rare rows learn single documents by heart. A step reads
+    and writes only the rows of the gradient, and the state is two numbers. The bags keep their gradients in factors
+    from now on.
+    """
+
+    def __init__(self, bags: Iterable[EmbeddingBag], lr: float, beta: float = 0.99) -> None:
+        self._bags = list(bags)
+        for bag in self._bags:
+            bag.in_factors = True
+        super().__init__([bag.table for bag in self._bags], {"lr": lr, "beta": beta})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Update the rows that have a gradient."""
+        if closure is not None:
+            raise ValueError("SparseNovoGrad takes no closure")
+        for bag in self._bags:
+            if bag.gradient is not None:
+                self._update(bag, self.param_groups[0]["lr"], self.param_groups[0]["beta"])
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients."""
+        for bag in self._bags:
+            bag.gradient = None
+
+    def _update(self, bag: EmbeddingBag, lr: float, beta: float) -> None:
+        assert bag.gradient is not None
+        state = self.state[bag.table]
+        state["step"] = state.get("step", 0) + 1
+        state["second_moment"] = beta * state.get("second_moment", 0.0) + (1 - beta) * bag.gradient.mean_square
+        if state["second_moment"] > 0:
+            root = (state["second_moment"] / (1 - beta ** state["step"])) ** 0.5
+            bag.gradient.add_to_(bag.table, -lr / root)
+
+
+class Optimizers(dict[str, Optimizer]):
+    """The optimizers of a run by name; `initial_lr` of each group is its schedule's peak."""
 
     # What each optimizer keeps a slot; an optimizer that is not here has state whose meaning is unknown.
     _KNOWN: ClassVar[dict[type[Optimizer], frozenset[str]]] = {
@@ -107,8 +148,24 @@ class SlotState:
         InPlaceSGD: frozenset({"step"}),
     }
 
-    def __init__(self, optimizers: Iterable[Optimizer]) -> None:
-        self._optimizers = list(optimizers)
+    @property
+    def in_place_update(self) -> InPlaceUpdate | None:
+        """The step that the classifier takes itself, where its optimizer leaves it to it."""
+        optimizer = self["classifier"]
+        return optimizer.update() if isinstance(optimizer, InPlaceSGD) else None
+
+    def set_rates(self, multiplier: float) -> dict[str, float]:
+        """Scale every peak learning rate; returns the rates now in force."""
+        for optimizer in self.values():
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * multiplier
+        return {name: optimizer.param_groups[0]["lr"] for name, optimizer in self.items()}
+
+    def step(self) -> None:
+        """One step of each, which spends the gradients."""
+        for optimizer in self.values():
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
 
     def reset(self, parameter: Tensor, slots: Tensor) -> None:
         """Start the slots anew: zero moments, step 0. slots: bool, like the parameter.
@@ -116,7 +173,7 @@ class SlotState:
         Raises:
             ValueError: no optimizer updates the parameter, or one whose state cannot be moved by slot.
         """
-        for value in self._values(parameter):
+        for value in self._values_of(parameter):
             value.masked_fill_(slots, 0)
 
     def move(self, parameter: Tensor, sources: Tensor) -> None:
@@ -125,12 +182,13 @@ class SlotState:
         Raises:
             ValueError: as `reset`.
         """
-        for value in self._values(parameter):
+        for value in self._values_of(parameter):
             value.copy_(value.gather(1, sources.clamp(min=0)).masked_fill_(sources < 0, 0))
 
-    def _values(self, parameter: Tensor) -> list[Tensor]:
+    def _values_of(self, parameter: Tensor) -> list[Tensor]:
         """What the parameter's optimizer keeps by slot."""
-        owner = next((o for o in self._optimizers if _updates(o, parameter)), None)
+        of_groups = ((o, group) for o in self.values() for group in o.param_groups)
+        owner = next((o for o, group in of_groups if any(p is parameter for p in group["params"])), None)
         if owner is None:
             raise ValueError("no optimizer updates this parameter; nothing could follow its slots")
         known = self._KNOWN.get(type(owner))
@@ -142,7 +200,3 @@ class SlotState:
         if strange := sorted(set(state) - known):
             raise ValueError(f"{type(owner).__name__} keeps {strange[0]!r}, which does not move by slot")
         return [value for value in state.values() if isinstance(value, Tensor)]
-
-
-def _updates(optimizer: Optimizer, parameter: Tensor) -> bool:
-    return any(p is parameter for group in optimizer.param_groups for p in group["params"])

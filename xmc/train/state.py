@@ -7,13 +7,11 @@ from typing import Any
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
-from torch.optim import Optimizer
 
 from xmc.distributed import ALONE, OwnRows, Processes, Rows
 from xmc.errors import XMCError
 from xmc.model import XMCModel
 from xmc.model.auxiliary import ClusterHead
-from xmc.model.classifier import Update
 from xmc.model.quantised import rounded, table_names
 from xmc.model.sharded import is_divided
 from xmc.model.tensor_file import fill
@@ -21,7 +19,7 @@ from xmc.ops.fan_in import choices
 from xmc.sparsity.health import TopologyHealth
 from xmc.sparsity.strategy import SparseLayer, Strategy
 from xmc.train.checkpoint import Saved, Tensors
-from xmc.train.optim import InPlaceSGD, SlotState
+from xmc.train.optim import Optimizers
 
 
 @dataclass
@@ -54,7 +52,7 @@ class SparsePart:
 
 @dataclass
 class TrainState:
-    """The one object that a checkpoint holds. Optimizers are named; their `initial_lr` is the schedule's peak.
+    """The one object that a checkpoint holds.
 
     sparse: the sparse layers by name; that of the output layer is `classifier`. processes: that train the run together.
     Each has the rows of its labels, and all else is the same on all of them.
@@ -62,40 +60,16 @@ class TrainState:
 
     model: XMCModel
     auxiliary: ClusterHead | None
-    optimizers: dict[str, Optimizer]
+    optimizers: Optimizers
     sparse: dict[str, SparsePart]
     processes: Processes = ALONE
     progress: Progress = field(default_factory=Progress)
-
-    @property
-    def slots(self) -> SlotState:
-        """The optimizers' state by slot of their parameters."""
-        return SlotState(self.optimizers.values())
-
-    @property
-    def in_place_update(self) -> Update:
-        """The step that the classifier takes itself, where its optimizer leaves it to it."""
-        optimizer = self.optimizers["classifier"]
-        return optimizer.update() if isinstance(optimizer, InPlaceSGD) else None
-
-    def set_learning_rates(self, multiplier: float) -> dict[str, float]:
-        """Scale every peak learning rate; returns the rates now in force by optimizer."""
-        for optimizer in self.optimizers.values():
-            for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * multiplier
-        return {name: optimizer.param_groups[0]["lr"] for name, optimizer in self.optimizers.items()}
-
-    def optimizer_step(self) -> None:
-        """One step of every optimizer, which spends the gradients."""
-        for optimizer in self.optimizers.values():
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
 
     def tensors(self) -> Saved:
         parts: dict[str, Mapping[str, Tensor | Rows]] = {
             "model": self._told_whose(self.model.state_dict()),
             "optimizer": self._optimizer_tensors(),
-            "rng": _rng(self.model.device),
+            "rng": random_state(self.model.device),
         }
         if self.auxiliary is not None:
             parts["auxiliary"] = self._told_whose(self.auxiliary.state_dict())
@@ -155,9 +129,7 @@ class TrainState:
                     state[key.removeprefix(prefix)] = value.to(device)
             state.update(settings.get(f"{name}.{i}", {}))
         self.progress = progress
-        torch.set_rng_state(tensors["rng"]["cpu"])
-        if "cuda" in tensors["rng"] and self.model.device.type == "cuda":
-            torch.cuda.set_rng_state(tensors["rng"]["cuda"], self.model.device)
+        set_random_state(tensors["rng"], self.model.device)
 
     @property
     def _of_labels(self) -> set[str]:
@@ -193,8 +165,16 @@ class TrainState:
         }
 
 
-def _rng(device: torch.device) -> dict[str, Tensor]:
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """Of torch, on the CPU and on the device."""
     state = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         state["cuda"] = torch.cuda.get_rng_state(device)
     return state
+
+
+def set_random_state(state: Mapping[str, Tensor], device: torch.device) -> None:
+    """Go back to what `random_state` gave, maybe on a device of another kind."""
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state and device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], device)

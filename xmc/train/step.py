@@ -1,4 +1,5 @@
-"""One training step: features by autograd, the classifier by its streaming pass, the two joined at the features.
+"""One training step: features by autograd, the classifier by its streaming pass, the two joined at the features; then
+the optimizers, and rewiring where it is due.
 
 Of several processes each has a part of the batch's documents and of the labels. The classifier gathers the features by
 itself (`ShardedClassifier`); the gradients of what stands before it are added up by `share_gradients`.
@@ -7,19 +8,24 @@ itself (`ShardedClassifier`); the gradients of what stands before it are added u
 import contextlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from xmc.distributed import Processes
+from xmc.errors import XMCError
 from xmc.model import XMCModel
 from xmc.model.auxiliary import ClusterHead
+from xmc.model.bag import EmbeddingBag
 from xmc.model.classifier import Update
-from xmc.model.embedding_bag import EmbeddingBag
 from xmc.ops.bag import TableGradient
-from xmc.ops.fan_in import looked_through
+from xmc.train.state import TrainState, random_state, set_random_state
 from xmc.types import Batch
+
+
+class Diverged(XMCError):
+    """The loss is no longer finite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,87 @@ class Outcome:
     main: Tensor
     auxiliary: Tensor | None
     gradient_BD: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a step did.
+
+    rates: learning rates by optimizer. gradient_norm: of all that stands before the classifier, before it was clipped.
+    layer_norms: of each layer of that, where they were asked for. moved: connections. health: figures of the
+    topologies that were due to change.
+    """
+
+    outcome: Outcome
+    rates: dict[str, float]
+    gradient_norm: Tensor
+    layer_norms: dict[str, float]
+    moved: int
+    health: dict[str, float]
+
+
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    *,
+    rate: float,
+    auxiliary_weight: float,
+    micro_batch_size: int | None,
+    clip_norm: float | None,
+    by_layer: bool,
+) -> Step:
+    """Learn from a batch, and rewire what is due then. The model is in training mode.
+
+    rate: share of the peak learning rates. by_layer: whether layers' gradients are measured. The others: see
+    `compute_gradients` and `clip_gradients`.
+
+    Raises:
+        Diverged: the loss is no longer finite. On a GPU, which is not waited for, the log tells.
+    """
+    model, number, parts = state.model, state.progress.step + 1, state.sparse.values()
+    rates = state.optimizers.set_rates(rate)
+    for part in parts:
+        part.strategy.prepare(part.layer, number, rates[part.optimizer])
+    with own_random_numbers(state.processes, model.device):
+        outcome = compute_gradients(
+            *(model, state.auxiliary, batch),
+            auxiliary_weight=auxiliary_weight,
+            micro_batch_size=micro_batch_size,
+            update=state.optimizers.in_place_update,
+        )
+    share_gradients(model, state.processes)
+    if model.device.type == "cpu":
+        check_loss(outcome.main.item(), number)
+    layer_norms = gradient_norms(model) if by_layer else {}
+    gradient_norm = clip_gradients(model, clip_norm)
+    state.optimizers.step()
+    state.progress.step = number
+    for part in parts:
+        if part.layer.watches:
+            part.strategy.observe(part.layer.take_evidence())
+    return Step(outcome, rates, gradient_norm, layer_norms, *_rewire(state))
+
+
+def check_loss(loss: float, step: int) -> None:
+    """Raise Diverged where it is not finite."""
+    if not math.isfinite(loss):
+        raise Diverged(
+            f"the loss is {loss} at step {step}: training diverged. Lower the learning rates (encoder.lr, "
+            "classifier.optimizer.lr) or lengthen trainer.warmup, and start anew with another run=..."
+        )
+
+
+def _rewire(state: TrainState) -> tuple[int, dict[str, float]]:
+    """Connections that moved after this step, in all layers together; and how the topologies that were due are then."""
+    step, moved = state.progress.step, 0
+    health: dict[str, float] = {}
+    for name, part in state.sparse.items():
+        if part.strategy.due(step):
+            moved += part.strategy.rewire(part.layer, state.optimizers, step)
+            prefix = "topology/" if name == "classifier" else f"topology/{name}/"
+            figures = part.health.record(part.layer.index[:, : part.layer.active], step)
+            health |= {prefix + figure: value for figure, value in figures.items()}
+    return moved, health
 
 
 def compute_gradients(
@@ -46,16 +133,16 @@ def compute_gradients(
 
     With a micro-batch size, features are first computed without a graph, the classifier runs once on the whole batch,
     then each micro-batch is encoded again with its graph: gradient caching (Gao et al., 2021, arXiv 2101.06983). Both
-    passes draw the same dropout masks. A batch on the host is looked through there; a GPU is not waited for.
+    passes draw the same dropout masks. A GPU is not waited for.
     """
     bounds = _micro_batches(batch, micro_batch_size)
-    batch = replace(batch, positives=looked_through(batch.positives, len(batch))).to(model.device)
-    replay = _Replay(model.device)
+    batch = batch.to(model.device)
     cached = len(bounds) > 1
     with torch.set_grad_enabled(not cached):
-        parts = []
+        states, parts = [], []
         for part in bounds:
-            replay.record()
+            if cached:
+                states.append(random_state(model.device))
             parts.append(_encode(model, batch, *part))
     features_BD = torch.cat(parts) if cached else parts[0]
 
@@ -69,8 +156,8 @@ def compute_gradients(
     if not cached and features_BD.requires_grad:
         features_BD.backward(grad_BD)
     elif cached and any(p.requires_grad for p in feature_parameters(model)):
-        for i, part in enumerate(bounds):
-            replay.restore(i)
+        for state, part in zip(states, bounds, strict=True):
+            set_random_state(state, model.device)
             _encode(model, batch, *part).backward(grad_BD[part[0] : part[1]])
     return Outcome(main_loss, auxiliary_loss, grad_BD)
 
@@ -167,24 +254,6 @@ def _table_gradients(model: XMCModel) -> Iterator[tuple[str, TableGradient]]:
     for name, module in model.named_modules():
         if isinstance(module, EmbeddingBag) and module.gradient is not None:
             yield name, module.gradient
-
-
-class _Replay:
-    """Random states before each micro-batch, to draw the same dropout masks again."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._cuda = device if device.type == "cuda" else None
-        self._states: list[tuple[Tensor, Tensor | None]] = []
-
-    def record(self) -> None:
-        cuda = torch.cuda.get_rng_state(self._cuda) if self._cuda is not None else None
-        self._states.append((torch.get_rng_state(), cuda))
-
-    def restore(self, i: int) -> None:
-        cpu, cuda = self._states[i]
-        torch.set_rng_state(cpu)
-        if cuda is not None and self._cuda is not None:
-            torch.cuda.set_rng_state(cuda, self._cuda)
 
 
 def _micro_batches(batch: Batch, micro: int | None) -> list[tuple[int, int, int]]:

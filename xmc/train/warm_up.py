@@ -13,7 +13,7 @@ def warm_up(state: TrainState, documents: int) -> None:
 
     Timing takes memory, which the optimizers' state, gradients and activations do not fill yet.
     """
-    model, layer, update = state.model, state.model.classifier.sparse, state.in_place_update
+    model, layer, update = state.model, state.model.classifier.sparse, state.optimizers.in_place_update
     if layer is None or model.device.type != "cuda":
         return
     dtype = computing_type(model.precision, model.device)

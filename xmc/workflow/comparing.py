@@ -13,7 +13,7 @@ from xmc.model.saved import is_blend
 from xmc.model.tensor_file import TensorFile
 from xmc.run_report import flat, history, metrics_of
 from xmc.storage import whole_file
-from xmc.train.tracking import read_log
+from xmc.train.log import read_log
 
 SHOWN = ("P@1", "P@3", "P@5", "PSP@5", "nDCG@5")
 """Metrics on the terminal; a file has all."""

@@ -138,7 +138,6 @@ def _change(training: factory.Training, device: torch.device, steps: int, labels
     with torch.no_grad():
         features_BD = state.model.eval().features_of(probe).float()
     before = _logits(state.model, features_BD, labels)
-    state.set_learning_rates(1.0)
     batches = itertools.chain.from_iterable(training.batches.epoch(epoch) for epoch in itertools.count())
     for batch in itertools.islice(batches, steps):
         state.model.train()
@@ -146,10 +145,10 @@ def _change(training: factory.Training, device: torch.device, steps: int, labels
             *(state.model, state.auxiliary, batch),
             auxiliary_weight=0.0,
             micro_batch_size=training.plan.micro_batch_size,
-            update=state.in_place_update,
+            update=state.optimizers.in_place_update,
         )
         clip_gradients(state.model, training.plan.clip_norm)
-        state.optimizer_step()
+        state.optimizers.step()
     return float((_logits(state.model, features_BD, labels) - before).abs().mean())
 
 

@@ -125,6 +125,16 @@ def _explained(model: XMCModel | Blend, text: str, predictions: Sequence[Predict
     return [replace(p, words=reason.words(SHOWN)) for p, reason in zip(predictions, reasons, strict=True)]
 
 
+def of_shard(documents: Iterable[T], shard: str, size: int) -> Iterator[tuple[int, T]]:
+    """The documents of one shard, each with its place among all, from 0.
+
+    shard: `i/n`, of every n batches the i-th. size: of a batch. So a document is in the same batch as without shards,
+    and its predictions are the same to the bit.
+    """
+    number, shards = map(int, shard.split("/"))
+    return ((place, one) for place, one in enumerate(documents) if place // size % shards == number - 1)
+
+
 def in_batches(stream: Iterator[T], size: int, ready: Callable[[], bool] | None = None) -> Iterator[list[T]]:
     """So many at a time; fewer where the next is not `ready`, and at the end."""
     batch: list[T] = []

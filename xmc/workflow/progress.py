@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from xmc.train.meter import peak_resident_mib
+from xmc.train.log import peak_resident_mib
 
 T = TypeVar("T")
 

@@ -22,7 +22,7 @@ from xmc.run_report import (
     model_sizes,
     recorded_metrics,
 )
-from xmc.train.tracking import read_log
+from xmc.train.log import read_log
 from xmc.workflow.predicting import rank
 from xmc.workflow.run_folder import corpus_of, half_for, is_finished, load_model
 

@@ -18,7 +18,7 @@ from xmc.data.files import listing
 from xmc.distributed import ALONE, Processes
 from xmc.errors import XMCError
 from xmc.model import Blend, XMCModel
-from xmc.model.lexical import LexicalHalf
+from xmc.model.lexical_file import load_apart
 from xmc.model.saved import CARD, is_blend, read_blend_card, read_card
 from xmc.storage import locked, sweep, whole_file, whole_folder
 from xmc.strings import Strings
@@ -114,7 +114,7 @@ def half_for(split: str, model: XMCModel | Blend, run: Path) -> Iterator[None]:
         logger.warning(f"{run}: the model has learned from the dev documents, of which its figures are too good")
         yield
         return
-    model.lexical = LexicalHalf.load_apart(apart, len(model.label_ids), model.classifier.in_features)
+    model.lexical = load_apart(apart, len(model.label_ids), model.classifier.in_features)
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""The lexical half, stacked on the network."""
+"""The lexical half, stacked on the network: the documents near in its features, and what each ranking counts for."""
 
 import logging
 from collections.abc import Sequence
@@ -9,18 +9,48 @@ import torch
 from scipy.sparse import csr_matrix, vstack
 from torch import Tensor
 
+from xmc import factory
+from xmc.config import TrainConfig
 from xmc.data.batches import Batches
+from xmc.data.corpus import Corpus
 from xmc.evaluate.metrics import correct, leave_out, ndcg_at_k
-from xmc.model import XMCModel
+from xmc.model import Neighbours, XMCModel
 from xmc.model.lexical import CANDIDATES, LexicalHalf, candidates, meta_features, prior
+from xmc.model.neighbours import WIDTH, principal_directions, seen_from
 from xmc.train.stacking import fitted
 from xmc.types import Batch, TopK
 
 logger = logging.getLogger(__name__)
 
+_VOTERS = 100_000  # training documents that may vote, drawn by chance where there are more
+_SAMPLE = 4096  # of these, in which the directions are found
 _FITTED = 10_000  # dev documents, at most, that the coefficients are fitted to
 _K = 5
 _PAYS = 0.001  # of nDCG@5: what neighbours must gain
+
+
+def with_neighbours(half: LexicalHalf, model: XMCModel, corpus: Corpus, config: TrainConfig) -> LexicalHalf:
+    """The half with the training documents of a corpus, where the run wants them to vote."""
+    if not (nearest := config.lexical.voters):
+        return half
+    batches = factory.build_batches(config, corpus, "train", model.encoder, factory.dev_batch_size(config))
+    return replace(half, neighbours=nearest_documents(model, batches, nearest, config.seed))
+
+
+@torch.no_grad()
+def nearest_documents(model: XMCModel, batches: Batches, nearest: int, seed: int) -> Neighbours:
+    """The documents of these batches in the features of a model, to be searched for the nearest."""
+    rng = np.random.default_rng(seed)
+    chosen = np.sort(rng.permutation(len(batches.lengths))[:_VOTERS])
+    sample = np.sort(rng.permutation(chosen)[:_SAMPLE])
+    with model.evaluating():
+        drawn = [model.features_of(batch).float().cpu() for batch in batches.by_length(among=sample)]
+        directions = principal_directions(torch.cat(drawn), WIDTH, seed)
+        features_Nd = torch.empty(len(chosen), directions.shape[1], dtype=torch.float16)
+        for batch in batches.by_length(among=chosen):
+            places = torch.from_numpy(np.searchsorted(chosen, batch.rows.numpy()))
+            features_Nd[places] = seen_from(directions, model.features_of(batch)).half()
+    return Neighbours.of(directions, features_Nd, csr_matrix(batches.labels[chosen]), nearest)
 
 
 @torch.no_grad()

@@ -19,19 +19,19 @@ from xmc.machine import prepare_machine
 from xmc.model import XMCModel
 from xmc.model.classifier import FixedFanIn
 from xmc.model.lexical import LexicalHalf
+from xmc.model.lexical_file import save_apart
 from xmc.model.quantised import round_tables_
 from xmc.model.sharded import ShardedClassifier
 from xmc.model.tensor_file import fill
 from xmc.ops.fan_in import keep_choices
 from xmc.storage import is_locked, whole_file, whole_folder
 from xmc.train.checkpoint import Checkpoints
+from xmc.train.log import LocalLog, Trackers
 from xmc.train.loop import Attend, Validate, train
 from xmc.train.state import TrainState
-from xmc.train.tracking import LocalLog, Trackers
 from xmc.train.warm_up import warm_up
 from xmc.workflow.forgetting import tell_change
 from xmc.workflow.measuring import measure
-from xmc.workflow.neighbours import with_neighbours
 from xmc.workflow.run_folder import (
     WITHOUT_DEV,
     check_run_folder,
@@ -41,7 +41,7 @@ from xmc.workflow.run_folder import (
     save_model,
     write_json,
 )
-from xmc.workflow.stacking import stack_
+from xmc.workflow.stacking import stack_, with_neighbours
 from xmc.workflow.telling import tell_changes, tell_opening
 
 logger = logging.getLogger(__name__)
@@ -280,7 +280,7 @@ def _learn_from_dev(model: XMCModel, corpus: Corpus, config: TrainConfig) -> Non
     if (half := model.lexical) is None:
         return
     with whole_folder(Path(config.run) / WITHOUT_DEV) as folder:
-        half.save_apart(folder)
+        save_apart(half, folder)
     logger.info("lexical half: learning again, from the %d dev documents too", len(corpus.split("dev")))
     corpus, coefficients, voting = corpus.with_cut_dev_in_train(), half.coefficients, half.neighbours is not None
     del half  # so that two are not in memory together

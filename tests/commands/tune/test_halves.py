@@ -9,6 +9,7 @@ from xmc import factory
 from xmc.config import TrainConfig, parse
 from xmc.config.compose import compose
 from xmc.model.lexical import LexicalHalf
+from xmc.model.lexical_file import save_half
 
 pytest.importorskip("optuna")
 
@@ -23,7 +24,7 @@ def config(tmp_path: Path, *overrides: str) -> TrainConfig:
 
 def bits(half: LexicalHalf | None, path: Path) -> bytes:
     assert half is not None
-    half.save(path)
+    save_half(half, path)
     return path.read_bytes()
 
 

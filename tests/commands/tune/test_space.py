@@ -6,8 +6,8 @@ from xmc.commands.tune.space import KIND, RATE, Space, space_around
 from xmc.config import TrainConfig, parse
 from xmc.config.compose import compose
 from xmc.errors import XMCError
+from xmc.part import Choice, Range
 from xmc.parts.optimizer import SGD, AdamW
-from xmc.parts.part import Choice, Range
 
 
 def config(*overrides: str) -> TrainConfig:

@@ -119,3 +119,17 @@ def test_small_weights_and_all_but_the_largest_are_left_out() -> None:
     few, _ = dense(problem(most=5))
     assert (np.count_nonzero(few, axis=1) <= 5).all()
     assert all(np.abs(f[f != 0]).min() >= np.sort(np.abs(w))[-5] for f, w in zip(few, whole, strict=True))
+
+
+def test_many_rows_of_a_node_are_those_of_nodes_with_few() -> None:
+    rng = np.random.default_rng(0)
+    few = problem()
+    documents = few.documents
+    positives = csc_matrix((rng.random((documents.shape[0], 24)) < 0.2).astype(np.float32))
+    starts = csr_matrix(random(24, TERMS, 0.3, random_state=rng, dtype=np.float32))
+    everyone = np.ones((documents.shape[0], 1), np.float32)
+    changes = {"positives": positives, "starts": starts, "passes": 6}
+    together = dense(problem(**changes, members=csc_matrix(everyone), first=np.array([0, 24])))
+    apart = dense(problem(**changes, members=csc_matrix(np.repeat(everyone, 2, axis=1)), first=np.array([0, 12, 24])))
+    np.testing.assert_allclose(together[0], apart[0], atol=1e-4)
+    np.testing.assert_allclose(together[1], apart[1], atol=1e-4)

@@ -3,8 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix, random
 
-from xmc.model.lexical import Postings
-from xmc.ops.lexical import best_children, best_rows
+from xmc.ops.lexical import Postings, best_children, best_rows
 
 TERMS = 30
 

@@ -11,6 +11,7 @@ from xmc.commands.tune.study import Study
 from xmc.config import TrainConfig
 from xmc.data.corpus import Corpus
 from xmc.model.lexical import LexicalHalf
+from xmc.model.lexical_file import load_apart, save_apart
 from xmc.storage import whole_folder
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class Halves:
         path = self._path(config)
         if not path.exists():
             self._learn(config, path)
-        return LexicalHalf.load_apart(path, len(self._corpus.label_ids))
+        return load_apart(path, len(self._corpus.label_ids))
 
     def _learn(self, config: TrainConfig, path: Path) -> None:
         began = time.monotonic()
@@ -48,7 +49,7 @@ class Halves:
         half = factory.build_lexical_half(config, factory.build_encoder(config, taught), self._corpus)
         assert half is not None
         with whole_folder(path) as folder:
-            half.save_apart(folder)
+            save_apart(half, folder)
         took = time.monotonic() - began
         self._study.remember("seconds of a half", max(took, self._study.recall("seconds of a half") or 0.0))
         logger.info("lexical half learned in %.0f s", took)

@@ -40,7 +40,7 @@ from xmc.data.corpus import Corpus
 from xmc.errors import XMCError
 from xmc.run_report import flat
 from xmc.storage import read_json, whole_file
-from xmc.train.loop import Diverged
+from xmc.train.step import Diverged
 from xmc.values import LARGEST
 from xmc.workflow.run_folder import is_finished
 from xmc.workflow.training import train_run

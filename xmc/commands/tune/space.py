@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from xmc.config import TrainConfig, parse
+from xmc.part import Choice, Range, Value, around
 from xmc.parts.optimizer import OPTIMIZER
-from xmc.parts.part import Choice, Range, Value, around
 
 Values = Mapping[str, Value]
 """Of a run, by dotted key."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xmc.model.explanation.ranking import Floats
+from xmc.model.explanation.shares import Floats
 
 
 @dataclass(frozen=True, slots=True)

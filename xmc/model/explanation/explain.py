@@ -1,4 +1,5 @@
-"""The explanation of a model's scores: the network's part and the lexical half's, by the words of the text."""
+"""The explanation of a model's scores, the network's part and the lexical half's, and of a blend's, by the words of the
+text."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -6,16 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit, logit
 
 from xmc.errors import XMCError
 from xmc.model.explanation.contribution import Explanation, explanations
 from xmc.model.explanation.lexical import said_by_half
 from xmc.model.explanation.network import said_by_network
-from xmc.model.explanation.ranking import Floats, Said
-from xmc.model.explanation.stacked import listed_scores, stacked
+from xmc.model.explanation.shares import Floats, Said, coalitions, listed_scores, shapley_values, stacked
 from xmc.model.explanation.tokens import Tokens, by_word, tokens_of
 from xmc.model.lexical import CANDIDATES
 from xmc.model.prediction import check_texts
+from xmc.types import TopK
 
 if TYPE_CHECKING:
     from xmc.model.model import XMCModel
@@ -67,3 +69,52 @@ def _with_half(model: "XMCModel", tokens: Tokens, labels: NDArray[np.int64], net
         said.append(Said(share[0], share[0], np.zeros_like(network.weights)))
     scores, shares = stacked(model.lexical, said, rankings, labels)
     return scores, np.sum([one.adding_up_to(share) for one, share in zip(said, shares, strict=True)], axis=0)
+
+
+def explain_blend(
+    text: str,
+    labels: Sequence[str],
+    label_ids: Sequence[str],
+    rankings: Sequence[tuple["XMCModel | None", float, TopK]],
+) -> list[Explanation]:
+    """See `Blend.explain`. rankings: model, if it is one's, weight and what it gives for the text, [1, k]."""
+    if not labels:
+        return []
+    numbers = numbers_of(labels, label_ids)
+    found, listed = listed_scores([top for *_, top in rankings], numbers)
+    fixed, said, shares = np.zeros(len(numbers)), [], []
+    for (model, share, _), scores in zip(rankings, found, strict=True):
+        if model is None:
+            fixed = fixed + share * scores
+        else:
+            words, one = _said(model, text, numbers)
+            here = np.where(listed, scores, one.scores)
+            said.append(Said(here, np.where(here > 0, one.empty, 0), one.weights))
+            shares.append(share)
+    if not said:
+        return explanations(labels, text, np.zeros((0, 2), np.int64), _log_odds(fixed), np.zeros((0, len(labels))))
+    here, empty = (np.stack([getattr(one, scores) for one in said]) for scores in ("scores", "empty"))
+    present = coalitions(len(said))[:, :, None]
+    values = _log_odds(fixed + (np.array(shares)[:, None] * np.where(present, here, empty)).sum(axis=1))
+    parts = zip(said, shapley_values(values), strict=True)
+    weights = np.sum([one.adding_up_to(total) for one, total in parts], axis=0)
+    return explanations(labels, text, words, values[-1], weights)
+
+
+def _said(model: "XMCModel", text: str, labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], Said]:
+    """The words of the text, and what the model says of the labels, in probabilities."""
+    words, scores, weights = weighed(model, text, labels)
+    here, empty = (_probability(model, logits) for logits in (scores, scores - weights.sum(axis=0)))
+    return words, Said(here, empty, weights)
+
+
+def _probability(model: "XMCModel", logits: Floats) -> Floats:
+    """Of what `weighed` gives."""
+    if model.calibration is not None:
+        return expit(logits)
+    return model.raw_probability(torch.from_numpy(logits)).numpy()
+
+
+def _log_odds(probabilities: Floats) -> Floats:
+    """As `blended` has them."""
+    return logit(np.clip(probabilities, 1e-30, 1 - 1e-7))

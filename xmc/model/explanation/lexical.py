@@ -8,12 +8,9 @@ one, and not the slope here, which may be 0 (the rescale rule of DeepLIFT: Shrik
 import numpy as np
 from numpy.typing import NDArray
 
-from xmc.model.explanation.occurrences import Occurrences
-from xmc.model.explanation.ranking import Floats, Said
-from xmc.model.explanation.tokens import Tokens
-from xmc.model.lexical import LexicalHalf
-from xmc.model.lexical.half import BUDGET
-from xmc.model.lexical.terms import FIRST_WORD
+from xmc.model.explanation.shares import Floats, Said
+from xmc.model.explanation.tokens import Occurrences, Tokens
+from xmc.model.lexical import BUDGET, FIRST_WORD, LexicalHalf
 
 
 def said_by_half(half: LexicalHalf, tokens: Tokens, labels: NDArray[np.int64]) -> list[Said]:

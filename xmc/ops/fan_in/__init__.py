@@ -2,8 +2,8 @@
 
 from xmc.ops.fan_in.api import BACKENDS, fan_in_linear, fan_in_loss, fan_in_sgd_step, fan_in_topk, resolve_backend
 from xmc.ops.fan_in.impl.tuning import choices, keep_choices, rehearsal
-from xmc.ops.fan_in.layer import FanIn
-from xmc.ops.fan_in.validation import check_distinct_columns, index_dtype, looked_through
+from xmc.ops.fan_in.validation import check_distinct_columns, index_dtype
+from xmc.types import FanIn
 
 __all__ = [
     "BACKENDS",
@@ -16,7 +16,6 @@ __all__ = [
     "fan_in_topk",
     "index_dtype",
     "keep_choices",
-    "looked_through",
     "rehearsal",
     "resolve_backend",
 ]

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from xmc.ops.fan_in.backend import Backend
-from xmc.ops.fan_in.layer import FanIn
 from xmc.ops.fan_in.validation import (
     check_fan_in,
     check_integer,
@@ -22,9 +22,12 @@ from xmc.ops.fan_in.validation import (
     check_update,
     check_written,
 )
-from xmc.ops.losses import wide
-from xmc.types import InPlaceUpdate, Positives, StepOutput, TopK
+from xmc.ops.losses import LOSSES, wide
+from xmc.types import FanIn, InPlaceUpdate, Positives, StepOutput, TopK
 from xmc.values import LossName
+
+# Of each index that was checked: what it, the layer and the features then were.
+_CHECKED = WeakTensorKeyDictionary()
 
 BACKENDS = ("numba", "triton", "torch", "reference")  # in order of preference
 
@@ -63,7 +66,6 @@ def resolve_backend(
 
 def fan_in_linear(features_BD: Tensor, layer: FanIn, *, backend: str = "auto") -> Tensor:
     """Logits [B, L] of the features' type, with autograd for features, weight and bias. It holds B x L: for small L."""
-    check_fan_in(features_BD, layer)
     serving = _serving(backend, features_BD, layer)
     logits: Tensor = _Linear.apply(features_BD, layer.weight, layer.bias, layer, serving)
     return logits
@@ -78,10 +80,9 @@ def fan_in_loss(
     positives: global label ids; those outside of [label_offset, label_offset + L) belong to other shards and are left
     out. Binary cross-entropy, or the squared hinge max(0, 1 - y z)^2 with y = +-1. Never holds B x L or L x D.
     """
-    check_fan_in(features_BD, layer)
-    check_positives(positives, len(features_BD), features_BD.device)
-    check_loss(loss)
-    return _serving(backend, features_BD, layer).loss(features_BD, layer, positives, loss)
+    serving = _serving(backend, features_BD, layer)
+    _check_targets(features_BD, positives, loss)
+    return serving.loss(features_BD, layer, positives, loss)
 
 
 @torch.no_grad()
@@ -103,16 +104,14 @@ def fan_in_sgd_step(
     A bfloat16 weight is updated in float32 and rounded stochastically; `seed` and `step` choose the random numbers,
     which depend on nothing else but label and slot.
     """
-    check_fan_in(features_BD, layer)
-    check_positives(positives, len(features_BD), features_BD.device)
-    check_loss(loss)
+    serving = _serving(backend, features_BD, layer)
+    _check_targets(features_BD, positives, loss)
     check_update(update)
     check_written({"weight": layer.weight, "bias": layer.bias}, {"features": features_BD, "index": layer.index})
     finite = _finite(features_BD, layer.weight, layer.bias)
     here = features_BD.device.type == "cpu"
     if here and not finite:
         return features_BD.new_full((), torch.nan, dtype=wide(features_BD)), torch.full_like(features_BD, torch.nan)
-    serving = _serving(backend, features_BD, layer)
     layer = replace(layer, weight=layer.weight.detach(), bias=layer.bias.detach())
     if here:
         return serving.sgd_step(features_BD, layer, positives, loss, update, None)
@@ -123,9 +122,9 @@ def fan_in_sgd_step(
 @torch.no_grad()
 def fan_in_topk(features_BD: Tensor, layer: FanIn, k: int, *, backend: str = "auto") -> TopK:
     """The k best labels of each document, as global ids. Never holds B x L or L x D."""
-    check_fan_in(features_BD, layer)
+    serving = _serving(backend, features_BD, layer)
     check_integer("k", k, 1, 2**31 - 1)
-    return _serving(backend, features_BD, layer).topk(features_BD, layer, k)
+    return serving.topk(features_BD, layer, k)
 
 
 class _Linear(torch.autograd.Function):
@@ -160,7 +159,29 @@ def _resolved(backend: str, device: torch.device, dtype: torch.dtype, weight_dty
 
 
 def _serving(backend: str, features: Tensor, layer: FanIn) -> Backend:
+    """The back end for features and layer, which are checked unless they are as they were when they fitted."""
+    if layer.index.is_inference():  # of which no version tells whether it was changed
+        check_fan_in(features, layer)
+    elif _CHECKED.get(layer.index) != (state := _state(features, layer)):
+        check_fan_in(features, layer)
+        _CHECKED[layer.index] = state
     return _resolved(backend, features.device, features.dtype, layer.weight.dtype)
+
+
+def _state(features: Tensor, layer: FanIn) -> tuple[object, ...]:
+    """All that decides whether features and layer fit, but for what torch does not see."""
+    index, tensors = layer.index, (features, layer.weight, layer.index, layer.bias)
+    shapes = features.shape[1:], features.numel() > 0, layer.weight.shape, index.shape, layer.bias.shape
+    forms = [(tensor.dtype, tensor.device, tensor.is_contiguous()) for tensor in tensors]
+    return index._version, index.data_ptr(), shapes, forms, layer.active, layer.label_offset, layer.labels_a_group
+
+
+def _check_targets(features: Tensor, positives: Positives, loss: LossName) -> None:
+    """Check what is not known to fit."""
+    known = positives.checked and len(positives) == len(features) and positives.labels.device == features.device
+    if not (known and loss in LOSSES):
+        check_positives(positives, len(features), features.device)
+        check_loss(loss)
 
 
 def _named(name: str) -> Backend:

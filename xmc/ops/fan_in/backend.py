@@ -5,8 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from xmc.ops.fan_in.layer import FanIn
-from xmc.types import InPlaceUpdate, Positives, StepOutput, TopK
+from xmc.types import FanIn, InPlaceUpdate, Positives, StepOutput, TopK
 from xmc.values import LossName
 
 

@@ -3,7 +3,6 @@
 import ctypes
 import os
 from collections.abc import Iterable
-from dataclasses import replace
 from itertools import combinations
 from numbers import Real
 from typing import NoReturn
@@ -11,14 +10,9 @@ from typing import NoReturn
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
 
-from xmc.ops.fan_in.layer import FanIn
 from xmc.ops.losses import LOSSES, wide
-from xmc.types import InPlaceUpdate, Positives
-
-# Of each index whose columns were checked: the state it had, and D.
-_CHECKED = WeakTensorKeyDictionary()
+from xmc.types import FanIn, InPlaceUpdate, Positives
 
 
 def index_dtype(in_features: int) -> torch.dtype:
@@ -40,24 +34,14 @@ def check_fan_in(features: Tensor, layer: FanIn) -> None:
     if layer.active is not None:
         check_integer("active", layer.active, 1, layer.fan_in)
     check_label_offset(layer.label_offset, n_labels)
-    _check_columns(layer.index, in_features)
-
-
-def _check_columns(index: Tensor, in_features: int) -> None:
-    """Check that the columns lie in [0, D), unless the index is as it was when they did."""
-    state = None if index.is_inference() else (index._version, index.data_ptr(), index.shape, in_features)
-    if state is not None and _CHECKED.get(index) == state:
-        return
-    low, high = torch.stack(index.aminmax()).tolist()
+    low, high = torch.stack(layer.index.aminmax()).tolist()
     if low < 0 or high >= in_features:
         _fail("index", f"columns in [0, {in_features})", f"columns from {low} to {high}")
-    if state is not None:
-        _CHECKED[index] = state
 
 
 def check_distinct_columns(index: Tensor, in_features: int) -> None:
     """Check that the columns lie in [0, D) and that none is twice in a row. The index is on the CPU."""
-    from xmc.ops.fan_in.impl.numba_kernels import first_unlike
+    from xmc.ops.fan_in.impl.fused_cpu import first_unlike
 
     row = first_unlike(index.numpy(), np.full(in_features, -1))
     if row >= 0:
@@ -94,12 +78,6 @@ def check_positives(positives: Positives, n_documents: int, device: torch.device
         _fail("positives.offsets", f"an ascending run from 0 to {len(labels)}", f"{offsets.tolist()[:8]}...")
     if label < 0:
         _fail("positives.labels", "labels >= 0", f"label {label}")
-
-
-def looked_through(positives: Positives, n_documents: int) -> Positives:
-    """The positives, checked where they are: best on the host, before they go to a GPU."""
-    check_positives(positives, n_documents, positives.labels.device)
-    return replace(positives, checked=True)
 
 
 def check_loss(loss: str) -> None:

@@ -4,7 +4,9 @@ import numpy as np
 
 from xmc.ops.compiled import kernel
 
-_SATISFIED = np.float32(0.4)  # beyond its margin by so much, a document with no weight is left alone from then on
+_SATISFIED = np.float32(0.4)  # beyond its margin by so much, a document with no weight is left alone
+_ALL = 3  # passes that begin with all documents, left alone or not
+_FEW = 20  # rows: for more, the documents are kept by term too, since a row starts with few terms
 _DONE = np.float32(0.1)  # largest violation of a pass after which there is none
 
 compiled = kernel(__file__)
@@ -35,6 +37,25 @@ def gather(members, offsets, terms, values, place):  # type: ignore[no-untyped-d
 
 
 @compiled
+def transposed(offsets, terms, values, size):  # type: ignore[no-untyped-def]
+    """The documents with each of `size` terms: offsets, documents, values; none of 0 terms."""
+    entries = offsets[-1] if size else 0
+    counts = np.zeros(size + 1, np.int64)
+    for term in terms[:entries]:
+        counts[term + 1] += 1
+    own_offsets = np.cumsum(counts)
+    at, documents, own_values = own_offsets[:-1].copy(), np.empty(entries, np.int32), np.empty(entries, np.float32)
+    if not size:
+        return own_offsets, documents, own_values
+    for i in range(len(offsets) - 1):
+        for e in range(offsets[i], offsets[i + 1]):
+            term = terms[e]
+            documents[at[term]], own_values[at[term]] = i, values[e]
+            at[term] += 1
+    return own_offsets, documents, own_values
+
+
+@compiled
 def solve_rows(  # type: ignore[no-untyped-def]
     members, offsets, terms, values, names, place, first, last,
     positive_offsets, positives, start_offsets, start_terms, start_values,
@@ -46,11 +67,14 @@ def solve_rows(  # type: ignore[no-untyped-def]
     weight, magnitude = np.empty(size, np.float32), np.empty(size, np.float32)
     sign, dual = np.empty(documents, np.float32), np.empty(documents, np.float32)
     square, active = np.empty(documents, np.float32), np.empty(documents, np.int64)
+    scores = np.empty(documents, np.float32)
     for i in range(documents):
         total = np.float32(1)  # of the bias
         for e in range(offsets[i], offsets[i + 1]):
             total += values[e] * values[e]
         square[i] = total
+    by_term = last - first > _FEW
+    having_offsets, having, having_values = transposed(offsets, terms, values, size if by_term else 0)
     most = min(most, size)
     kept_terms, kept_weights = np.empty((last - first) * most, np.int32), np.empty((last - first) * most, np.float32)
     counts, biases = np.zeros(last - first, np.int64), np.empty(last - first, np.float32)
@@ -62,15 +86,30 @@ def solve_rows(  # type: ignore[no-untyped-def]
             weight[place[start_terms[e]]] = start * start_values[e]
         e = positive_offsets[row]
         for i in range(documents):
-            active[i] = i
             while e < positive_offsets[row + 1] and positives[e] < members[i]:
                 e += 1
             if e < positive_offsets[row + 1] and positives[e] == members[i]:
                 sign[i] = 1
-        left = documents
+        left = 0
         state = np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(row + 1)
         for number in range(passes):
             worst = np.float32(0)
+            if number < _ALL:
+                scores[:] = intercept
+                if by_term:
+                    for term in range(size):
+                        if weight[term] != 0:
+                            for e in range(having_offsets[term], having_offsets[term + 1]):
+                                scores[having[e]] += weight[term] * having_values[e]
+                else:
+                    for i in range(documents):
+                        for e in range(offsets[i], offsets[i + 1]):
+                            scores[i] += weight[terms[e]] * values[e]
+                left = 0
+                for i in range(documents):
+                    if dual[i] > 0 or sign[i] * scores[i] - np.float32(1) <= _SATISFIED:
+                        active[left] = i
+                        left += 1
             if number:
                 for i in range(left - 1, 0, -1):
                     state ^= state << np.uint64(13)

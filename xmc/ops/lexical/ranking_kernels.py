@@ -1,19 +1,42 @@
 """The loops of `ranking`."""
 
+from typing import Any
+
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
-from xmc.ops import prefetch as prefetching
 from xmc.ops.compiled import kernel
-from xmc.ops.prefetch import prefetch
 
-compiled = kernel(__file__, prefetching.__file__)
+compiled = kernel(__file__)
 
 _A_BIN = 2  # terms of a node in a bin of its directory, on average, at most
+_BYTE, _I32 = ir.IntType(8).as_pointer(), ir.IntType(32)
+_READ, _ALL_CACHES, _DATA = _I32(0), _I32(3), _I32(1)
+
+
+@intrinsic
+def prefetch(typing, array, place):  # type: ignore[no-untyped-def]
+    """Have array[place], of a contiguous array, brought into the cache while other work goes on. It may lie outside."""
+
+    def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, values[0]).data
+        pointer = builder.bitcast(builder.gep(data, [values[1]]), _BYTE)
+        signature = ir.FunctionType(ir.VoidType(), [_BYTE, _I32, _I32, _I32])
+        hint = cgutils.get_or_insert_function(builder.module, signature, "llvm.prefetch.p0i8")
+        builder.call(hint, [pointer, _READ, _ALL_CACHES, _DATA])
+        return context.get_dummy_value()
+
+    return types.void(array, place), emit
 
 
 @compiled
 def fill_directory(nodes, terms, bins, shifts, starts):  # type: ignore[no-untyped-def]
-    """See `ranking.Directory`; returns how many starts there are. With none of them given, counts only."""
+    """The terms of a node in bins of 2^shift numbers: of node p the bins [bins[p], bins[p + 1] - 1), and the terms of
+    bin b are those from starts[b] to starts[b + 1], counted from the node's first. Two terms a bin on average, so that
+    they are found in a step or two. Returns how many starts there are; with none of them given, counts only."""
     for node in range(len(nodes) - 1):
         low, high = nodes[node], nodes[node + 1]
         last = terms[high - 1] if high > low else -1

@@ -3,9 +3,9 @@
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
+from xmc.part import Part
 from xmc.parts.optimizer import OPTIMIZER, OptimizerSection
 from xmc.parts.output import Load, OutputBytes, OutputSite
-from xmc.parts.part import Part
 from xmc.registry import Registry
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import model_validator
 
 from xmc.errors import XMCError
+from xmc.part import Choice, Range, around
 from xmc.parts.classifier import ClassifierSection
 from xmc.parts.optimizer import OPTIMIZER, SGD, OptimizerSection
 from xmc.parts.output import DENSE_BLOCK, FLOAT, LONG, Load, OutputBytes, OutputSite, dense_memory
-from xmc.parts.part import Choice, Range, around
 from xmc.values import Count, Share
 
 if TYPE_CHECKING:

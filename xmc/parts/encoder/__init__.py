@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from xmc.errors import XMCError
-from xmc.parts.part import Choice, Part, Range, among
+from xmc.part import Choice, Part, Range, among
 from xmc.registry import Registry
 from xmc.values import Count, NonNegative, Positive, Share
 
@@ -103,7 +103,7 @@ class EncoderSection(Part):
 
     def adopt(self, trained: "Encoder") -> "Encoder":
         """A trained encoder, in place, with what it does not decide as it is configured here."""
-        from xmc.model.embedding_bag import EmbeddingBag
+        from xmc.model.bag import EmbeddingBag
 
         for module in trained.modules():
             if isinstance(module, EmbeddingBag):

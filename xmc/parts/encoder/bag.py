@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from xmc.part import Choice, Range, among, around
 from xmc.parts.encoder import TERM_DROPOUTS, Bag, EncoderSection, EncoderSite
-from xmc.parts.part import Choice, Range, among, around
 from xmc.values import Count, NonNegative, Positive, Share, Size
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from xmc.endings import undisturbed
+from xmc.part import Choice, Range, among
 from xmc.parts.encoder import TERM_DROPOUTS, Bag, EncoderSection, EncoderSite
-from xmc.parts.part import Choice, Range, among
 from xmc.section import Section
 from xmc.values import Count, NonNegative, Positive, Share, Size, Text
 
@@ -104,7 +104,7 @@ class TransformerEncoder(EncoderSection):
 
     @classmethod
     def inherited(cls, trained: "Encoder", folder: str) -> dict[str, Any] | None:
-        from xmc.model.embedding_bag import EmbeddingBag
+        from xmc.model.bag import EmbeddingBag
 
         if isinstance(trained.backbone, EmbeddingBag):
             return None

@@ -33,10 +33,9 @@ from xmc.ops.counter_rng import rounded, stream_key
 from xmc.ops.fan_in.backend import Backend, update_
 from xmc.ops.fan_in.impl import triton_kernels, tuning
 from xmc.ops.fan_in.impl.tuning import REHEARSED, Configuration, DoesNotFit
-from xmc.ops.fan_in.layer import FanIn
 from xmc.ops.losses import wide
 from xmc.ops.topk import StreamingTopK
-from xmc.types import InPlaceUpdate, Positives, StepOutput, TopK
+from xmc.types import FanIn, InPlaceUpdate, Positives, StepOutput, TopK
 from xmc.values import LossName
 
 # What a program does with the logits of its tile: a loss, or writing them, or reading their gradient from elsewhere.

@@ -13,8 +13,7 @@ from xmc.ops.fan_in.backend import Backend
 from xmc.ops.fan_in.impl import tuning
 from xmc.ops.fan_in.impl.fused_gpu import current, described
 from xmc.ops.fan_in.impl.tuning import DoesNotFit
-from xmc.ops.fan_in.layer import FanIn
-from xmc.types import InPlaceUpdate, Positives, StepOutput, TopK
+from xmc.types import FanIn, InPlaceUpdate, Positives, StepOutput, TopK
 from xmc.values import LossName
 
 R = TypeVar("R")

@@ -10,10 +10,9 @@ from torch import Tensor
 from xmc.ops.blocks import label_blocks, label_slices
 from xmc.ops.counter_rng import rounded
 from xmc.ops.fan_in.backend import Backend, update_
-from xmc.ops.fan_in.layer import FanIn
 from xmc.ops.losses import loss_and_gradient_, wide
 from xmc.ops.topk import StreamingTopK
-from xmc.types import InPlaceUpdate, Positives, StepOutput, TopK
+from xmc.types import FanIn, InPlaceUpdate, Positives, StepOutput, TopK
 from xmc.values import LossName
 
 _BLOCK = 1024

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from xmc.errors import XMCError
-from xmc.ops.fan_in.layer import FanIn
 from xmc.storage import private_folder, read_json, user_cache, whole_file
+from xmc.types import FanIn
 
 logger = logging.getLogger(__name__)
 

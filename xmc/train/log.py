@@ -1,23 +1,36 @@
-"""What a run did since its last log line: losses, rates, memory."""
+"""The log of a run: what it did since the last line, and where lines go: to `log.jsonl`, and where else it is asked."""
 
+import json
 import logging
+import math
 import resource
 import sys
 import time
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from xmc.errors import XMCError
+from xmc.storage import parse_json, whole_file
 from xmc.train.state import TrainState
-from xmc.train.step import Outcome
-from xmc.train.tracking import Record
+from xmc.train.step import Step
 from xmc.types import Batch
 
 logger = logging.getLogger(__name__)
 
-
 _FORECAST = 10  # steps after which a run tells how long it will take
+
+Record = dict[str, Any]
+
+
+class Tracker(Protocol):
+    """Receives one flat record a log step or evaluation; `step` is always in it."""
+
+    def log(self, record: Record) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class Meter:
@@ -43,7 +56,8 @@ class Meter:
     def restart_clock(self) -> None:
         self._clock = time.perf_counter()
 
-    def add(self, batch: Batch, outcome: Outcome, moved: int, health: dict[str, float]) -> None:
+    def add(self, batch: Batch, done: Step) -> None:
+        outcome = done.outcome
         self._steps += 1
         self._documents += len(batch)
         self._tokens += int(batch.attention_mask.sum())
@@ -51,8 +65,8 @@ class Meter:
         if outcome.auxiliary is not None:
             self._auxiliary += outcome.auxiliary.double()
             self._auxiliary_steps += 1
-        self._moved += moved
-        self._health |= health
+        self._moved += done.moved
+        self._health |= done.health
         self._seconds += time.perf_counter() - self._clock
         self.restart_clock()
         self._forecast_at -= 1
@@ -72,11 +86,11 @@ class Meter:
         """The mean since the last log line, 0 where there was no step. A GPU is waited for."""
         return float(self._main) / max(1, self._steps)
 
-    def record(
-        self, state: TrainState, gradient_norm: float, layer_norms: dict[str, float], rates: dict[str, float]
-    ) -> Record:
-        """One log line; starts the sums anew."""
+    def record(self, state: TrainState, done: Step) -> Record:
+        """One log line, after the step that was done last; starts the sums anew."""
         progress, loss = state.progress, self.loss
+        own = torch.linalg.vector_norm(done.outcome.gradient_BD.float()).item()
+        norms = done.layer_norms | {"features": math.sqrt(state.processes.total(own**2))}
         counts = state.processes.all_of(self._documents, self._tokens, self._moved)
         documents, tokens, moved = map(sum, zip(*counts, strict=True))
         self._seconds += time.perf_counter() - self._clock
@@ -85,9 +99,9 @@ class Meter:
             "epoch": progress.epoch,
             "loss": loss,
             "auxiliary_loss": float(self._auxiliary) / self._auxiliary_steps if self._auxiliary_steps else None,
-            "gradient_norm": gradient_norm,
-            **{f"gradient/{layer}": norm for layer, norm in layer_norms.items()},
-            **{f"lr/{name}": rate for name, rate in rates.items()},
+            "gradient_norm": done.gradient_norm.item(),
+            **{f"gradient/{layer}": norm for layer, norm in norms.items()},
+            **{f"lr/{name}": rate for name, rate in done.rates.items()},
             "seconds_per_step": self._seconds / self._steps,
             "documents_per_second": documents / self._seconds,
             "tokens_per_second": tokens / self._seconds,
@@ -126,3 +140,63 @@ def peak_resident_mib() -> float:
         return int(line.split()[1]) / 2**10
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+class LocalLog:
+    """`log.jsonl`, a line a record, flushed at once. Lines beyond `resume_step` are dropped when a run goes on."""
+
+    def __init__(self, path: Path, *, resume_step: int = 0) -> None:
+        kept = [record for record in read_log(path) if record["step"] <= resume_step]
+        with whole_file(path) as out:
+            out.writelines(json.dumps(record) + "\n" for record in kept)
+        self._file = open(path, "a", buffering=1)  # noqa: SIM115
+
+    def log(self, record: Record) -> None:
+        finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
+        self._file.write(json.dumps(finite) + "\n")
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class Trackers:
+    """Several trackers as one. constants: what stands in every record."""
+
+    def __init__(self, *trackers: Tracker, constants: Record | None = None) -> None:
+        self._trackers = trackers
+        self._constants = constants or {}
+
+    def log(self, record: Record) -> None:
+        for tracker in self._trackers:
+            tracker.log(record | self._constants)
+
+    def close(self) -> None:
+        for tracker in self._trackers:
+            tracker.close()
+
+
+def read_log(path: Path) -> list[Record]:
+    """The records of a log, in order; none where there is no file. Other lines are passed over, which is told."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    records, broken = [], []
+    for number, line in enumerate(lines, 1):
+        if not line.endswith(b"\n"):  # a killed run may leave half a line
+            continue
+        try:
+            records.append(_record(line, f"{path}:{number}"))
+        except XMCError as error:
+            broken.append(error)
+    if broken:
+        logger.warning("%s: passed over %d of %d lines; the first: %s", path, len(broken), len(lines), broken[0])
+    return records
+
+
+def _record(line: bytes, where: str) -> Record:
+    """Raises XMCError for anything but numbers by name, the step among them; a number that was not finite is null."""
+    record = parse_json(line, where)
+    if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+        raise XMCError(f"{where}: no record of a step")
+    for name, value in record.items():
+        if value is not None and not (isinstance(value, int | float) and abs(value) <= sys.float_info.max):
+            raise XMCError(f"{where}: {name} is {value!r:.40}; expected a number")
+    return record

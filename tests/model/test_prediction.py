@@ -1,6 +1,6 @@
 import torch
 
-from xmc.model.logistic import sigmoid
+from xmc.model.prediction import sigmoid
 
 
 def test_the_same_bits_wherever_a_number_stands() -> None:

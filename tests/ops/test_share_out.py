@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from xmc.ops import team
-from xmc.ops.team import share_out
+from xmc.ops import compiled
+from xmc.ops.compiled import share_out
 
 
 @pytest.fixture(params=["torch's threads", "a pool"])
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     if request.param == "a pool":
-        monkeypatch.setattr(team, "_gnu_openmp", lambda: None)
+        monkeypatch.setattr(compiled, "_gnu_openmp", lambda: None)
     yield request.param
 
 
@@ -76,7 +76,7 @@ def test_a_team_smaller_than_asked_for(monkeypatch: pytest.MonkeyPatch, capsys: 
         def GOMP_parallel(self, task: object, members: Iterator[None], threads: int, flags: int) -> None:
             next(members)
 
-    monkeypatch.setattr(team, "_gnu_openmp", Alone)
+    monkeypatch.setattr(compiled, "_gnu_openmp", Alone)
     done: list[int] = []
     share_out(done.append, [(i,) for i in range(5)], 3)
     assert done == [0, 1, 2, 3, 4]
@@ -85,4 +85,4 @@ def test_a_team_smaller_than_asked_for(monkeypatch: pytest.MonkeyPatch, capsys: 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="GNU OpenMP comes with torch's Linux wheels")
 def test_torch_on_linux_lends_its_threads() -> None:
-    assert team._gnu_openmp() is not None
+    assert compiled._gnu_openmp() is not None

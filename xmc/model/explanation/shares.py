@@ -1,14 +1,34 @@
-"""What each of the stacked rankings has in a label's log-odds: the difference from an empty document, divided."""
+"""What several rankings say of a label, and how the score that they make together is divided among them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from math import factorial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xmc.model.explanation.ranking import Floats, Said
-from xmc.model.explanation.shapley import coalitions, shapley_values
 from xmc.model.lexical import LexicalHalf, candidates
 from xmc.types import TopK
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """By one ranking, of n labels and a document of T tokens.
+
+    scores, empty: [n], what it gives them here, and where no word is known. weights: [T, n], what each token adds on
+    the way from the one to the other, on the scale on which it is linear.
+    """
+
+    scores: Floats
+    empty: Floats
+    weights: Floats
+
+    def adding_up_to(self, totals: Floats) -> Floats:
+        """The weights, multiplied by one number a label so that they have these sums, [n]."""
+        sums = self.weights.sum(axis=0)
+        return self.weights * np.divide(totals, sums, out=np.zeros_like(sums), where=np.abs(sums) > 1e-9)
 
 
 def stacked(
@@ -46,3 +66,21 @@ def listed_scores(rankings: Sequence[TopK], labels: NDArray[np.int64]) -> tuple[
     there = [top.labels.numpy() == labels[:, None] for top in rankings]
     scores = [np.where(one, top.scores.numpy(), 0).sum(axis=1) for one, top in zip(there, rankings, strict=True)]
     return np.stack(scores), np.any([one.any(axis=1) for one in there], axis=0)
+
+
+def coalitions(players: int) -> NDArray[np.bool_]:
+    """Who takes part in each, [2^players, players]; nobody in the first, all in the last."""
+    return (np.arange(1 << players)[:, None] >> np.arange(players) & 1).astype(bool)
+
+
+def shapley_values(values: Floats) -> Floats:
+    """What each player adds, on average over all orders in which they may come, [players, n].
+
+    values: of `coalitions`, [2^players, n]. The players' add up to that of all less that of nobody (Shapley 1953).
+    """
+    players = len(values).bit_length() - 1
+    present, numbers = coalitions(players), np.arange(len(values))
+    sizes = present.sum(axis=1)
+    orders = np.array([factorial(size) * factorial(players - 1 - size) for size in range(players)]) / factorial(players)
+    absent = [numbers[~of_player] for of_player in present.T]
+    return np.stack([orders[sizes[n]] @ (values[n | 1 << player] - values[n]) for player, n in enumerate(absent)])

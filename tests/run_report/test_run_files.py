@@ -1,5 +1,4 @@
-from xmc.run_report import curves
-from xmc.run_report.curves import history
+from xmc.run_report.folder import POINTS, History, history
 
 
 def records(count: int) -> list[dict]:
@@ -18,12 +17,12 @@ def test_keys_times_and_memory() -> None:
 
 
 def test_an_old_or_absent_log() -> None:
-    assert history([]) == curves.History({}, steps=0, seconds=0.0, peak_memory_mib=None)
+    assert history([]) == History({}, steps=0, seconds=0.0, peak_memory_mib=None)
     assert history([{"step": 3, "loss": 1.0}]).peak_memory_mib is None
 
 
 def test_a_long_curve_is_thinned_to_means() -> None:
     loss = history(records(1000)).curves["loss"]
-    assert len(loss.values) == curves.POINTS
+    assert len(loss.values) == POINTS
     assert abs(loss.values.mean() - (100 - 500.5)) < 1
     assert loss.values[0] == 97.5 and loss.steps[0] == 25  # of the first four

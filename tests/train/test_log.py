@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from xmc.train.tracking import LocalLog, read_log
+from xmc.train.log import LocalLog, read_log
 
 
 @pytest.mark.parametrize(
