@@ -15,6 +15,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each process that tests 
 sys.dont_write_bytecode = False
 if (cache := user_cache()) is not None:
     os.environ.setdefault("NUMBA_CACHE_DIR", str(cache / "xmc"))  # where it is anyhow, for tests with another home, too
+os.fsync = lambda _: None  # no power is cut here, and a run waits for some seventy of them
 settings.register_profile("no deadline", deadline=None)  # how long an example takes is the machine's matter
 settings.load_profile("no deadline")
 

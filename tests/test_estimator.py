@@ -332,10 +332,7 @@ def test_scikit_learn(tmp_path: Path) -> None:
     joblib = pytest.importorskip("joblib")
     pytest.importorskip("sklearn")
     from sklearn.base import clone
-    from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import FunctionTransformer
-    from sklearn.utils.validation import check_is_fitted
+    from sklearn.model_selection import cross_val_predict, cross_val_score
 
     estimator = XMCClassifier(**SMALL)
     copy = clone(estimator)
@@ -348,11 +345,21 @@ def test_scikit_learn(tmp_path: Path) -> None:
     assert predicted.shape == (len(TEXTS), 1)
     dense = np.array([[label in row for label in CLASSES] for row in LABELS])
     assert cross_val_predict(estimator, TEXTS, dense, cv=2, method="predict_proba").shape == (len(TEXTS), 3)
-    for scoring in ("f1_micro", "f1_samples", "accuracy"):
-        assert cross_val_score(clone(estimator).set_params(k=2), TEXTS, dense, cv=2, scoring=scoring).min() > 0.7
     assert np.mean([row[0] in truth for row, truth in zip(predicted, LABELS, strict=True)]) > 0.8
     with pytest.raises(XMCError, match="run=None, so that each fit has one of its own"):
         cross_val_score(XMCClassifier(**SMALL, run=tmp_path / "run"), TEXTS, LABELS, cv=2, error_score="raise")
+
+
+@pytest.mark.slow
+def test_scikit_learn_searches() -> None:
+    """In a pipeline, and by several scores at once."""
+    pytest.importorskip("sklearn")
+    from sklearn.model_selection import GridSearchCV, cross_validate
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
+    from sklearn.utils.validation import check_is_fitted
+
+    estimator = XMCClassifier(**SMALL)
     shouted = FunctionTransformer(lambda texts: [text.upper() for text in texts])
     rates = [1e-9, 0.1]
     search = GridSearchCV(make_pipeline(shouted, estimator), {"xmcclassifier__encoder__embedding_lr": rates}, cv=2)
@@ -360,6 +367,10 @@ def test_scikit_learn(tmp_path: Path) -> None:
     assert search.best_params_ == {"xmcclassifier__encoder__embedding_lr": rates[1]}
     assert search.score(TEXTS, LABELS) > 0.9
     check_is_fitted(search.best_estimator_)
+    scorings = ["f1_micro", "f1_samples", "accuracy"]
+    dense = np.array([[label in row for label in CLASSES] for row in LABELS])
+    scores = cross_validate(XMCClassifier(**SMALL | {"k": 2}), TEXTS, dense, cv=2, scoring=scorings)
+    assert all(scores[f"test_{scoring}"].min() > 0.7 for scoring in scorings)
 
 
 def test_scikit_learn_is_not_needed(fitted: XMCClassifier, monkeypatch: pytest.MonkeyPatch) -> None:

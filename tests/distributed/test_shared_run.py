@@ -175,30 +175,30 @@ def of_each(quick: set[int]) -> list[Any]:
 
 
 @pytest.mark.parametrize("overrides", of_each({0, 3, 5, 7, 9, 10, 12}))
-def test_a_run_is_that_of_one_process(overrides: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [3, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_run_is_that_of_one_process(overrides: list[str], size: int, tmp_path: Path) -> None:
     """Tolerance: sums of some hundred numbers in float32 differ by 1e-6; two dozen steps of AdamW, which divides by
     roots of small numbers, make 1e-4 of it; a weight of bfloat16 may be rounded to its other neighbour, 2^-8."""
     runs = Runs(tmp_path, *overrides)
     (one,) = runs.train(1)
     expected, half = whole([one]), "classifier.weight_dtype=bfloat16" in overrides
-    for size in (2, 3):
-        parts = runs.train(size)
-        assert_close(whole(parts), expected, rtol=2e-2 if half else 1e-3, atol=1e-2 if half else 1e-4)
-        for other in parts[1:]:  # what all have is the same to the bit
-            for name, value in parts[0].state.model.state_dict().items():
-                assert is_divided(name) or torch.equal(other.state.model.state_dict()[name], value), name
-            assert other.state.progress == parts[0].state.progress
-        for mine, its in zip(parts[0].records, one.records, strict=True):
-            assert mine.keys() == its.keys()
-            for key in {
-                "loss",
-                "gradient_norm",
-                "gradient/features",
-                "dropped",
-                "nDCG@3",
-                "topology/turnover",
-            } & its.keys():
-                assert mine[key] == pytest.approx(its[key], rel=2e-2 if half else 1e-3), (key, its["step"])
+    parts = runs.train(size)
+    assert_close(whole(parts), expected, rtol=2e-2 if half else 1e-3, atol=1e-2 if half else 1e-4)
+    for other in parts[1:]:  # what all have is the same to the bit
+        for name, value in parts[0].state.model.state_dict().items():
+            assert is_divided(name) or torch.equal(other.state.model.state_dict()[name], value), name
+        assert other.state.progress == parts[0].state.progress
+    for mine, its in zip(parts[0].records, one.records, strict=True):
+        assert mine.keys() == its.keys()
+        for key in {
+            "loss",
+            "gradient_norm",
+            "gradient/features",
+            "dropped",
+            "nDCG@3",
+            "topology/turnover",
+        } & its.keys():
+            assert mine[key] == pytest.approx(its[key], rel=2e-2 if half else 1e-3), (key, its["step"])
 
 
 def test_the_same_number_of_processes_gives_the_same_bits(tmp_path: Path) -> None:

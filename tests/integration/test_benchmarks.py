@@ -64,7 +64,7 @@ def test_prepare_and_train(published: Published, corpus: Path, tmp_path: Path, x
     assert len(published.site.asked) == 1
     published.site.files.clear()
     assert xmc("prepare", *published.data).stdout == told
-    xmc("train", *small(corpus, f"run={tmp_path / 'run'}", "trainer.max_steps=3", *published.data))
+    xmc("train", *small(corpus, f"run={tmp_path / 'run'}", "trainer.max_steps=3", "lexical=none", *published.data))
     assert "60 documents" in xmc("evaluate", f"run={tmp_path / 'run'}").stdout
 
 
@@ -83,7 +83,13 @@ def test_other_counts(published: Published, corpus: Path, tmp_path: Path, xmc: R
     assert f"{tmp_path / 'set'} is not eurlex-4k as published: {told}. Delete" in error
     run = [f"run={tmp_path / 'run'}", "trainer.max_steps=1"]
     assert told in fails(xmc, "train", *small(corpus, *run, *wrong))
-    xmc("train", *small(corpus, *run, *published.data, "data.benchmark=null"))
+
+
+@pytest.mark.parametrize("published", ["eurlex-4k"], indirect=True)
+def test_a_set_that_is_no_published_one(published: Published, corpus: Path, tmp_path: Path, xmc: Run) -> None:
+    xmc("prepare", *published.data)
+    other = [*published.data, "data.benchmark.train=410", "data.benchmark=null"]
+    xmc("train", *small(corpus, f"run={tmp_path / 'run'}", "trainer.max_steps=1", "lexical=none", *other))
 
 
 @pytest.mark.parametrize("published", ["eurlex-4k"], indirect=True)

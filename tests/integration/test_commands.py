@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -63,7 +64,7 @@ def test_without_dev_data_the_last_model_is_kept(corpus: Path, tmp_path: Path, x
     folder, run = tmp_path / "data", tmp_path / "run"
     shutil.copytree(corpus, folder)
     (folder / "dev.jsonl").unlink()
-    overrides = small(folder, f"run={run}", "data.dev_fraction=0", "trainer.epochs=6")
+    overrides = small(folder, f"run={run}", "data.dev_fraction=0", "trainer.epochs=4")
     refused = xmc("train", *overrides, "trainer.patience=2", check=False)
     assert "trainer.patience=2 needs a dev split" in refused.stderr
     done = xmc("train", *overrides)
@@ -214,6 +215,11 @@ def test_multirun_by_submitit(corpus: Path, tmp_path: Path, xmc: Run) -> None:
     assert any((sweep / ".submitit").iterdir())
 
 
+def slow(*overrides: str) -> Any:
+    """What the tests of resuming, of the pretend GPU and of the strategies do, too."""
+    return pytest.param([*overrides], marks=pytest.mark.slow, id=" ".join(overrides))
+
+
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -227,19 +233,19 @@ def test_multirun_by_submitit(corpus: Path, tmp_path: Path, xmc: Run) -> None:
             "intermediate.width=64",
         ],
         ["classifier.group_size=4", "classifier/optimizer=sgd", "classifier.optimizer.momentum=0.9"],
-        ["classifier.weight_dtype=bfloat16", "classifier/optimizer=sgd", "classifier.group_size=4"],
-        ["sparsity=rigl", "sparsity.interval=3", "sparsity.batches=2", "classifier.group_size=2"],
+        slow("classifier.weight_dtype=bfloat16", "classifier/optimizer=sgd", "classifier.group_size=4"),
+        slow("sparsity=rigl", "sparsity.interval=3", "sparsity.batches=2", "classifier.group_size=2"),
         ["sparsity=rigl", "sparsity.interval=3", "sparsity.candidates=sample", "loss=squared_hinge"],
         ["sparsity=topkast", "sparsity.refresh=3", "sparsity.store=mapped", "parametrization=supar"],
-        ["sparsity=topkast", "sparsity.refresh=3", "classifier/optimizer=sgd", "classifier.head=0.2"],
+        slow("sparsity=topkast", "sparsity.refresh=3", "classifier/optimizer=sgd", "classifier.head=0.2"),
         ["classifier.head=0.3", "classifier.group_size=2", "auxiliary=none", "sparsity=rigl", "sparsity.interval=4"],
-        ["classifier=dense", "classifier/optimizer=sgd", "sparsity=static", "trainer.micro_batch_size=5"],
+        slow("classifier=dense", "classifier/optimizer=sgd", "sparsity=static", "trainer.micro_batch_size=5"),
     ],
     ids=" ".join,
 )
 def test_every_part_trains(corpus: Path, tmp_path: Path, xmc: Run, overrides: list[str]) -> None:
     run = tmp_path / "run"
-    xmc("train", *small(corpus, f"run={run}", "trainer.max_steps=12", *overrides))
+    xmc("train", *small(corpus, f"run={run}", "trainer.max_steps=12", "lexical=none", *overrides))
     xmc("evaluate", f"run={run}")
 
 
@@ -277,12 +283,14 @@ def test_transformer(corpus: Path, tmp_path: Path, xmc: Run, bert_folder: Path, 
     assert same == ("encoder.frozen=true" in overrides)
 
 
-@pytest.mark.parametrize("kind", ["wide", "parallel", "factorized", "doped"])
+@pytest.mark.parametrize(
+    "kind", ["parallel", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("wide", "factorized", "doped"))]
+)
 def test_sparse_ift_in_both_places(corpus: Path, tmp_path: Path, xmc: Run, bert_folder: Path, kind: str) -> None:
     run = tmp_path / "run"
     encoder = ["encoder=transformer", f"encoder.name={bert_folder}", "encoder.max_length=16", "sparsity=rigl"]
     sparse = [f"sparse_ift={kind}", "sparse_ift.layers=[intermediate,encoder]", "intermediate=linear"]
-    steps = ["trainer.max_steps=24", "trainer.micro_batch_size=5", "sparsity.interval=10"]
+    steps = ["trainer.max_steps=12", "trainer.micro_batch_size=5", "sparsity.interval=10"]
     xmc("train", *small(corpus, f"run={run}", *steps, *encoder, *sparse, "intermediate.width=24"))
     xmc("evaluate", f"run={run}")
     after_the_rewiring = lines(run / "log.jsonl")[0]
@@ -327,8 +335,9 @@ def test_estimate(corpus: Path, xmc: Run) -> None:
 def test_wandb_offline(corpus: Path, tmp_path: Path, xmc: Run) -> None:
     pytest.importorskip("wandb")
     ids = set()
+    short = ["trainer.max_steps=2", "trainer.log_every=1", "lexical=none"]
     for run in (tmp_path / "a" / "run", tmp_path / "b" / "run"):
-        xmc("train", *small(corpus, f"run={run}", "trainer.max_steps=12", "tracking=wandb", "tracking.mode=offline"))
+        xmc("train", *small(corpus, f"run={run}", *short, "tracking=wandb", "tracking.mode=offline"))
         (logged,) = (run / "wandb").glob("offline-run-*/run-*.wandb")
         ids.add(logged.stem)
     assert len(ids) == 2

@@ -88,7 +88,7 @@ def test_known_rows_are_taken_over(
     ("shape", "ready"),
     [
         ([], 3),
-        (["classifier=dense", "classifier.optimizer.lr=5e-3"], 3),
+        pytest.param(["classifier=dense", "classifier.optimizer.lr=5e-3"], 3, marks=pytest.mark.slow),
         (["classifier.head=0.3"], 2),  # one of them belongs to the head
     ],
     ids=["sparse", "dense", "head"],
@@ -113,8 +113,8 @@ def test_new_labels_learn_before_the_rest(
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["sparsity=topkast", "sparsity.refresh=5"],
-        ["classifier=dense"],
+        pytest.param(["sparsity=topkast", "sparsity.refresh=5"], marks=pytest.mark.slow),
+        pytest.param(["classifier=dense"], marks=pytest.mark.slow),
         ["replay_fraction=0.5"],
         [
             *("classifier.head=0.3", "intermediate=linear", "intermediate.width=24", "trainer.logit_adjustment=0.3"),

@@ -83,7 +83,10 @@ def run(request: pytest.FixtureRequest, corpus: Path, tmp_path_factory: pytest.T
     request.param(corpus, folder / "data")
     data = [f"data={folder.name}", f"data.root={folder / 'data'}", f"data.cache_dir={folder / 'cache'}"]
     one_label = ["metrics.ks=[1]", "trainer.metric=P@1"]  # a list of one, from which a filter leaves nothing to move up
-    xmc("train", *small(corpus, f"run={folder / 'run'}", *data, *ENCODERS.get(folder.name, []), *one_label))
+    xmc(
+        "train",
+        *small(corpus, f"run={folder / 'run'}", "trainer.epochs=4", *data, *ENCODERS.get(folder.name, []), *one_label),
+    )
     return folder / "run"
 
 

@@ -72,6 +72,7 @@ OTHERS = ("dense", "float32", "frozen", "lexical half", "bag", "supar", "bag bes
 SLOW = (
     *("lexical half", "static", "momentum", "rigl, a sample"),
     *("topkast, on the host", "intermediate, factorized"),
+    *("groups", "micro-batches", "float32", "intermediate, wide", "frozen", "bag beside a transformer"),
 )
 
 
@@ -424,19 +425,14 @@ def test_what_a_gpu_refuses_is_refused(counting: Gpus) -> None:
     assert counting.waits.total() == before + 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(INTERPRETED, reason="it starts itself")
-@pytest.mark.parametrize(
-    "chosen",
-    [
-        "fastest or (waits and sgd and not micro)",
-        pytest.param("trains or waits or moved or labels_join or resumes or another_gpu", marks=pytest.mark.slow),
-    ],
-)
-def test_with_triton_through_its_interpreter(chosen: str, counting: Gpus) -> None:
-    """The same, launched as on a GPU."""
+def test_with_triton_through_its_interpreter(counting: Gpus) -> None:
+    """The same, launched as on a GPU. A step is always taken so, in `test_triton.py`."""
     pytest.importorskip("triton", reason="triton is not installed")
+    chosen = "fastest or trains or waits or moved or labels_join or resumes or another_gpu"
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-k", chosen, __file__],
+        [sys.executable, "-m", "pytest", "-n0", "-q", "-x", "-k", chosen, __file__],
         env=os.environ | {"TRITON_INTERPRET": "1"},
         capture_output=True,
         text=True,

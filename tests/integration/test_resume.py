@@ -17,7 +17,8 @@ from xmc.ops.fan_in import api
 from xmc.train.log import LocalLog, Record
 
 # Dropout, the auxiliary head, SET and early evaluations are all at work in these runs.
-OVERRIDES = ("trainer.checkpoint_every=7", "trainer.log_every=1")
+OVERRIDES = ("trainer.epochs=4", "trainer.checkpoint_every=7", "trainer.log_every=1")
+STEPS = 100
 RIGL = ["sparsity=rigl", "sparsity.interval=10", "sparsity.batches=3"]
 BOW = ["data=bow", "data.root={bow}", "data.cache_dir={bow}/cache", "encoder=sparse_features", "encoder.width=32"]
 TRANSFORMER = ["encoder=transformer", "encoder.name={bert}", "encoder.max_length=16"]
@@ -47,7 +48,7 @@ def undisturbed(corpus: Path, tmp_path_factory: pytest.TempPathFactory, xmc: Run
 @pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_killed_it_ends_the_same(corpus: Path, tmp_path: Path, xmc: Run, undisturbed: Path, kills: int) -> None:
     run = tmp_path / "run"
-    moments = sorted(random.sample(range(5, 190), kills))
+    moments = sorted(random.sample(range(5, STEPS - 10), kills))
     print("killed after log lines", moments)
     arguments = small(corpus, f"run={run}", *OVERRIDES)
     for moment in moments:
@@ -58,16 +59,16 @@ def test_killed_it_ends_the_same(corpus: Path, tmp_path: Path, xmc: Run, undistu
     xmc("train", *arguments)
     assert model_bytes(run) == model_bytes(undisturbed)
     steps = [json.loads(line)["step"] for line in (run / "log.jsonl").read_text().splitlines() if '"loss"' in line]
-    assert steps == list(range(1, 201))
+    assert steps == list(range(1, STEPS + 1))
 
 
 @pytest.mark.parametrize(
     "strategy",
     [
-        RIGL,
+        pytest.param(RIGL, marks=pytest.mark.slow),
         [*RIGL, "intermediate=linear", "intermediate.width=24", "sparse_ift=factorized"],
         [*RIGL, *TRANSFORMER, "encoder.lexical.width=8", "sparse_ift=wide", "sparse_ift.layers=[encoder]"],
-        ["sparsity=topkast", "sparsity.refresh=10", "sparsity.store=implicit"],
+        pytest.param(["sparsity=topkast", "sparsity.refresh=10", "sparsity.store=implicit"], marks=pytest.mark.slow),
         ["sparsity=topkast", "sparsity.refresh=10", "sparsity.store=mapped"],
         [
             *("classifier/optimizer=sgd", "classifier.weight_dtype=bfloat16", "classifier.group_size=2"),
@@ -81,7 +82,7 @@ def test_stopped_in_the_middle_of_an_interval(
     corpus: Path, tmp_path: Path, xmc: Run, bert_folder: Path, strategy: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At step 29, after two rewirings and within the batches that RigL looks at before the third."""
-    overrides = ["trainer.max_steps=45", "trainer.log_every=1", "trainer.eval_every=45"]
+    overrides = ["trainer.max_steps=35", "trainer.log_every=1", "trainer.eval_every=35"]
     write_bow(corpus, tmp_path / "bow")
     overrides += [override.format(bert=bert_folder, bow=tmp_path / "bow") for override in strategy]
     xmc("train", *small(corpus, f"run={tmp_path / 'whole'}", *overrides))
@@ -96,13 +97,15 @@ def test_stopped_in_the_middle_of_an_interval(
         patch.setattr(LocalLog, "log", log_and_stop)
         stopped = xmc("train", *small(corpus, f"run={tmp_path / 'parts'}", *overrides), check=False)
     assert stopped.returncode == 128 + signal.SIGTERM
+    assert f"go on with: xmc train run={tmp_path / 'parts'} resume=true" in stopped.stderr
     xmc("train", f"run={tmp_path / 'parts'}", "resume=true")
     assert model_bytes(tmp_path / "parts") == model_bytes(tmp_path / "whole")
     log = [json.loads(line) for line in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()]
     assert sum(record.get("grown", 0) for record in log if record["step"] < 29) > 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_run_says_how_to_go_on(
     corpus: Path, tmp_path: Path, xmc: Run, undisturbed: Path, number: signal.Signals
 ) -> None:

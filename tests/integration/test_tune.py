@@ -119,7 +119,8 @@ def test_the_same_command_again_has_nothing_to_do(corpus: Path, undisturbed: Pat
     assert told(known(undisturbed)) == before
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(6, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [1, 6])
 def test_a_killed_study_ends_the_same(corpus: Path, tmp_path: Path, xmc: Run, undisturbed: Path, kills: int) -> None:
     output = tmp_path / "study"
     steps = sum(len(losses(path.parent)) for path in undisturbed.glob("trials/*/log.jsonl"))
@@ -147,7 +148,6 @@ def test_a_killed_study_ends_the_same(corpus: Path, tmp_path: Path, xmc: Run, un
         assert now.splitlines()[:4] == log.splitlines()[:4]
 
 
-@pytest.mark.slow
 def test_stopped_by_a_signal_it_goes_on(
     corpus: Path, tmp_path: Path, xmc: Run, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,5 @@
 """`xmc serve` as a process: it starts, answers, and ends."""
 
-import os
 import re
 import signal
 import socket
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from in_process import run
 from served import Server
 
 from xmc.commands.serve import token_of
@@ -71,28 +71,27 @@ def test_killed_it_starts_again(model_folder: Path) -> None:
         assert server.port == port and server.ask("/v1/predict", {"texts": ["a"]}).status == 200
 
 
-def refused(*arguments: object, **environment: str) -> str:
-    command = [sys.executable, "-m", "xmc", "serve", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, timeout=120)
+def refused(*arguments: object) -> str:
+    done = run("serve", *arguments, check=False)
     assert done.returncode == 1 and not done.stdout and done.stderr.count("\n") == 1, done.stderr
     return done.stderr
 
 
-def test_what_is_wrong_is_told_in_one_line(model_folder: Path, tmp_path: Path) -> None:
+def test_what_is_wrong_is_told_in_one_line(model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "holds no model" in refused(f"run={tmp_path}", "port=0")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert f"127.0.0.1:{port} cannot be listened on" in refused(f"run={model_folder}", f"port={port}")
     assert "queue=8 has no room" in refused(f"run={model_folder}", "queue=8")
-    assert "XMC_SERVE_TOKEN: expected a token" in refused(f"run={model_folder}", XMC_SERVE_TOKEN="short")
+    monkeypatch.setenv("XMC_SERVE_TOKEN", "short")
+    assert "XMC_SERVE_TOKEN: expected a token" in refused(f"run={model_folder}")
 
 
-def test_without_the_extra(model_folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "fastapi.py").write_text("raise ModuleNotFoundError(\"No module named 'fastapi'\", name='fastapi')")
-    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    assert 'xmc serve needs fastapi; install it: pip install "xmc[serve]"' in refused(
-        f"run={model_folder}", PYTHONPATH=path
-    )
+def test_without_the_extra(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("xmc.serve.")]:
+        monkeypatch.delitem(sys.modules, name)  # they are to be imported anew
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    assert 'xmc serve needs fastapi; install it: pip install "xmc[serve]"' in refused(f"run={model_folder}")
 
 
 def test_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

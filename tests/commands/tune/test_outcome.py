@@ -1,5 +1,6 @@
 """How a study ends: what is told can be pasted, and gives the settings that were found."""
 
+import functools
 import shlex
 import shutil
 from pathlib import Path
@@ -31,19 +32,22 @@ def config(arguments: list[str]) -> TrainConfig:
     return parse(TrainConfig, compose(arguments))
 
 
-@pytest.mark.parametrize("overrides", FOUND.values(), ids=FOUND)
-def test_the_command_gives_the_settings(overrides: list[str]) -> None:
-    found = config(overrides)
+@functools.cache
+def found_under(name: str) -> TrainConfig:
+    return config(FOUND[name])
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_the_command_gives_the_settings(name: str) -> None:
+    found = found_under(name)
     words = shlex.split(Recipe(found).command("runs/the best"))
     assert words[:2] == ["xmc", "train"]
     assert config(words[2:]) == found.model_copy(update={"run": "runs/the best"})
 
 
-@pytest.mark.parametrize("overrides", FOUND.values(), ids=FOUND)
-def test_the_experiment_gives_the_settings(
-    overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recipe = Recipe(found := config(overrides))
+@pytest.mark.parametrize("name", FOUND)
+def test_the_experiment_gives_the_settings(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = Recipe(found := found_under(name))
     text = recipe.experiment("Found: ${here}, 50 %.")
     shutil.copytree(conf_folder(), tmp_path / "conf")
     (tmp_path / "conf" / "experiment" / "best.yaml").write_text(text)

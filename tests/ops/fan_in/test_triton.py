@@ -24,13 +24,20 @@ def run(*command: str, **environment: str) -> str:
 CARRIES = "loss_equals or sgd_step_is or gradients_of or active or same_bits or several_tiles or on_paper"
 
 
+STEPS = "fastest or (waits and sgd and not micro)"
+
+
 @pytest.mark.parametrize(
     "densified", [pytest.param(CARRIES, id="what carries"), pytest.param("triton", id="all", marks=pytest.mark.slow)]
 )
 def test_numerics_through_the_interpreter(densified: str) -> None:
-    """Every test of the op's contract, on CPU tensors, by either form; what tells the forms apart always."""
-    chosen = f"triton and (atomic or densified and ({densified}))"
-    told = run("-m", "pytest", "-n0", "-q", "-k", chosen, "tests/ops/fan_in/test_api.py", TRITON_INTERPRET="1")
+    """Every test of the op's contract, on CPU tensors, by either form; what tells the forms apart always.
+
+    In the same process, a step and the choice of the fastest, launched as on a GPU.
+    """
+    chosen = f"(triton and (atomic or densified and ({densified}))) or {STEPS}"
+    files = ("tests/ops/fan_in/test_api.py", "tests/integration/test_pretend_cuda.py")
+    told = run("-m", "pytest", "-n0", "-q", "-k", chosen, *files, TRITON_INTERPRET="1")
     assert "passed" in told
 
 
