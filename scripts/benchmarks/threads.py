@@ -31,7 +31,7 @@ from xmc.config import TrainConfig, parse
 from xmc.config.compose import compose
 from xmc.machine import prepare_machine
 from xmc.threads import OWN
-from xmc.train.step import clip_gradients, compute_gradients
+from xmc.train.step import train_step
 from xmc.types import Batch
 
 WARM_UP = 20  # steps before the first measurement
@@ -109,14 +109,14 @@ def train(training: factory.Training, batches: Iterator[Batch]) -> int:
     state, documents = training.state, 0
     state.model.train()
     for batch in batches:
-        compute_gradients(
-            *(state.model, state.auxiliary, batch),
+        train_step(
+            *(state, batch),
+            rate=1.0,
             auxiliary_weight=training.plan.auxiliary_weight,
             micro_batch_size=training.plan.micro_batch_size,
-            update=state.optimizers.in_place_update,
+            clip_norm=training.plan.clip_norm,
+            by_layer=False,
         )
-        clip_gradients(state.model, training.plan.clip_norm)
-        state.optimizers.step()
         documents += len(batch)
     return documents
 

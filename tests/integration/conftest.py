@@ -1,13 +1,9 @@
-import io
 import os
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
-from harness import Finished, Run, small, write_corpus
-from hydra.core.global_hydra import GlobalHydra
-
-from xmc.cli import main
+from harness import Run, small, write_corpus
+from in_process import run
 
 
 @pytest.fixture(scope="session")
@@ -19,27 +15,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def xmc() -> Run:
-    """Run a command of xmc in this process: importing torch anew for each would cost the suite minutes."""
-
-    def run(*arguments: object, check: bool = True, input: str = "", cwd: Path | None = None) -> Finished:
-        GlobalHydra.instance().clear()
-        out, err = io.StringIO(), io.StringIO()
-        code = 0
-        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-            patch.setattr("sys.argv", ["xmc", *map(str, arguments)])
-            patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(input.encode())))
-            patch.chdir(cwd or Path.cwd())
-            try:
-                main()
-            except SystemExit as stop:
-                code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-                if isinstance(stop.code, str):
-                    err.write(stop.code + "\n")
-        finished = Finished(code, out.getvalue(), err.getvalue())
-        if check:
-            assert finished.returncode == 0, finished.stderr
-        return finished
-
+    """Run a command of xmc in this process."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     return run
 

@@ -6,22 +6,13 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from in_process import Finished
 
 WORDS = {f"topic{t}": [f"word{t}{c}" for c in "abcdef"] for t in range(12)}
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What a command of xmc left behind."""
-
-    returncode: int
-    stdout: str
-    stderr: str
 
 
 Run = Callable[..., Finished]

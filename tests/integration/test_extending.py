@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from harness import Finished, command, small
+from harness import Run, small
+from in_process import Finished
 
 HOW_TO = (Path(__file__).parents[2] / "docs" / "extend.md").read_text()
 
@@ -29,58 +30,66 @@ def installed(section: str, factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-@pytest.fixture(scope="module")
-def strategies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return installed("A strategy", tmp_path_factory)
+IN_TURN = """
+import json, sys
+from in_process import run
+print(json.dumps([vars(run(*arguments, check=False)) for arguments in json.load(sys.stdin)]))
+"""
 
 
-@pytest.fixture(scope="module")
-def formats(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return installed("A data format", tmp_path_factory)
-
-
-def run(target: Path, cwd: Path, *arguments: str) -> Finished:
-    """A command of xmc in a process of its own, which finds what is installed there."""
+def run(target: Path, cwd: Path, *commands: list[object]) -> list[Finished]:
+    """Commands of xmc, one after the other in a process of their own, which finds what is installed there."""
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(target), *sys.path])}
-    done = subprocess.run(command(*arguments), cwd=cwd, env=env, capture_output=True, text=True)
-    return Finished(done.returncode, done.stdout, done.stderr)
+    given = json.dumps([[*map(str, arguments)] for arguments in commands])
+    done = subprocess.run(
+        [sys.executable, "-c", IN_TURN], cwd=cwd, env=env, input=given, stdout=subprocess.PIPE, text=True, check=True
+    )
+    return [Finished(**one) for one in json.loads(done.stdout)]
 
 
-def test_help_shows_the_keys_of_a_strategy_of_ones_own(strategies: Path, tmp_path: Path) -> None:
-    shown = run(strategies, tmp_path, "train", "--help", "sparsity=sensitivity").stdout
-    assert "static | set | rigl | topkast | sensitivity" in " ".join(shown.split())
-    assert re.search(r"sparsity.stop=0.66 +of the training steps", shown)
-
-
-def test_it_trains_and_is_measured(strategies: Path, corpus: Path, tmp_path: Path) -> None:
+def test_a_strategy_of_ones_own_trains_and_is_measured(
+    tmp_path_factory: pytest.TempPathFactory, corpus: Path, tmp_path: Path, xmc: Run
+) -> None:
     chosen = ["sparsity=sensitivity", "sparsity.interval=5", "trainer.max_steps=20", "trainer.log_every=5"]
-    done = run(strategies, tmp_path, "train", *small(corpus, "run=mine", *chosen))
-    assert done.returncode == 0, done.stderr
+    help, trained, measured = run(
+        installed("A strategy", tmp_path_factory),
+        tmp_path,
+        ["train", "--help", "sparsity=sensitivity"],
+        ["train", *small(corpus, "run=mine", *chosen)],
+        ["evaluate", "run=mine"],
+    )
+    assert "static | set | rigl | topkast | sensitivity" in " ".join(help.stdout.split())
+    assert re.search(r"sparsity.stop=0.66 +of the training steps", help.stdout)
+    assert trained.returncode == 0, trained.stderr
     lines = [json.loads(line) for line in (tmp_path / "mine" / "log.jsonl").read_text().splitlines()]
     assert max(line.get("grown", 0) for line in lines) > 0
-    done = run(strategies, tmp_path, "evaluate", "run=mine")
-    assert done.returncode == 0, done.stderr
-    alone = run(tmp_path, tmp_path, "evaluate", "run=mine")
+    assert measured.returncode == 0, measured.stderr
+    alone = xmc("evaluate", "run=mine", cwd=tmp_path, check=False)
     assert "sparsity.kind: got 'sensitivity'; expected one of: rigl, set, static, topkast" in alone.stderr
 
 
-def test_a_format_of_ones_own_is_read(formats: Path, corpus: Path, tmp_path: Path) -> None:
+def test_a_format_of_ones_own_is_read(
+    tmp_path_factory: pytest.TempPathFactory, corpus: Path, tmp_path: Path, xmc: Run
+) -> None:
     for split in ("train", "test"):
         records = map(json.loads, (corpus / f"{split}.jsonl").read_text().splitlines())
         lines = [f"{' '.join(record['labels'])}: {record['text']}\n" for record in records]
         (tmp_path / f"{split}.lines").write_text("no sign\n" + "".join(lines))
     data = ["data=lines", "data.root=.", "data.cache_dir=cache"]
-    assert (
-        "data.sing: unknown key; did you mean 'data.sign'?"
-        in run(formats, tmp_path, "train", *data, "data.sing=x").stderr
-    )
-    assert "train.lines:1: expected `label label: text`" in run(formats, tmp_path, "prepare", *data).stderr
     short = ["data.on_error=skip", "trainer.max_steps=20", "lexical=none", "run=mine"]
-    done = run(formats, tmp_path, "train", *small(corpus, *data, *short))
-    assert done.returncode == 0, done.stderr
-    done = run(formats, tmp_path, "evaluate", "run=mine")
-    assert done.returncode == 0 and "60 documents" in done.stdout, done.stderr
-    assert "data.kind: got 'lines'" in run(tmp_path, tmp_path, "evaluate", "run=mine").stderr
+    misspelt, strict, trained, measured = run(
+        installed("A data format", tmp_path_factory),
+        tmp_path,
+        ["train", *data, "data.sing=x"],
+        ["prepare", *data],
+        ["train", *small(corpus, *data, *short)],
+        ["evaluate", "run=mine"],
+    )
+    assert "data.sing: unknown key; did you mean 'data.sign'?" in misspelt.stderr
+    assert "train.lines:1: expected `label label: text`" in strict.stderr
+    assert trained.returncode == 0, trained.stderr
+    assert measured.returncode == 0 and "60 documents" in measured.stdout, measured.stderr
+    assert "data.kind: got 'lines'" in xmc("evaluate", "run=mine", cwd=tmp_path, check=False).stderr
 
 
 @pytest.mark.parametrize(
@@ -96,8 +105,12 @@ def test_a_broken_package_is_named(tmp_path: Path, code: str, told: str) -> None
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: xmc-broken\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[xmc.sparsity]\nbroken = broken:BrokenSparsity\n")
-    failed = run(tmp_path, tmp_path, "train", "sparsity=broken")
+    failed, others = run(
+        tmp_path,
+        tmp_path,
+        ["train", "sparsity=broken"],
+        ["train", "--help", "sparsity=rigl", "sparsity.initial=0.25"],
+    )
     assert failed.returncode == 1
     assert "sparsity=broken of the package xmc-broken" in failed.stderr and told in failed.stderr
-    others = run(tmp_path, tmp_path, "train", "--help", "sparsity=rigl", "sparsity.initial=0.25")
     assert "sparsity.initial=0.25" in others.stdout

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -175,3 +176,21 @@ def _evaluations(seen: int, dev_documents: int) -> int:
     """So many that they read at most half as many documents as training does, but never fewer than four."""
     fewest, most = _EVALUATIONS
     return min(max(fewest, seen // (2 * max(1, dev_documents))), most)
+
+
+def check_divisible(config: c.TrainConfig) -> None:
+    """Raise XMCError where several processes cannot train the run together; it says why, and the way out."""
+    if reasons := [*_hindrances(config)]:
+        told = "; ".join(reasons)
+        raise XMCError(f"several processes cannot train this run: {told}. Or leave torchrun out: one process can")
+
+
+def _hindrances(config: c.TrainConfig) -> Iterator[str]:
+    if isinstance(config, c.FinetuneConfig):
+        yield "rows of a trained model are taken over by one process; take xmc train"
+    if (reason := config.classifier.undivided()) is not None:
+        yield reason
+    if not config.sparsity.divides:
+        yield f"sparsity={config.sparsity.kind} is built for all labels; take set, rigl or static"
+    if config.sparse_ift.transformed:
+        yield f"sparse_ift={config.sparse_ift.kind} rewires layers that all processes have; take none"

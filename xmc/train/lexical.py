@@ -46,8 +46,7 @@ def learn_lexical_half(
     """
     known = np.flatnonzero(np.bincount(labels.indices, minlength=labels.shape[1]))
     labels = csr_matrix(labels[:, known], dtype=np.float32)
-    features = label_features(documents, labels, _CLUSTER_TERMS)
-    leaf_of = cluster_labels(features, recipe.leaf_size, seed)
+    leaf_of = cluster_labels(label_features(documents, labels, _CLUSTER_TERMS), recipe.leaf_size, seed)
     order = np.argsort(leaf_of, kind="stable")
     labels, leaf_of = labels[:, order], leaf_of[order]
     centroids = label_features(documents, labels, recipe.centroid_terms)
@@ -59,7 +58,9 @@ def learn_lexical_half(
         positives = _documents_of(labels, node_of)
         parents = np.zeros(positives.shape[1], np.int64)
         parents[node_of] = above
-        levels.append(_level(documents, members, positives, parents, recipe, seed))
+        last = positives.shape[1] == len(order)
+        starts = centroids if last else label_features(documents, positives.tocsr(), recipe.centroid_terms)
+        levels.append(_level(documents, members, positives, parents, starts, recipe, seed))
         above, members = node_of, positives
     counts = np.bincount(labels.indices, minlength=len(order))
     return LexicalHalf(
@@ -77,11 +78,12 @@ def _level(
     members: csc_matrix,
     positives: csc_matrix,
     parents: NDArray[np.int64],
+    starts: csr_matrix,
     recipe: LexicalRecipe,
     seed: int,
 ) -> Level:
     """The classifiers of nodes. members: the documents of each node above, CSC [N, P]. positives: those of each node,
-    CSC [N, n]. parents: [n], ascending."""
+    CSC [N, n]. parents: [n], ascending. starts: their centroids, CSR [n, V]."""
     started = time.perf_counter()
     first = np.searchsorted(parents, np.arange(members.shape[1] + 1))
     problem = Problem(
@@ -89,7 +91,7 @@ def _level(
         members,
         positives,
         first,
-        label_features(documents, positives.tocsr(), recipe.centroid_terms),
+        starts,
         start=recipe.start,
         bias=_BIAS,
         cost=recipe.cost,

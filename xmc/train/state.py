@@ -69,7 +69,7 @@ class TrainState:
         parts: dict[str, Mapping[str, Tensor | Rows]] = {
             "model": self._told_whose(self.model.state_dict()),
             "optimizer": self._optimizer_tensors(),
-            "rng": _rng(self.model.device),
+            "rng": random_state(self.model.device),
         }
         if self.auxiliary is not None:
             parts["auxiliary"] = self._told_whose(self.auxiliary.state_dict())
@@ -129,9 +129,7 @@ class TrainState:
                     state[key.removeprefix(prefix)] = value.to(device)
             state.update(settings.get(f"{name}.{i}", {}))
         self.progress = progress
-        torch.set_rng_state(tensors["rng"]["cpu"])
-        if "cuda" in tensors["rng"] and self.model.device.type == "cuda":
-            torch.cuda.set_rng_state(tensors["rng"]["cuda"], self.model.device)
+        set_random_state(tensors["rng"], self.model.device)
 
     @property
     def _of_labels(self) -> set[str]:
@@ -167,8 +165,16 @@ class TrainState:
         }
 
 
-def _rng(device: torch.device) -> dict[str, Tensor]:
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """Of torch, on the CPU and on the device."""
     state = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         state["cuda"] = torch.cuda.get_rng_state(device)
     return state
+
+
+def set_random_state(state: Mapping[str, Tensor], device: torch.device) -> None:
+    """Go back to what `random_state` gave, maybe on a device of another kind."""
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state and device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], device)

@@ -20,7 +20,7 @@ from xmc.model.auxiliary import ClusterHead
 from xmc.model.bag import EmbeddingBag
 from xmc.model.classifier import Update
 from xmc.ops.bag import TableGradient
-from xmc.train.state import TrainState
+from xmc.train.state import TrainState, random_state, set_random_state
 from xmc.types import Batch
 
 
@@ -137,13 +137,12 @@ def compute_gradients(
     """
     bounds = _micro_batches(batch, micro_batch_size)
     batch = batch.to(model.device)
-    replay = _Replay(model.device)
     cached = len(bounds) > 1
     with torch.set_grad_enabled(not cached):
-        parts = []
+        states, parts = [], []
         for part in bounds:
             if cached:
-                replay.record()
+                states.append(random_state(model.device))
             parts.append(_encode(model, batch, *part))
     features_BD = torch.cat(parts) if cached else parts[0]
 
@@ -157,8 +156,8 @@ def compute_gradients(
     if not cached and features_BD.requires_grad:
         features_BD.backward(grad_BD)
     elif cached and any(p.requires_grad for p in feature_parameters(model)):
-        for i, part in enumerate(bounds):
-            replay.restore(i)
+        for state, part in zip(states, bounds, strict=True):
+            set_random_state(state, model.device)
             _encode(model, batch, *part).backward(grad_BD[part[0] : part[1]])
     return Outcome(main_loss, auxiliary_loss, grad_BD)
 
@@ -255,24 +254,6 @@ def _table_gradients(model: XMCModel) -> Iterator[tuple[str, TableGradient]]:
     for name, module in model.named_modules():
         if isinstance(module, EmbeddingBag) and module.gradient is not None:
             yield name, module.gradient
-
-
-class _Replay:
-    """Random states before each micro-batch, to draw the same dropout masks again."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._cuda = device if device.type == "cuda" else None
-        self._states: list[tuple[Tensor, Tensor | None]] = []
-
-    def record(self) -> None:
-        cuda = torch.cuda.get_rng_state(self._cuda) if self._cuda is not None else None
-        self._states.append((torch.get_rng_state(), cuda))
-
-    def restore(self, i: int) -> None:
-        cpu, cuda = self._states[i]
-        torch.set_rng_state(cpu)
-        if cuda is not None and self._cuda is not None:
-            torch.cuda.set_rng_state(cuda, self._cuda)
 
 
 def _micro_batches(batch: Batch, micro: int | None) -> list[tuple[int, int, int]]:
