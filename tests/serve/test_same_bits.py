@@ -14,10 +14,9 @@ from xmc.model.blend import Member
 from xmc.model.classifier import FixedFanIn
 from xmc.model.encoder import Encoder
 from xmc.model.huggingface import load_backbone
-from xmc.model.independence import independent
 from xmc.model.intermediate import Identity
 from xmc.model.lexical import LexicalHalf, Terms
-from xmc.serve.models import Models, Suggest
+from xmc.serve.models import Models, Suggest, independent
 from xmc.sparsity.topology import init_index
 from xmc.train.lexical import LexicalRecipe, learn_lexical_half
 

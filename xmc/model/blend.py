@@ -12,8 +12,7 @@ import torch
 from xmc.errors import XMCError
 from xmc.model.card import BlendCard, ModelCard, NeighboursCard, ScoresCard
 from xmc.model.encoder import Encoder
-from xmc.model.explanation.contribution import Explanation
-from xmc.model.explanation.explain import explain_blend
+from xmc.model.explanation.explain import Explanation, explain_blend
 from xmc.model.label_file import read_labels, write_labels
 from xmc.model.model import XMCModel
 from xmc.model.neighbours import Neighbours

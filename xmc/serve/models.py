@@ -13,14 +13,16 @@ from typing import Any
 
 from xmc.errors import XMCError, said
 from xmc.model import Blend, Prediction, Threshold, XMCModel
-from xmc.model.independence import independent
+from xmc.model.bag import BagModel, EmbeddingBag
+from xmc.model.classifier import FixedFanIn
+from xmc.model.intermediate import Identity
 from xmc.model.saved import CARD, is_blend
 
 logger = logging.getLogger(__name__)
 
 _WARM_UP = 64  # label names that a new model predicts before it answers
 
-Identity = tuple[tuple[str | int, ...], ...]
+Stamp = tuple[tuple[str | int, ...], ...]
 
 
 class UnknownModel(Exception):
@@ -98,7 +100,7 @@ class Models:
     together: bool = False
     failures: dict[str, str] = field(default_factory=dict, init=False)
     _served: dict[str, Served] = field(default_factory=dict, init=False)
-    _seen: dict[str, Identity] = field(default_factory=dict, init=False)
+    _seen: dict[str, Stamp] = field(default_factory=dict, init=False)
     _loading: Lock = field(default_factory=Lock, init=False)
 
     def load(self) -> None:
@@ -114,7 +116,7 @@ class Models:
                 "model, or one that holds several"
             )
         for name, folder in folders.items():
-            self._seen[name] = _identity(folder)
+            self._seen[name] = _stamp(folder)
             self._served[name] = self._loaded(name, folder)
 
     def __iter__(self) -> Iterator[Served]:
@@ -143,10 +145,10 @@ class Models:
             taken = []
             for name, folder in _folders(self.root).items():
                 try:
-                    identity = _identity(folder)
-                    if changed_only and identity == self._seen.get(name):
+                    stamp = _stamp(folder)
+                    if changed_only and stamp == self._seen.get(name):
                         continue
-                    self._seen[name] = identity
+                    self._seen[name] = stamp
                     self._served[name] = self._loaded(name, folder)
                 except FileNotFoundError:  # it is being replaced
                     continue
@@ -177,6 +179,24 @@ class Models:
         return ", ".join(sorted(self._served))
 
 
+def independent(model: XMCModel | Blend) -> bool:
+    """Whether a document's scores are the same bits whatever stands beside it in a batch.
+
+    Our own kernels on the CPU see to that. Products of dense matrices are rounded by their shape, and a transformer
+    pads a batch to its longest document.
+    """
+    if isinstance(model, Blend):
+        return all(isinstance(member.ranker, XMCModel) and independent(member.ranker) for member in model.members)
+    backbone, classifier = model.encoder.backbone, model.classifier
+    return (
+        isinstance(backbone, EmbeddingBag)
+        and not (isinstance(backbone, BagModel) and backbone.mlp is not None)
+        and isinstance(model.intermediate, Identity)
+        and isinstance(classifier, FixedFanIn)
+        and classifier.serving == "numba"
+    )
+
+
 def _folders(root: Path) -> dict[str, Path]:
     """The models at or in a folder, by name."""
     if (own := _model_at(root)) is not None:
@@ -191,7 +211,7 @@ def _model_at(folder: Path) -> Path | None:
     return next((path for path in (folder, folder / "model") if (path / CARD).is_file()), None)
 
 
-def _identity(folder: Path) -> Identity:
+def _stamp(folder: Path) -> Stamp:
     """Other than before once a file of the folder is, also while one is copied there bit by bit."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     found = [(str(path.relative_to(folder)), path.stat()) for path in files]

@@ -2,6 +2,7 @@
 text."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,6 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from xmc.errors import XMCError
-from xmc.model.explanation.contribution import Explanation, explanations
 from xmc.model.explanation.lexical import said_by_half
 from xmc.model.explanation.network import said_by_network
 from xmc.model.explanation.shares import Floats, Said, coalitions, listed_scores, shapley_values, stacked
@@ -23,11 +23,43 @@ if TYPE_CHECKING:
     from xmc.model.model import XMCModel
 
 
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What one word adds to a label's score. start, end: characters of the text. weight: below 0 against the label."""
+
+    start: int
+    end: int
+    text: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a text has a label, or has not: score = base + the sum of the terms' weights.
+
+    score: the label's log-odds, as `Prediction.logit`. terms: each word that has a part in it, as often as it occurs,
+    in the order of the text. base: what the score would be of a text of which no word is known.
+    """
+
+    label: str
+    score: float
+    terms: list[Contribution]
+    base: float
+
+    def words(self, k: int) -> list[tuple[str, float]]:
+        """The k words of the largest weight, whatever its sign, all occurrences together, whatever their case."""
+        sums: dict[str, float] = {}
+        for term in self.terms:
+            word = term.text.casefold()
+            sums[word] = sums.get(word, 0.0) + term.weight
+        return sorted(sums.items(), key=lambda item: -abs(item[1]))[:k]
+
+
 def explain(model: "XMCModel", text: str, labels: Sequence[str]) -> list[Explanation]:
     """See `XMCModel.explain`."""
     check_texts([text], model.encoder.reads_text)
     numbers = numbers_of(labels, model.label_ids)
-    return explanations(labels, text, *weighed(model, text, numbers)) if labels else []
+    return _explanations(labels, text, *weighed(model, text, numbers)) if labels else []
 
 
 def numbers_of(labels: Sequence[str], label_ids: Sequence[str]) -> NDArray[np.int64]:
@@ -92,13 +124,13 @@ def explain_blend(
             said.append(Said(here, np.where(here > 0, one.empty, 0), one.weights))
             shares.append(share)
     if not said:
-        return explanations(labels, text, np.zeros((0, 2), np.int64), _log_odds(fixed), np.zeros((0, len(labels))))
+        return _explanations(labels, text, np.zeros((0, 2), np.int64), _log_odds(fixed), np.zeros((0, len(labels))))
     here, empty = (np.stack([getattr(one, scores) for one in said]) for scores in ("scores", "empty"))
     present = coalitions(len(said))[:, :, None]
     values = _log_odds(fixed + (np.array(shares)[:, None] * np.where(present, here, empty)).sum(axis=1))
     parts = zip(said, shapley_values(values), strict=True)
     weights = np.sum([one.adding_up_to(total) for one, total in parts], axis=0)
-    return explanations(labels, text, words, values[-1], weights)
+    return _explanations(labels, text, words, values[-1], weights)
 
 
 def _said(model: "XMCModel", text: str, labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], Said]:
@@ -118,3 +150,16 @@ def _probability(model: "XMCModel", logits: Floats) -> Floats:
 def _log_odds(probabilities: Floats) -> Floats:
     """As `blended` has them."""
     return logit(np.clip(probabilities, 1e-30, 1 - 1e-7))
+
+
+def _explanations(
+    labels: Sequence[str], text: str, words: NDArray[np.int64], scores: Floats, weights: Floats
+) -> list[Explanation]:
+    """Of n labels. words: [W, 2], where each begins and ends. scores: [n]. weights: [W, n]; those of 0 are left out."""
+    spans = [(start, end, text[start:end]) for start, end in words.tolist()]
+    return [
+        Explanation(label, score, [Contribution(*span, w) for span, w in zip(spans, of_words, strict=True) if w], base)
+        for label, score, of_words, base in zip(
+            labels, scores.tolist(), weights.T.tolist(), (scores - weights.sum(axis=0)).tolist(), strict=True
+        )
+    ]
