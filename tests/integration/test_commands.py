@@ -290,7 +290,7 @@ def test_sparse_ift_in_both_places(corpus: Path, tmp_path: Path, xmc: Run, bert_
     run = tmp_path / "run"
     encoder = ["encoder=transformer", f"encoder.name={bert_folder}", "encoder.max_length=16", "sparsity=rigl"]
     sparse = [f"sparse_ift={kind}", "sparse_ift.layers=[intermediate,encoder]", "intermediate=linear"]
-    steps = ["trainer.max_steps=12", "trainer.micro_batch_size=5", "sparsity.interval=10"]
+    steps = ["trainer.max_steps=20", "trainer.micro_batch_size=5", "sparsity.interval=10"]
     xmc("train", *small(corpus, f"run={run}", *steps, *encoder, *sparse, "intermediate.width=24"))
     xmc("evaluate", f"run={run}")
     after_the_rewiring = lines(run / "log.jsonl")[0]

@@ -10,7 +10,7 @@ import pytest
 from harness import Run, script_module
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "gpu_first_hour.py"
-SOME = "machine|step|memory|^set, dense, auxiliary|^set, sparse$|recipe (amazon-3m|transformer)"
+SOME = "machine|dense step|^eurlex57k, dense, auxiliary"
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def given(script: ModuleType, tmp_path: Path) -> list[str]:
     return [str(tmp_path / "out"), "--toy", "--device=cpu", f"--transformer={tmp_path / 'bert'}", *sets]
 
 
-@pytest.mark.parametrize("only", [SOME.replace("set", "eurlex57k"), pytest.param("", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("only", [SOME, pytest.param("", marks=pytest.mark.slow)])
 def test_all_stages_are_gone_through_and_kept(
     only: str, script: ModuleType, given: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -46,12 +46,14 @@ def test_all_stages_are_gone_through_and_kept(
     assert {name: figures["failed"] for name, figures in done.items() if "failed" in figures} == {}
     trained = done["eurlex57k, dense, auxiliary"]
     assert {"loss", "dev/P@1", "dev/nDCG@5", "documents_per_second"} <= trained.keys()
-    assert done["memory of the Amazon-3M shape"]["estimated_mib"] > 0
-    assert done["dense step, 300 labels"]["ms"] > 0 and done["torch step, 300 labels, groups of 1"]["ms"] > 0
-    assert len(done["recipe transformer"]["losses"]) == 3
-    assert bool(only) or re.match(r"\d+ (skipped|deselected)", done["tests"]["summary"])
+    assert done["dense step, 300 labels"]["ms"] > 0
     page = (tmp_path / "out/gpu.md").read_text()
-    assert page.startswith("# The first hour on no GPU: ") and "## recipe transformer" in page
+    assert page.startswith("# The first hour on no GPU: ") and "## eurlex57k, dense, auxiliary" in page
+    if not only:
+        assert done["memory of the Amazon-3M shape"]["estimated_mib"] > 0
+        assert done["torch step, 300 labels, groups of 1"]["ms"] > 0
+        assert len(done["recipe transformer"]["losses"]) == 3 and "## recipe transformer" in page
+        assert re.match(r"\d+ (skipped|deselected)", done["tests"]["summary"])
 
     monkeypatch.setattr(script, "xmc", None)  # nothing is run again
     script.main([*given, f"--only={only}"])

@@ -28,6 +28,7 @@ def functions(folder: Path) -> set[str]:
     return {row["function"] for row in json.loads((folder / "deep" / "out.json").read_text())["rows"]}
 
 
+@pytest.mark.slow
 def test_without_matplotlib(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

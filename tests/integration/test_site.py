@@ -7,6 +7,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow  # `.ci/run` builds it strictly
 @pytest.mark.skipif(shutil.which("mkdocs") is None, reason="needs the extra docs")
 def test_the_site_is_whole_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
     command = ["mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]

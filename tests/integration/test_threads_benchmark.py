@@ -53,6 +53,7 @@ def test_idle_and_busy(
     assert first.startswith("| 1 |  | ") and second.startswith("| 2 | 0 | ")
 
 
+@pytest.mark.slow
 def test_a_process_that_fails(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments(monkeypatch, "data=jsonl", f"data.root={tmp_path / 'nowhere'}", "--threads", 1, "--out", tmp_path / "out")
     with pytest.raises(SystemExit, match="the process with 1 threads ended with status 1"):
