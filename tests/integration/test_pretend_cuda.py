@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import pytest
 import torch
-from harness import Run
+from harness import Run, write_bow, write_corpus
 from pretend_cuda import INTERPRETED, KINDS, DeviceMismatch, Gpus, gpus_of
 from transformers import AutoTokenizer, BertConfig, BertModel
 
@@ -163,6 +163,16 @@ def test_trains(
     assert variant == "dense" or f"classifier back end: {backend}" in caplog.text
     assert gpus.launched(INTERPRETED)
     assert (run / "model/xmc.json").is_file()
+
+
+def test_trains_on_sparse_features(tmp_path: Path, gpus: Gpus) -> None:
+    write_corpus(tmp_path / "corpus")
+    write_bow(tmp_path / "corpus", tmp_path / "bow")
+    places = ["data=bow", f"data.root={tmp_path / 'bow'}", f"data.cache_dir={tmp_path / 'cache'}"]
+    few = [one for one in SMALL if not one.startswith("data")]
+    network = ["encoder=sparse_features", "encoder.width=16", "classifier.fan_in=4", SET]
+    run = train([*few, *places, *network, f"run={tmp_path / 'run'}"])
+    assert gpus.launched(INTERPRETED) and (run / "model/xmc.json").is_file()
 
 
 @pytest.mark.parametrize("backend", ["reference", "torch"])
@@ -323,6 +333,14 @@ def test_the_fastest_is_measured_before_training_and_kept(
     clock = itertools.count()
     train_run(config.model_copy(update={"resume": True}), to_yaml(config))
     assert choices(4) == {call: choice for call, choice in before.items() if choice == "torch"}
+
+
+@pytest.mark.slow
+def test_a_study(bert: Path, cache: Path, tmp_path: Path, xmc: Run) -> None:
+    pytest.importorskip("optuna")
+    given = overrides(bert, cache, tmp_path / "run", "encoder=bag", "encoder.width=16", IN_PLACE, SET)
+    xmc("tune", "trials=1", "budget=1h", f"output={tmp_path / 'study'}", *given)
+    assert (tmp_path / "study/best.yaml").is_file()
 
 
 @pytest.mark.slow

@@ -71,14 +71,7 @@ def assert_same_but_for_sums(run: Path, other: Path) -> None:
     assert [record["step"] for record in ours] == [record["step"] for record in theirs]
     for mine, its in zip(ours, theirs, strict=True):
         assert mine.keys() == its.keys()
-        for key in {
-            "loss",
-            "gradient_norm",
-            "gradient/features",
-            "dropped",
-            "topology/turnover",
-            "dev/nDCG@5",
-        } & its.keys():
+        for key in FIGURES & its.keys():
             assert mine[key] == pytest.approx(its[key], rel=1e-3), key
     head, expected = (load_file(folder / "model" / "head.safetensors") for folder in (run, other))
     assert head.keys() == expected.keys()

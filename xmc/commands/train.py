@@ -16,6 +16,7 @@ def run(config: TrainConfig, given: Given) -> None:
     if isinstance(config, FinetuneConfig) and not config.resume:
         config = with_old_data(config)
     with undisturbed():
+        from xmc import factory
         from xmc.distributed import joined
         from xmc.train.loop import Interrupted
         from xmc.workflow.run_folder import check_run_folder
@@ -24,6 +25,8 @@ def run(config: TrainConfig, given: Given) -> None:
         from xmc.workflow.training import train_run
 
     with joined(place()) as processes:
+        if processes.size > 1:
+            factory.check_divisible(config)  # before anything is read
         if not config.resume:
             if processes.is_first:
                 check_run_folder(Path(config.run), "go on with it by resume=true", quietly=True)  # before all else

@@ -61,7 +61,7 @@ def train_run(
     config_yaml: the resolved configuration, to be kept in the run folder. attend: may let the run pause with a
     checkpoint, to be resumed; a paused run has no model yet, but figures on dev of what it would save now, if they are
     wanted. half: the lexical half, where it was learned before; it does not learn from dev. processes: that train the
-    network together. The first alone writes, and does by itself what follows then.
+    network together, if `check_divisible` lets them. The first alone writes, and does by itself what follows then.
     """
     run = Path(config.run)
     if config.resume and is_finished(run):
@@ -70,8 +70,6 @@ def train_run(
         return
     check_metric_name(config.trainer.metric, config.metrics.ks)
     config.tracking.check()
-    if processes.size > 1:
-        factory.check_divisible(config)
     device = prepare_machine(config.trainer.device, config.trainer.threads, processes.local_rank)
     if device.type == "cuda":
         torch.set_float32_matmul_precision(config.trainer.float32_matmul_precision)
