@@ -149,7 +149,7 @@ def launches(capabilities: list[int], groups: list[int], batches: list[int], mod
     """What a training run or a prediction launches, each kernel once."""
     seen = set()
     for capability, group, kind in itertools.product(capabilities, groups, KINDS):
-        most = fused_gpu.most_documents(group, SHARED[capability] << 10)
+        most = fused_gpu.most_documents(group, SHARED[capability] << 10, TYPES[kind[0]])
         for documents in sorted({min(most, triton.next_power_of_2(batch)) for batch in batches}):
             for mode, in_place in ((name, how) for name in modes for how in IN_PLACE[name]):
                 options = fused_gpu.configurations(group, documents, TYPES[kind[0]], carries=mode != "logits")

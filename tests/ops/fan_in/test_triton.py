@@ -73,12 +73,15 @@ def test_whatever_the_tuner_may_choose_fits(capability: int, part: int) -> None:
 
 @pytest.mark.parametrize("shared", [64 << 10, 99 << 10, 227 << 10])
 @pytest.mark.parametrize("size", [2, 16, 64, 100, 1 << 15])
-def test_a_tile_of_documents_follows_the_group(size: int, shared: int) -> None:
+@pytest.mark.parametrize(("narrow", "tile"), [(True, 1 << 13), (False, 1 << 12)])
+def test_a_tile_of_documents_follows_the_group(size: int, shared: int, narrow: bool, tile: int) -> None:
+    import torch
+
     from xmc.ops.fan_in.impl.fused_gpu import SLOTS, most_documents
 
-    documents = most_documents(size, shared)
+    documents = most_documents(size, shared, torch.bfloat16 if narrow else torch.float32)
     assert documents & (documents - 1) == 0
-    assert documents == 16 or (documents <= 256 and documents * max(16, size) <= 1 << 13)
+    assert documents == 16 or (documents <= 256 and documents * max(16, size) <= tile)
     assert documents == 16 or documents * (4 * max(16, size) + 8 * SLOTS) <= shared
 
 

@@ -147,20 +147,21 @@ def _fault(device: torch.device) -> str | None:
 
 def _parts(features: Tensor, layer: FanIn) -> list[tuple[int, Tensor]]:
     """The batch in parts that one tile takes, each with its first row."""
-    most = most_documents(layer.group_size, _shared_memory(features.device))
+    most = most_documents(layer.group_size, _shared_memory(features.device), features.dtype)
     return [(i * most, part) for i, part in enumerate(features.split(most))]
 
 
-def most_documents(size: int, shared: int) -> int:
+def most_documents(size: int, shared: int, dtype: torch.dtype) -> int:
     """Documents of a tile of `size` labels, on a GPU that gives a program so many bytes of shared memory.
 
     A group's tile lies there between its products, in float32, with two of the connections that are taken at once; and
-    in registers, which spill beyond a size.
+    in registers, which spill beyond a size, of float32 beyond half of it.
     """
     if size == 1:
         return _MOST_DOCUMENTS
     labels = _padded(size)
-    fitting = max(1, min(_GROUP_TILE // labels, _GROUP_DOCUMENTS, shared // (4 * labels + 8 * SLOTS)))
+    tile = _GROUP_TILE if dtype == torch.bfloat16 else _GROUP_TILE // 2
+    fitting = max(1, min(tile // labels, _GROUP_DOCUMENTS, shared // (4 * labels + 8 * SLOTS)))
     return max(_FEWEST_DOCUMENTS, 1 << (fitting.bit_length() - 1))
 
 
