@@ -173,7 +173,7 @@ def test_encodings_that_are_guessed_and_told(tmp_path: Path, format: str, caplog
     content = "\n".join(TABLES[format]).replace("ä", "Größe “ä”").encode("cp1252")
     train = read_lines(tmp_path, format, content).split("train")
     assert list(train.texts) == ["Größe “ä”", "y"]
-    assert caplog.text.count(f"train.{format}:2: not UTF-8; read as cp1252, which is a guess: set the encoding if") == 1
+    assert caplog.text.count(f"train.{format}:2: not UTF-8; read as cp1252, which is a guess: convert") == 1
     polish = "\n".join(TABLES[format]).replace("ä", "książka").encode("cp1250")
     assert read_lines(tmp_path, format, polish, encoding="cp1250").split("train").texts[0] == "książka"
 

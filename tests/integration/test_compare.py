@@ -1,5 +1,6 @@
 import csv
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,19 @@ def test_a_sweep_names_its_folders_by_what_differs_and_ends_with_a_table(swept: 
     assert lines[2].startswith("| sparsity | P@1 | P@3 | P@5 | PSP@5 | nDCG@5 | classifier MiB | minutes | peak MiB |")
     assert [line.split(" | ")[0] for line in lines[4:]] == ["| static", "| set"]
     assert all(" ± " in line for line in lines[4:])
+
+
+def test_a_sweep_goes_on_with_the_runs_that_are_left(
+    swept: tuple[Path, str], corpus: Path, tmp_path: Path, xmc: Run
+) -> None:
+    sweep, done, missing = tmp_path / "s", "seed=1", "seed=3"
+    shutil.copytree(swept[0] / "seed=1+sparsity=static", sweep / done)
+    given = small(corpus, f"run={sweep}", "trainer.max_steps=6", "sparsity=static", "seed=1,3")
+    refused = xmc("train", "--multirun", *given, check=False).stderr
+    assert "already holds a run; go on with it by resume=true" in refused
+    told = xmc("train", "--multirun", *given, "resume=true")
+    assert f"{sweep / done} is finished" in told.stderr and (sweep / missing / "model").is_dir()
+    assert "| P@1 |" in told.stdout
 
 
 def test_columns_are_the_keys_that_differ(swept: tuple[Path, str], tmp_path: Path, xmc: Run) -> None:

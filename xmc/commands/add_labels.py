@@ -89,7 +89,10 @@ def run(config: AddLabelsConfig, _: Given) -> None:
         )
         new = sorted({label for _, labels in examples for label in labels} - set(model.label_ids))
         if not new:
-            raise XMCError(f"{config.input} has no label that {config.run} lacks; give examples of new labels")
+            raise XMCError(
+                f"{config.input} has no label that {config.run} lacks; give examples of new labels; those that it has, "
+                f"even without a document, learn more by `xmc finetune from={config.run} ...`"
+            )
         recipe = Recipe(config.steps, config.batch_size, config.lr, config.weight_decay, config.seed)
         named = {label: names.get(label, label) for label in new}
         model = with_new_labels(model, examples, named, recipe, trained, config.negatives)

@@ -96,7 +96,8 @@ def guessed(raw: bytes) -> str:
 def _tell(name: str, number: int, encoding: str) -> None:
     """Once a process."""
     log.warning(
-        "%s:%d: not UTF-8; read as %s, which is a guess: set the encoding if it is another", *(name, number, encoding)
+        "%s:%d: not UTF-8; read as %s, which is a guess: convert the file to UTF-8 if it is in another",
+        *(name, number, encoding),
     )
 
 

@@ -94,6 +94,7 @@ def _checked(command: Command[Any], cfg: DictConfig, given: Sequence[str]) -> Se
         if place().size > 1:
             raise XMCError("--multirun starts runs of one process, one after the other; leave torchrun out")
         cfg.run = HydraConfig.get().runtime.output_dir
+        cfg.resume = cfg.resume and run_config_path(cfg.run).is_file()  # others of a sweep that goes on begin
     if command.begins_run and not cfg.resume and place().restarts and run_config_path(cfg.run).is_file():
         return parse_run(resumed_values(values_of(cfg), []))
     if not (command.begins_run and (cfg.resume or cfg.finish)):
@@ -102,6 +103,8 @@ def _checked(command: Command[Any], cfg: DictConfig, given: Sequence[str]) -> Se
 
 
 def _way_on(command: Command[Any], cfg: DictConfig) -> str:
+    if command.begins_run and HydraConfig.get().mode == RunMode.MULTIRUN:
+        return "go on with this run and those behind it: give the command again with resume=true"
     with suppress(OSError):  # no folder could have such a name
         if command.begins_run and run_config_path(cfg.run).is_file():
             return f"go on with: {shell_command('train', run=cfg.run, resume=True)}"
