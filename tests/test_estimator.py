@@ -65,6 +65,42 @@ def test_labels_that_were_never_seen_are_missed(fitted: XMCClassifier) -> None:
     assert fitted.score(TEXTS[:4], more, k=3) < 0.8 < fitted.score(TEXTS[:4], LABELS[:4], k=3)
 
 
+@pytest.fixture(scope="module")
+def nested() -> XMCClassifier:
+    """Fitted to labels that imply `life`."""
+    estimator = XMCClassifier(**SMALL, data__parents=" > ")
+    return estimator.fit(TEXTS, [[f"life > {label}" for label in row] for row in LABELS])
+
+
+def test_truth_is_given_the_labels_above_its_own(nested: XMCClassifier) -> None:
+    texts, labels = documents(40, seed=1)
+    own = [[f"life > {label}" for label in row] for row in labels]
+    closed = [[*row, "life"] for row in own]
+    assert nested.score(texts, own, k=3) == nested.score(texts, closed, k=3) > 0.9
+    assert nested.score(texts, own, k=1) == 1
+    probabilities = []
+    for truth in (own, closed):
+        estimator = XMCClassifier()._use(nested.model_, nested.classes_)
+        probabilities.append(estimator.calibrate(texts, truth, k=4).predict_proba(texts, k=4).toarray())
+    np.testing.assert_array_equal(*probabilities)
+    life = list(nested.classes_).index("life")
+    assert probabilities[0][:, life].mean() > 0.9
+    nested.model_.calibration = None
+
+
+def test_any_key_is_a_parameter_of_the_constructor() -> None:
+    estimator = XMCClassifier(encoder__width=16, overrides=["sparsity=static"])
+    assert estimator.config("runs/x").encoder.model_dump()["width"] == 16
+    assert XMCClassifier(**estimator.get_params()).get_params() == estimator.get_params()
+    with pytest.raises(XMCError, match="encoder__width"):
+        XMCClassifier(encoder__widht=16)
+
+
+def test_a_dictionary_is_no_texts(fitted: XMCClassifier) -> None:
+    with pytest.raises(XMCError, match="texts is a dict; give a list of texts"):
+        fitted.predict({"text": TEXTS})
+
+
 def test_the_score_can_reach_one(fitted: XMCClassifier) -> None:
     """Where documents have fewer labels than a prediction, P@k cannot."""
     predicted = fitted.predict(TEXTS, k=1)

@@ -2,6 +2,7 @@ import json
 import os
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -119,6 +120,24 @@ def test_predicting_leaves_the_training_mode_alone() -> None:
 def test_bad_texts(texts: list[str], told: str) -> None:
     with pytest.raises(XMCError, match=told):
         make_model().predict(texts)
+
+
+class Table(list[str]):
+    """What a DataFrame gives: the names of its columns, one by one."""
+
+    columns = ("title", "text")
+
+
+@pytest.mark.parametrize("table", [Table(["title", "text"]), {"text": ["the file"]}])
+def test_a_table_is_no_texts(table: Any) -> None:
+    model = make_model()
+    told = r'frame\["text"\]\.tolist\(\)'
+    with pytest.raises(XMCError, match=told):
+        model.predict(table)
+    with pytest.raises(XMCError, match=told):
+        model.encode(table)
+    with pytest.raises(XMCError, match=told):
+        model.explain(table, labels=["l0"])
 
 
 def test_no_texts() -> None:

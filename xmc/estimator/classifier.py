@@ -37,9 +37,9 @@ class XMCClassifier(Parameters):
     """Learns which labels belong to a text, by the loop of `xmc train`.
 
     A parameter that is None has the default of `conf/`. `overrides` takes every other key of `xmc train`, as the
-    command line does (`["encoder.width=512"]`) or as a dictionary; `set_params`, and so a grid, takes them one by one
-    (`encoder__width`). Works with scikit-learn's `clone`, `Pipeline`, `cross_val_score` and `GridSearchCV`, and without
-    scikit-learn.
+    command line does (`["encoder.width=512"]`) or as a dictionary; one by one (`encoder__width`) they are parameters,
+    of `set_params` and a grid too, and come to stand in `overrides`. Works with scikit-learn's `clone`, `Pipeline`,
+    `cross_val_score` and `GridSearchCV`, and without scikit-learn.
 
     Texts are a sequence of strings, or a DataFrame, of which the text_columns are joined (None: all that hold texts).
     Labels are strings or integers, and come back as what they are: lists, or of a matrix [N, L] another, sparse where
@@ -79,6 +79,7 @@ class XMCClassifier(Parameters):
         verbose: int = 0,
         run: str | Path | None = None,
         overrides: Sequence[str] | Mapping[str, object] = (),
+        **keys: Any,
     ) -> None:
         self.k = k
         self.threshold = threshold
@@ -98,6 +99,7 @@ class XMCClassifier(Parameters):
         self.verbose = verbose
         self.run = run
         self.overrides = overrides
+        self.set_params(**keys)
 
     def fit(self, texts: Texts, labels: Labels, validation_data: tuple[Texts, Labels] | None = None) -> Self:
         """Train on these documents. validation_data: what chooses the best model, instead of a part of them.
@@ -150,7 +152,7 @@ class XMCClassifier(Parameters):
         if metric not in METRICS:
             raise XMCError(f"metric: got {metric!r}{near_miss(metric, list(METRICS))}")
         k = self.k if k is None else k
-        predicted, true = self._ranked(texts, k), list(label_lists(labels, names_of(labels, self.classes)))
+        predicted, true = self._ranked(texts, k), self._true(labels)
         if len(predicted) != len(true) or not true:
             raise XMCError(f"score takes as many texts as labels, at least 1; got {len(predicted)} and {len(true)}")
         unseen = {label for of_one in true for label in of_one} - set(self._own.values())
@@ -170,7 +172,7 @@ class XMCClassifier(Parameters):
         """
         model = self._fitted()
         model.calibration = None
-        ranked, true = self._ranked(texts, k), list(label_lists(labels, names_of(labels, self.classes)))
+        ranked, true = self._ranked(texts, k), self._true(labels)
         column = {label: i for i, label in enumerate(self._own.values())}
         places, logits = np.full((len(true), k), -1), np.full((len(true), k), -np.inf)
         for row, best in enumerate(ranked):
@@ -237,6 +239,15 @@ class XMCClassifier(Parameters):
 
     def _ranked(self, texts: Texts, k: int) -> list[list[Prediction]]:
         return self._fitted().predict(texts_of(texts, self.text_columns), k)
+
+    def _true(self, labels: Labels) -> list[list[Label]]:
+        """The labels of each document and those that the model has above them, as documents have in training."""
+        own, known = list(self._own.values()), self._fitted().above
+        above: dict[Label, list[Label]] = {}
+        for below, over in [] if known is None else known.tolist():
+            above.setdefault(own[below], []).append(own[over])
+        given = label_lists(labels, names_of(labels, self.classes))
+        return [list(dict.fromkeys([*row, *(one for label in row for one in above.get(label, ()))])) for row in given]
 
     def _csr(self, predictions: Sequence[Sequence[Prediction]]) -> sp.csr_matrix:
         """Their probabilities, float64 CSR [N, L]."""

@@ -1,7 +1,7 @@
 """Texts and labels as a caller in Python has them: lists, arrays, columns of a DataFrame, matrices."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,8 @@ def texts_of(given: Texts, columns: Sequence[str] | None = None) -> list[str]:
     """
     if isinstance(given, str):
         raise XMCError(f"texts is one string, {given!r:.40}; give a list of texts: [text]")
+    if isinstance(given, Mapping):
+        raise XMCError(f"texts is a {type(given).__name__}; give a list of texts, or a DataFrame")
     if hasattr(given, "columns"):
         parts = [list(given[name]) for name in _chosen(given, columns)]
     elif columns is not None:

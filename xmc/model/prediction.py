@@ -1,6 +1,6 @@
 """What a model says of a text, and what texts it takes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -68,6 +68,17 @@ def check_texts(texts: Sequence[str], reads_text: bool) -> None:
     """Raise XMCError where one is no string, or is empty, which a row of sparse features may be."""
     if isinstance(texts, str):
         raise XMCError("expected a list of texts; wrap a single one: [text]")
+    _check_no_table(texts)
     for i, text in enumerate(texts):
+        _check_no_table(text)
         if not isinstance(text, str) or not (text.strip() or not reads_text):
-            raise XMCError(f"text {i} is {text!r}; expected a string with at least one word")
+            raise XMCError(f"text {i} is {text!r:.80}; expected a string with at least one word")
+
+
+def _check_no_table(given: object) -> None:
+    """A DataFrame and a dictionary would be taken for a list of their columns' names."""
+    if isinstance(given, Mapping) or hasattr(given, "columns"):
+        raise XMCError(
+            f'expected texts, got a {type(given).__name__}; give the texts of a column: frame["text"].tolist(). '
+            "Whole DataFrames are taken by XMCClassifier"
+        )
