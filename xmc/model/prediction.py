@@ -70,8 +70,8 @@ def check_texts(texts: Sequence[str], reads_text: bool) -> None:
         raise XMCError("expected a list of texts; wrap a single one: [text]")
     _check_no_table(texts)
     for i, text in enumerate(texts):
-        _check_no_table(text)
         if not isinstance(text, str) or not (text.strip() or not reads_text):
+            _check_no_table(text)
             raise XMCError(f"text {i} is {text!r:.80}; expected a string with at least one word")
 
 
