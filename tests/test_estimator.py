@@ -68,7 +68,7 @@ def test_labels_that_were_never_seen_are_missed(fitted: XMCClassifier) -> None:
 @pytest.fixture(scope="module")
 def nested() -> XMCClassifier:
     """Fitted to labels that imply `life`."""
-    estimator = XMCClassifier(**SMALL, data__parents=" > ")
+    estimator = XMCClassifier(**SMALL).set_params(data__parents=" > ")
     return estimator.fit(TEXTS, [[f"life > {label}" for label in row] for row in LABELS])
 
 
@@ -86,14 +86,6 @@ def test_truth_is_given_the_labels_above_its_own(nested: XMCClassifier) -> None:
     life = list(nested.classes_).index("life")
     assert probabilities[0][:, life].mean() > 0.9
     nested.model_.calibration = None
-
-
-def test_any_key_is_a_parameter_of_the_constructor() -> None:
-    estimator = XMCClassifier(encoder__width=16, overrides=["sparsity=static"])
-    assert estimator.config("runs/x").encoder.model_dump()["width"] == 16
-    assert XMCClassifier(**estimator.get_params()).get_params() == estimator.get_params()
-    with pytest.raises(XMCError, match="encoder__width"):
-        XMCClassifier(encoder__widht=16)
 
 
 def test_a_dictionary_is_no_texts(fitted: XMCClassifier) -> None:

@@ -195,6 +195,7 @@ EXCEPTIONS = {
         "xmc.endings",
         "trainer.micro_batch_size",
     ): "or batch_size, which stands beside it",
+    ("xmc.launch.composed", "resume"): "of a command that begins runs",
     ("xmc.config.saved", "run"): "of a comparison, runs",
     ("xmc.config.saved", "replay"): "of a run that fine-tunes, as all that is said of replay",
     ("xmc.workflow.forgetting", "replay"): "likewise",

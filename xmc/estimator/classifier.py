@@ -37,9 +37,9 @@ class XMCClassifier(Parameters):
     """Learns which labels belong to a text, by the loop of `xmc train`.
 
     A parameter that is None has the default of `conf/`. `overrides` takes every other key of `xmc train`, as the
-    command line does (`["encoder.width=512"]`) or as a dictionary; one by one (`encoder__width`) they are parameters,
-    of `set_params` and a grid too, and come to stand in `overrides`. Works with scikit-learn's `clone`, `Pipeline`,
-    `cross_val_score` and `GridSearchCV`, and without scikit-learn.
+    command line does (`["encoder.width=512"]`) or as a dictionary; `set_params`, and so a grid, takes them one by one
+    (`encoder__width`). Works with scikit-learn's `clone`, `Pipeline`, `cross_val_score` and `GridSearchCV`, and without
+    scikit-learn.
 
     Texts are a sequence of strings, or a DataFrame, of which the text_columns are joined (None: all that hold texts).
     Labels are strings or integers, and come back as what they are: lists, or of a matrix [N, L] another, sparse where
@@ -79,7 +79,6 @@ class XMCClassifier(Parameters):
         verbose: int = 0,
         run: str | Path | None = None,
         overrides: Sequence[str] | Mapping[str, object] = (),
-        **keys: Any,
     ) -> None:
         self.k = k
         self.threshold = threshold
@@ -99,7 +98,6 @@ class XMCClassifier(Parameters):
         self.verbose = verbose
         self.run = run
         self.overrides = overrides
-        self.set_params(**keys)
 
     def fit(self, texts: Texts, labels: Labels, validation_data: tuple[Texts, Labels] | None = None) -> Self:
         """Train on these documents. validation_data: what chooses the best model, instead of a part of them.

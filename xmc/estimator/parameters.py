@@ -67,8 +67,7 @@ class Parameters:
 
     @classmethod
     def _parameters(cls) -> list[str]:
-        parameters = inspect.signature(cls.__init__).parameters.values()
-        return [p.name for p in parameters if p.name != "self" and p.kind is not p.VAR_KEYWORD]
+        return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
 
     def _given(self, run: str | Path) -> list[str]:
         return [override.key_or_group for override in parse_overrides(overrides_of(TrainConfig, self._overrides(run)))]
